@@ -1,0 +1,139 @@
+import { z } from "zod";
+import { err, ok, type Problem, type Result } from "#kernel/result.ts";
+import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
+import { parseClusterName, parseMeshName, parseServiceName } from "#model/names.ts";
+import { problemsOf } from "#model/problems.ts";
+
+/*
+ * What a proxy needs to know, whole and immutable. The same value comes from a static file, from a
+ * control service's stream and from the last good copy on disk.
+ */
+
+const clusterName = z.string().transform((text, ctx) => branded(parseClusterName(text), ctx));
+const meshName = z.string().transform((text, ctx) => branded(parseMeshName(text), ctx));
+const serviceName = z.string().transform((text, ctx) => branded(parseServiceName(text), ctx));
+const port = z.int().min(0).max(65_535);
+const positivePort = z.int().min(1).max(65_535);
+
+/** One address that serves a service. */
+const endpoint = z.strictObject({
+  /** IP address or DNS name. */
+  address: z.string().min(1),
+  port: positivePort,
+  /** Relative share of traffic among equals; 1 = normal. */
+  weight: z.number().positive().default(1),
+  /**
+   * SPIFFE id the endpoint must prove by mTLS; absent: plain text (an endpoint beside us), which is
+   * never allowed for a gateway of another cluster.
+   */
+  identity: z.string().optional(),
+});
+export type Endpoint = z.infer<typeof endpoint>;
+
+/**
+ * A place where a service can be reached from here (DESIGN §4). Its endpoints are the service's own
+ * for `local`, and the gateways of `cluster` for every other kind.
+ */
+const locale = z.strictObject({
+  kind: z.enum(["local", "child", "sibling", "parent", "gateway"]),
+  /** The cluster whose endpoints or gateways these are. */
+  cluster: clusterName,
+  endpoints: z.array(endpoint),
+  /** Endpoints behind this locale that its owner calls healthy. */
+  healthy: z.int().min(0),
+  /** Concurrent requests it can bear, as declared by its owners; absent: not known, no limit. */
+  capacity: z.number().positive().optional(),
+  /** The owner's own median response time for the service, ms; absent: none measured yet. */
+  p50Ms: z.number().min(0).optional(),
+  /** Price of leaving for this locale, added to its cost, ms. */
+  egressMs: z.number().min(0).default(0),
+  /** Age class of the fact (DESIGN §5); an expired one is not in the snapshot. */
+  freshness: z.enum(["fresh", "stale", "suspect"]).default("fresh"),
+});
+export type Locale = z.infer<typeof locale>;
+export type LocaleKind = Locale["kind"];
+export type Freshness = Locale["freshness"];
+
+const service = z.strictObject({
+  name: serviceName,
+  port: positivePort,
+  appProtocol: z.enum(["http"]),
+  locales: z.array(locale),
+});
+export type Service = z.infer<typeof service>;
+
+const backend = z.strictObject({
+  service: serviceName,
+  /** Share among the rule's backends; 0 = none. */
+  weight: z.int().min(0).max(1_000_000).default(1),
+});
+export type Backend = z.infer<typeof backend>;
+
+const pathMatch = z.strictObject({
+  type: z.enum(["Exact", "PathPrefix"]),
+  value: z.string().startsWith("/"),
+});
+export type PathMatch = z.infer<typeof pathMatch>;
+
+const routeRule = z.strictObject({
+  /** Any one of them is enough. */
+  paths: z.array(pathMatch).min(1),
+  backends: z.array(backend),
+  /** Whole request, from its head to the last byte of the answer; absent: 15 s; 0: none. */
+  requestTimeoutMs: z.number().min(0).optional(),
+  /** One try at one endpoint, to the head of its answer; absent or 0: only the whole counts. */
+  backendTimeoutMs: z.number().min(0).optional(),
+});
+export type RouteRule = z.infer<typeof routeRule>;
+
+const route = z.strictObject({
+  name: z.string(),
+  /** Names of the listeners that it is attached to. */
+  listeners: z.array(z.string()),
+  /** Lower-case, possibly `*.example.org`; empty: every host. */
+  hostnames: z.array(z.string()),
+  rules: z.array(routeRule),
+});
+export type Route = z.infer<typeof route>;
+
+const listener = z.strictObject({
+  name: z.string(),
+  address: z.string(),
+  /** 0: chosen by the system. */
+  port,
+  /**
+   * `HTTP`: plain clients, matched against the routes and the mesh's own addresses.
+   * `MESH`: mTLS from gateways and this cluster's proxies.
+   */
+  protocol: z.enum(["HTTP", "MESH"]),
+  /** Hosts it answers for (Gateway API `hostname`); absent: all. */
+  hostname: z.string().optional(),
+});
+export type Listener = z.infer<typeof listener>;
+
+const snapshot = z.strictObject({
+  /** Changes whenever anything else in it does. */
+  revision: z.string().min(1),
+  mesh: meshName,
+  /** The cluster that the proxy stands in. */
+  cluster: clusterName,
+  listeners: z.array(listener),
+  routes: z.array(route),
+  services: z.array(service),
+});
+export type Snapshot = z.infer<typeof snapshot>;
+
+/** Reads a snapshot from outside (disk, stream). All problems at once. */
+export function parseSnapshot(input: unknown, source: string): Result<Snapshot, Problem[]> {
+  const parsed = snapshot.safeParse(input);
+  return parsed.success ? ok(parsed.data) : err(problemsOf(parsed.error, source));
+}
+
+function branded<T extends MeshName | ClusterName | ServiceName>(
+  parsed: Result<T, string>,
+  ctx: z.RefinementCtx,
+): T {
+  if (parsed.ok) return parsed.value;
+  ctx.addIssue({ code: "custom", message: parsed.error });
+  return z.NEVER;
+}

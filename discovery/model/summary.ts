@@ -1,0 +1,47 @@
+import { z } from "zod";
+
+/*
+ * What clusters tell each other of a service: never its endpoints, always its sum (DESIGN §5).
+ */
+
+/** Where a cluster's gateway is reached from outside, as that cluster advertises it. */
+const gatewayAddress = z.strictObject({
+  address: z.string().min(1).max(253),
+  port: z.int().min(1).max(65_535),
+});
+export type GatewayAddress = z.infer<typeof gatewayAddress>;
+
+/** One service of one cluster and of all clusters below it, as its owner sees it. */
+export const summarySchema = z.strictObject({
+  /** Gateways of the cluster that says it; traffic for the service enters there. */
+  gateways: z.array(gatewayAddress).min(1).max(8),
+  /** Healthy endpoints, all levels below included. */
+  healthy: z.int().min(0).max(1_000_000),
+  /** All endpoints, healthy or not. */
+  total: z.int().min(0).max(1_000_000),
+  /** Concurrent requests it can bear; absent: not declared. */
+  capacity: z.number().positive().optional(),
+  /** Median response time seen at that gateway, ms; absent: no traffic yet. */
+  p50Ms: z.number().min(0).optional(),
+  port: z.int().min(1).max(65_535),
+  appProtocol: z.enum(["http"]),
+});
+export type Summary = z.infer<typeof summarySchema>;
+
+/** An entry of the view that a parent computes for one child. */
+export const viewEntrySchema = z.strictObject({
+  /** `sibling`: another child of the same parent; `parent`: all the rest, through the parent. */
+  kind: z.enum(["sibling", "parent"]),
+  /** The cluster whose gateways these are. Stamped by the parent, never taken from a body below it. */
+  cluster: z.string(),
+  service: z.string(),
+  summary: summarySchema,
+  /** Age class at the parent; a follower's own lease can only make it older. */
+  freshness: z.enum(["fresh", "stale", "suspect"]),
+});
+export type ViewEntry = z.infer<typeof viewEntrySchema>;
+
+/** Key of a view entry: one fact per cluster and service. */
+export function viewKey(cluster: string, service: string): string {
+  return `${cluster}/${service}`;
+}

@@ -1,0 +1,111 @@
+import type { Failure } from "#proxy/exchange/failure.ts";
+import type { Peer } from "#proxy/exchange/peer.ts";
+
+/*
+ * The Exchange: one request and its answer, whatever protocol carries either side. Codecs end here;
+ * routing, retries, balancing, policy and telemetry stand above and exist once.
+ *
+ *   client ── codec ──> Exchange ──> Handler ──> UpstreamStream ── codec ──> endpoint
+ *   client <── codec ── Exchange <── AnswerSink <───────────────── codec ─── endpoint
+ *
+ * All calls are synchronous. Head fields are one flat list, names in lower case:
+ * [name, value, name, value, …]. Bodies are Buffers that the receiver must not keep
+ * beyond the call (they may be slices of a recycled read buffer): copy to keep.
+ */
+
+/** Flat list: name, value, name, value. Names in lower case. */
+export type Fields = string[];
+
+export interface RequestHead {
+  method: string;
+  /** Origin form: path and query; `*` for OPTIONS. */
+  target: string;
+  /** Host and, if given, port; lower case. */
+  authority: string;
+  /** End-to-end fields: without `host`, framing and hop-by-hop fields. */
+  fields: Fields;
+  /** How the body is framed: none, `bytes` of it, or of a length known only at its end. */
+  body: BodyLength;
+}
+
+/** ≥ 0: that many bytes. -1: unknown length (chunked, or until close for an answer). */
+export type BodyLength = number;
+export const BODY_UNKNOWN: BodyLength = -1;
+
+export interface AnswerHead {
+  status: number;
+  /** Empty: the codec writes the standard phrase. */
+  reason: string;
+  /** End-to-end fields, without framing and hop-by-hop fields. */
+  fields: Fields;
+  body: BodyLength;
+}
+
+/** Takes a request's body as it arrives. */
+export interface BodySink {
+  /** False: pause; the source goes on when `Exchange.resumeBody()` is called. */
+  onBody(chunk: Buffer): boolean;
+  onBodyEnd(trailers: Fields | undefined): void;
+}
+
+/** One request as its downstream codec shows it, and the only way to answer it. */
+export interface Exchange {
+  readonly head: RequestHead;
+  /** Who is at the other end of the connection. */
+  readonly peer: Peer;
+  /** Name of the listener that accepted it. */
+  readonly listener: string;
+
+  /** Starts the flow of the request's body. Until then the codec holds it back, bounded. */
+  readBody(sink: BodySink): void;
+  resumeBody(): void;
+
+  /** An interim answer: 100, 103. */
+  interim(status: number, fields: Fields): void;
+  /** The answer's head; once. */
+  answer(head: AnswerHead): void;
+  /** False: the client reads slowly; `AnswerDrain.onAnswerDrain` says when to go on. */
+  answerBody(chunk: Buffer): boolean;
+  answerEnd(trailers: Fields | undefined): void;
+  /** Cuts the answer short so that the client can tell (close, RST_STREAM). */
+  abort(failure: Failure): void;
+
+  /** Who is told of the client's side after the head: set by the handler, at once. */
+  observer: ExchangeObserver | undefined;
+}
+
+/** What a downstream codec tells the handler about a running exchange. */
+export interface ExchangeObserver {
+  /** The client went away, or broke the protocol, before the answer was complete. */
+  onClientGone(failure: Failure): void;
+  /** The client has read what was pending: the upstream may go on. */
+  onAnswerDrain(): void;
+}
+
+/** The one who takes requests from codecs. */
+export interface Handler {
+  onRequest(exchange: Exchange): void;
+}
+
+/** Takes an endpoint's answer, from an upstream codec. Nothing follows `onAnswerEnd` or `onFailure`. */
+export interface AnswerSink {
+  onInterim(status: number, fields: Fields): void;
+  onAnswer(head: AnswerHead): void;
+  /** False: pause; the codec goes on when `UpstreamStream.resume()` is called. */
+  onAnswerBody(chunk: Buffer): boolean;
+  onAnswerEnd(trailers: Fields | undefined): void;
+  /** The endpoint has read what was pending of the request's body. */
+  onRequestDrain(): void;
+  onFailure(failure: Failure): void;
+}
+
+/** One request on its way to an endpoint. */
+export interface UpstreamStream {
+  /** False: pause; `AnswerSink.onRequestDrain` says when to go on. */
+  sendBody(chunk: Buffer): boolean;
+  sendEnd(trailers: Fields | undefined): void;
+  /** Goes on reading the answer after `onAnswerBody` returned false. */
+  resume(): void;
+  /** Gives the request up; the sink hears nothing more. */
+  cancel(): void;
+}

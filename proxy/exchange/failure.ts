@@ -1,0 +1,176 @@
+/*
+ * How a request can fail: what, who, and whether another try is safe. One table maps it to what the
+ * client sees; nothing else in the proxy invents statuses.
+ */
+
+/** Who failed. */
+export type FailureSource = "downstream" | "upstream" | "local";
+
+/**
+ * Whether the same request may be sent again:
+ * - `never`;
+ * - `idempotent`: the endpoint may have acted on it, so only if acting twice is harmless;
+ * - `always`: not one byte of it can have been acted upon.
+ */
+export type RetryRule = "never" | "idempotent" | "always";
+
+interface FailureKind {
+  readonly source: FailureSource;
+  readonly retry: RetryRule;
+  /** Status of the answer if none was begun; 0: no answer can be given. */
+  readonly status: number;
+  /** RFC 9209 §2.3 error type for `Proxy-Status`. */
+  readonly proxyError: string;
+}
+
+export const FAILURES = {
+  // The client's side.
+  bad_request: {
+    source: "downstream",
+    retry: "never",
+    status: 400,
+    proxyError: "http_request_error",
+  },
+  head_too_large: {
+    source: "downstream",
+    retry: "never",
+    status: 431,
+    proxyError: "http_request_error",
+  },
+  target_too_long: {
+    source: "downstream",
+    retry: "never",
+    status: 414,
+    proxyError: "http_request_error",
+  },
+  method_refused: {
+    source: "downstream",
+    retry: "never",
+    status: 501,
+    proxyError: "http_request_denied",
+  },
+  version_refused: {
+    source: "downstream",
+    retry: "never",
+    status: 505,
+    proxyError: "http_request_error",
+  },
+  head_timeout: {
+    source: "downstream",
+    retry: "never",
+    status: 408,
+    proxyError: "http_request_error",
+  },
+  body_timeout: {
+    source: "downstream",
+    retry: "never",
+    status: 408,
+    proxyError: "http_request_error",
+  },
+  client_closed: {
+    source: "downstream",
+    retry: "never",
+    status: 0,
+    proxyError: "http_request_error",
+  },
+  // Our own decisions.
+  forbidden: { source: "local", retry: "never", status: 403, proxyError: "http_request_denied" },
+  no_route: { source: "local", retry: "never", status: 404, proxyError: "destination_not_found" },
+  no_candidate: {
+    source: "local",
+    retry: "always",
+    status: 503,
+    proxyError: "destination_unavailable",
+  },
+  overloaded: {
+    source: "local",
+    retry: "always",
+    status: 503,
+    proxyError: "connection_limit_reached",
+  },
+  loop: { source: "local", retry: "always", status: 508, proxyError: "proxy_loop_detected" },
+  deadline: { source: "local", retry: "never", status: 504, proxyError: "http_response_timeout" },
+  draining: {
+    source: "local",
+    retry: "always",
+    status: 503,
+    proxyError: "destination_unavailable",
+  },
+  // The endpoint's side.
+  connect_refused: {
+    source: "upstream",
+    retry: "always",
+    status: 503,
+    proxyError: "connection_refused",
+  },
+  connect_timeout: {
+    source: "upstream",
+    retry: "always",
+    status: 503,
+    proxyError: "connection_timeout",
+  },
+  tls_failed: {
+    source: "upstream",
+    retry: "always",
+    status: 503,
+    proxyError: "tls_certificate_error",
+  },
+  /** The connection ended before any byte of an answer; the request may have been read. */
+  closed_early: {
+    source: "upstream",
+    retry: "idempotent",
+    status: 502,
+    proxyError: "connection_terminated",
+  },
+  /** An idle connection turned out dead before a byte of this request was accepted. */
+  stale_connection: {
+    source: "upstream",
+    retry: "idempotent",
+    status: 502,
+    proxyError: "connection_terminated",
+  },
+  try_timeout: {
+    source: "upstream",
+    retry: "idempotent",
+    status: 504,
+    proxyError: "http_response_timeout",
+  },
+  /** The link to that cluster stopped answering probes. */
+  link_down: {
+    source: "upstream",
+    retry: "idempotent",
+    status: 502,
+    proxyError: "connection_terminated",
+  },
+  /** The next gateway says it never passed the request on. */
+  refused_by_gateway: {
+    source: "upstream",
+    retry: "always",
+    status: 503,
+    proxyError: "destination_unavailable",
+  },
+  answer_truncated: {
+    source: "upstream",
+    retry: "never",
+    status: 502,
+    proxyError: "http_response_incomplete",
+  },
+  bad_answer: {
+    source: "upstream",
+    retry: "idempotent",
+    status: 502,
+    proxyError: "http_protocol_error",
+  },
+} as const satisfies Record<string, FailureKind>;
+
+export type FailureName = keyof typeof FAILURES;
+
+/** A failure and what is known of it. `detail` goes to logs, not to clients. */
+export interface Failure {
+  readonly kind: FailureName;
+  readonly detail: string;
+}
+
+export function failure(kind: FailureName, detail: string): Failure {
+  return { kind, detail };
+}

@@ -1,0 +1,16 @@
+import type { ClusterName } from "#model/names.ts";
+
+/** Who is at the other end of a downstream connection; proven by TLS, or unknown. */
+export type Peer =
+  | { readonly kind: "anonymous"; readonly address: string }
+  | {
+      readonly kind: "gateway" | "workload" | "control";
+      readonly address: string;
+      /** `spiffe://<cluster>/…` */
+      readonly id: string;
+      readonly cluster: ClusterName;
+    };
+
+export function anonymous(address: string): Peer {
+  return { kind: "anonymous", address };
+}

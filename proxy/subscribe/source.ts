@@ -1,0 +1,27 @@
+import type { Problem } from "#kernel/result.ts";
+import type { Snapshot } from "#model/snapshot.ts";
+
+/** What became of a snapshot. A refused one leaves the one before in force (ACK/NACK as in xDS). */
+export type Verdict =
+  | { readonly kind: "ack"; readonly revision: string }
+  | { readonly kind: "nack"; readonly revision: string; readonly problems: readonly Problem[] };
+
+/** Where a proxy's snapshots come from: a file, a control service, the last good copy. */
+export interface SnapshotSource {
+  /** Calls `apply` with the newest snapshot, and again at each change; skips what came between. */
+  start(apply: (snapshot: Snapshot) => Verdict): void;
+  /** One of `connected`, `connecting`, `static`: for `/config` and metrics. */
+  status(): string;
+  close(): Promise<void>;
+}
+
+/** What a gateway tells its control service of each service, for the summaries. */
+export interface ServiceReport {
+  readonly service: string;
+  /** Endpoints of the local cluster that are not ejected. */
+  readonly healthy: number;
+  /** Median response time, ms, over the last report period; absent without traffic. */
+  readonly p50Ms?: number;
+  /** Requests running now. */
+  readonly inflight: number;
+}

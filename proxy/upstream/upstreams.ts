@@ -1,0 +1,21 @@
+import type { Endpoint } from "#model/snapshot.ts";
+import type { AnswerSink, RequestHead, UpstreamStream } from "#proxy/exchange/exchange.ts";
+
+/** Connections to endpoints: the only door by which requests leave the proxy. */
+export interface Upstreams {
+  /**
+   * Sends `head` to `endpoint` over an idle connection or a new one. Returns at once; whatever goes
+   * wrong arrives at `sink.onFailure`, never before this call has returned.
+   */
+  open(endpoint: Endpoint, head: RequestHead, sink: AnswerSink): UpstreamStream;
+  /** Fails every running request to the endpoint with `link_down` and closes its connections. */
+  sever(endpoint: Endpoint): void;
+  /** Closes idle connections to endpoints that are not in `keep`; running requests end in peace. */
+  retain(keep: Iterable<Endpoint>): void;
+  close(): void;
+}
+
+/** One endpoint's identity as a pool key: address, port and who must be there. */
+export function endpointKey(endpoint: Endpoint): string {
+  return `${endpoint.identity ?? ""}@${endpoint.address}:${endpoint.port}`;
+}
