@@ -1,4 +1,4 @@
-import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import { AggregatorRegistry, Counter, Gauge, Histogram, Registry } from "prom-client";
 
 /**
  * What one metric shows at scrape time: a value per combination of label values. Owners keep plain
@@ -86,10 +86,23 @@ export class Metrics {
     return this.#registry.metrics();
   }
 
+  /** The same as plain data, for a process that adds up several: see `mergedText`. */
+  data(): Promise<MetricsData> {
+    return this.#registry.getMetricsAsJSON() as Promise<MetricsData>;
+  }
+
   /** `Content-Type` of `text()`. */
   get contentType(): string {
     return this.#registry.contentType;
   }
+}
+
+/** Metrics as plain data that survives a process boundary. Opaque. */
+export type MetricsData = readonly object[];
+
+/** One exposition of several processes' metrics; values with equal labels are summed. */
+export function mergedText(parts: readonly MetricsData[]): Promise<string> {
+  return AggregatorRegistry.aggregate(parts as object[][] as never).metrics();
 }
 
 function named(names: readonly string[], values: readonly string[]): Record<string, string> {

@@ -1,0 +1,28 @@
+import type { Millis } from "#kernel/brand.ts";
+import type { Snapshot } from "#model/snapshot.ts";
+import type { Explanation } from "#proxy/app/explain.ts";
+import type { ServiceReport, Verdict } from "#proxy/subscribe/source.ts";
+
+/** What became of one listener of the snapshot in force. */
+export interface ListenerStatus {
+  readonly name: string;
+  /** Address and port in use; absent if it could not be opened. */
+  readonly bound?: { readonly address: string; readonly port: number };
+  /** Why it is not open. */
+  readonly problem?: string;
+}
+
+/** The part of a proxy that moves requests: this process's own, or that of its workers. */
+export interface DataPlane {
+  /** Swaps to `snapshot`. Listeners follow; `settled` tells when they have. */
+  apply(snapshot: Snapshot): Verdict;
+  /** Resolves when every listener of the newest snapshot is open or has failed. */
+  settled(): Promise<readonly ListenerStatus[]>;
+  /** Prometheus text. */
+  metricsText(): Promise<string>;
+  reports(): Promise<readonly ServiceReport[]>;
+  /** What would happen to a request for `url` that came to one of the plain listeners. */
+  explain(url: URL): Promise<Explanation>;
+  /** Stops accepting, lets running requests end for at most `maxMs`, then closes. */
+  drain(maxMs: Millis): Promise<void>;
+}

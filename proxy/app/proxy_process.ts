@@ -1,0 +1,105 @@
+import { type AdminRoute, jsonAnswer, textAnswer } from "#kernel/admin_http.ts";
+import type { Millis } from "#kernel/brand.ts";
+import type { Clock, Timer } from "#kernel/clock.ts";
+import { formatProblem } from "#kernel/result.ts";
+import type { Snapshot } from "#model/snapshot.ts";
+import type { DataPlane, ListenerStatus } from "#proxy/app/data_plane.ts";
+import type { ServiceReport, SnapshotSource, Verdict } from "#proxy/subscribe/source.ts";
+
+/** How often a control service hears of this proxy's services. */
+const REPORT_PERIOD_MS = 2_000;
+
+export interface ProxyProcessOptions {
+  readonly clock: Clock;
+  readonly plane: DataPlane;
+  readonly source: SnapshotSource;
+  /** Takes the reports to the control service; absent where there is none. */
+  readonly report?: (reports: readonly ServiceReport[]) => void;
+}
+
+/** A running proxy: a data plane that follows a source of snapshots, and what its operator sees. */
+export class ProxyProcess {
+  readonly #options: ProxyProcessOptions;
+  #snapshot: Snapshot | undefined = undefined;
+  #refused: Extract<Verdict, { kind: "nack" }> | undefined = undefined;
+  #draining = false;
+  #reporter: Timer | undefined = undefined;
+  #firstSnapshot: () => void = () => {};
+  /** Resolves once a first snapshot is in force. */
+  readonly started: Promise<void>;
+
+  constructor(options: ProxyProcessOptions) {
+    this.#options = options;
+    this.started = new Promise((resolve) => {
+      this.#firstSnapshot = resolve;
+    });
+  }
+
+  start(): void {
+    const { clock, source, plane, report } = this.#options;
+    source.start((snapshot) => this.#apply(snapshot));
+    if (report === undefined) return;
+    this.#reporter = clock.every(REPORT_PERIOD_MS, () => void plane.reports().then(report));
+  }
+
+  settled(): Promise<readonly ListenerStatus[]> {
+    return this.#options.plane.settled();
+  }
+
+  async stop(maxMs: Millis): Promise<void> {
+    this.#draining = true;
+    this.#reporter?.cancel();
+    await this.#options.source.close();
+    await this.#options.plane.drain(maxMs);
+  }
+
+  /** The routes of the admin port. */
+  adminRoutes(): ReadonlyMap<string, AdminRoute> {
+    return new Map<string, AdminRoute>([
+      ["/live", () => textAnswer(200, "live")],
+      ["/ready", () => this.#ready()],
+      ["/metrics", () => this.#metrics()],
+      ["/config", () => this.#config()],
+      ["/explain", (query) => this.#explain(query)],
+    ]);
+  }
+
+  #apply(snapshot: Snapshot): Verdict {
+    const verdict = this.#options.plane.apply(snapshot);
+    if (verdict.kind === "nack") {
+      this.#refused = verdict;
+      return verdict;
+    }
+    this.#snapshot = snapshot;
+    this.#refused = undefined;
+    this.#firstSnapshot();
+    return verdict;
+  }
+
+  async #ready() {
+    if (this.#draining) return textAnswer(503, "draining");
+    if (this.#snapshot === undefined) return textAnswer(503, "no configuration yet");
+    const failed = (await this.settled()).filter((listener) => listener.problem !== undefined);
+    if (failed.length === 0) return textAnswer(200, "ready");
+    return textAnswer(503, failed.map(({ name, problem }) => `${name}: ${problem}`).join("\n"));
+  }
+
+  async #metrics() {
+    const text = await this.#options.plane.metricsText();
+    return { status: 200, contentType: "text/plain; version=0.0.4; charset=utf-8", body: text };
+  }
+
+  #config() {
+    return jsonAnswer(200, {
+      source: this.#options.source.status(),
+      snapshot: this.#snapshot ?? null,
+      refused: this.#refused?.problems.map(formatProblem) ?? [],
+    });
+  }
+
+  async #explain(query: URLSearchParams) {
+    const url = query.get("url") ?? "";
+    if (!URL.canParse(url)) return textAnswer(400, "give ?url=http://host/path");
+    return jsonAnswer(200, await this.#options.plane.explain(new URL(url)));
+  }
+}

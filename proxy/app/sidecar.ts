@@ -1,0 +1,63 @@
+import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
+import type { Listener, Snapshot } from "#model/snapshot.ts";
+
+export interface SidecarInbound {
+  readonly mesh: MeshName;
+  readonly cluster: ClusterName;
+  readonly service: ServiceName;
+  /** Where the mesh reaches the workload: the address that the service's endpoint names. */
+  readonly listen: { readonly address: string; readonly port: number };
+  /** The workload itself, beside us. */
+  readonly app: { readonly address: string; readonly port: number };
+}
+
+/** The inbound half of a sidecar: mTLS from the mesh in, plain text to the one workload. */
+export function inboundSnapshot(inbound: SidecarInbound): Snapshot {
+  const listener: Listener = { name: "inbound", protocol: "MESH", ...inbound.listen };
+  return {
+    revision: "inbound",
+    mesh: inbound.mesh,
+    cluster: inbound.cluster,
+    listeners: [listener],
+    routes: [
+      {
+        name: "inbound",
+        listeners: [listener.name],
+        hostnames: [],
+        rules: [
+          {
+            paths: [{ type: "PathPrefix", value: "/" }],
+            backends: [{ service: inbound.service, weight: 1 }],
+          },
+        ],
+      },
+    ],
+    services: [
+      {
+        name: inbound.service,
+        port: inbound.app.port,
+        appProtocol: "http",
+        locales: [
+          {
+            kind: "local",
+            cluster: inbound.cluster,
+            endpoints: [{ ...inbound.app, weight: 1 }],
+            healthy: 1,
+            egressMs: 0,
+            freshness: "fresh",
+          },
+        ],
+      },
+    ],
+  };
+}
+
+/** The outbound half: what the control service sends, and one plain listener for the workload. */
+export function withOutbound(
+  snapshot: Snapshot,
+  listen: { readonly address: string; readonly port: number },
+): Snapshot {
+  const listener: Listener = { name: "outbound", protocol: "HTTP", ...listen };
+  const routes = snapshot.routes.map((route) => ({ ...route, listeners: [listener.name] }));
+  return { ...snapshot, listeners: [listener], routes };
+}

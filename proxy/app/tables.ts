@@ -1,0 +1,55 @@
+import type { Millis } from "#kernel/brand.ts";
+import type { ServiceName } from "#model/names.ts";
+import type { Endpoint, Snapshot } from "#model/snapshot.ts";
+import { ServiceBalancer } from "#proxy/balance/service_balancer.ts";
+import type { Link } from "#proxy/health/link_probe.ts";
+import type { RequestStats } from "#proxy/observe/service_stats.ts";
+import type { Tables } from "#proxy/relay/dispatcher.ts";
+import type { ServiceRuntime } from "#proxy/relay/plan.ts";
+import { RetryBudget } from "#proxy/retry/budget.ts";
+import { compileRoutes } from "#proxy/route/table.ts";
+
+/** Builds the tables of `snapshot`; what was learnt about services that stay is carried over. */
+export function buildTables(
+  snapshot: Snapshot,
+  before: Tables | undefined,
+  stats: RequestStats,
+  now: Millis,
+): Tables {
+  const services = new Map<ServiceName, ServiceRuntime>();
+  for (const service of snapshot.services) {
+    const known = before?.services.get(service.name);
+    services.set(service.name, {
+      name: service.name,
+      balancer: new ServiceBalancer(service, snapshot.cluster, now, known?.balancer),
+      budget: known?.budget ?? new RetryBudget(now),
+      stats: stats.of(service.name),
+    });
+  }
+  stats.retain(new Set(services.keys()));
+  return { mesh: snapshot.mesh, routes: compileRoutes(snapshot), services };
+}
+
+/** Every endpoint that `snapshot` may send to. */
+export function* endpointsOf(snapshot: Snapshot): Iterable<Endpoint> {
+  for (const service of snapshot.services) {
+    for (const locale of service.locales) yield* locale.endpoints;
+  }
+}
+
+/** The gateways of other clusters that `snapshot` names, each once. */
+export function linksOf(snapshot: Snapshot): Link[] {
+  const links = new Map<string, Link>();
+  for (const service of snapshot.services) {
+    for (const locale of service.locales) {
+      if (locale.kind === "local") continue;
+      for (const endpoint of locale.endpoints) {
+        links.set(`${locale.cluster} ${endpoint.address} ${endpoint.port}`, {
+          cluster: locale.cluster,
+          endpoint,
+        });
+      }
+    }
+  }
+  return [...links.values()];
+}

@@ -1,0 +1,83 @@
+import { RotatingIdentity } from "#certs/identity/identity.ts";
+import type { Clock } from "#kernel/clock.ts";
+import type { Logger } from "#kernel/log.ts";
+import type { Rng } from "#kernel/rng.ts";
+import { LocalPlane, type LocalPlaneOptions } from "#proxy/app/local_plane.ts";
+import type { Answers, FromWorker, Question, ToWorker } from "#proxy/app/worker_messages.ts";
+
+export interface WorkerOptions {
+  readonly clock: Clock;
+  readonly rng: Rng;
+  readonly log: Logger;
+  /** To the primary. */
+  readonly send: (message: FromWorker) => void;
+  /** Called when the worker has drained and may end. */
+  readonly onDrained: () => void;
+}
+
+/** A worker process's side of the pool: a proxy that does what the primary says. */
+export class Worker {
+  readonly #options: WorkerOptions;
+  #identity: RotatingIdentity | undefined = undefined;
+  #plane: LocalPlane | undefined = undefined;
+
+  constructor(options: WorkerOptions) {
+    this.#options = options;
+  }
+
+  hear(message: ToWorker): void {
+    switch (message.kind) {
+      case "identity":
+        if (this.#identity === undefined) this.#identity = new RotatingIdentity(message.identity);
+        else this.#identity.rotate(message.identity);
+        return;
+      case "snapshot":
+        this.#plane ??= this.#begin(message.snapshot.cluster);
+        this.#plane.apply(message.snapshot);
+        return;
+      case "drain":
+        void this.drain(message.maxMs);
+        return;
+      case "ask":
+        void this.#answer(message.id, message.question);
+        return;
+      default:
+        message satisfies never;
+    }
+  }
+
+  /** Also when the primary is gone: a worker does not outlive it for long. */
+  async drain(maxMs: number): Promise<void> {
+    await this.#plane?.drain(maxMs);
+    this.#options.onDrained();
+  }
+
+  #begin(cluster: LocalPlaneOptions["cluster"]): LocalPlane {
+    const { clock, rng, log } = this.#options;
+    const identity = this.#identity;
+    const base = { cluster, clock, rng, log, reusePort: true };
+    return new LocalPlane(identity === undefined ? base : { ...base, identity });
+  }
+
+  async #answer(id: number, question: Question): Promise<void> {
+    const value = await this.#ask(question);
+    if (value !== undefined) this.#options.send({ kind: "answer", id, value });
+  }
+
+  async #ask(question: Question): Promise<Answers[keyof Answers] | undefined> {
+    const plane = this.#plane;
+    if (plane === undefined) return undefined;
+    switch (question.kind) {
+      case "settled":
+        return plane.settled();
+      case "metrics":
+        return plane.metricsData();
+      case "reports":
+        return plane.reports();
+      case "explain":
+        return plane.explain(new URL(question.url));
+      default:
+        return question satisfies never;
+    }
+  }
+}

@@ -1,0 +1,36 @@
+import type { Identity } from "#certs/identity/identity.ts";
+import type { MetricsData } from "#kernel/metrics.ts";
+import type { Snapshot } from "#model/snapshot.ts";
+import type { ListenerStatus } from "#proxy/app/data_plane.ts";
+import type { Explanation } from "#proxy/app/explain.ts";
+import type { ServiceReport } from "#proxy/subscribe/source.ts";
+
+/*
+ * What the primary and its workers say to each other over the process's own IPC channel. Both ends are
+ * the same program of the same version, so these are types and not a wire format.
+ */
+
+export type ToWorker =
+  | { readonly kind: "identity"; readonly identity: Identity }
+  | { readonly kind: "snapshot"; readonly snapshot: Snapshot }
+  | { readonly kind: "drain"; readonly maxMs: number }
+  | { readonly kind: "ask"; readonly id: number; readonly question: Question };
+
+export type Question =
+  | { readonly kind: "settled" }
+  | { readonly kind: "metrics" }
+  | { readonly kind: "reports" }
+  | { readonly kind: "explain"; readonly url: string };
+
+export interface Answers {
+  readonly settled: readonly ListenerStatus[];
+  readonly metrics: MetricsData;
+  readonly reports: readonly ServiceReport[];
+  readonly explain: Explanation;
+}
+
+export type FromWorker = {
+  readonly kind: "answer";
+  readonly id: number;
+  readonly value: Answers[keyof Answers];
+};

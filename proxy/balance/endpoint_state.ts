@@ -1,0 +1,84 @@
+import type { Millis } from "#kernel/brand.ts";
+import type { ClusterName } from "#model/names.ts";
+import type { Endpoint, Locale } from "#model/snapshot.ts";
+import { PeakEwma } from "#proxy/balance/peak_ewma.ts";
+import { HEALTHY, type OutlierState } from "#proxy/health/outlier.ts";
+
+/** How a try ended. `unreachable`: no connection could be made. */
+export type Outcome = "ok" | "failed" | "unreachable" | "cancelled";
+
+/** What is known of one endpoint, beyond its address. Lives as long as snapshots name it. */
+export class EndpointState {
+  readonly endpoint: Endpoint;
+  locale: LocaleState;
+  inflight = 0;
+  readonly ewma: PeakEwma;
+  outlier: OutlierState = HEALTHY;
+
+  constructor(endpoint: Endpoint, locale: LocaleState, now: Millis) {
+    this.endpoint = endpoint;
+    this.locale = locale;
+    this.ewma = new PeakEwma(locale.seedMs(), now);
+  }
+
+  isEjected(now: Millis): boolean {
+    return now < this.outlier.ejectedUntil;
+  }
+
+  /** Expected wait for one more request: what P2C compares. */
+  load(now: Millis): number {
+    return (this.ewma.read(now) * (this.inflight + 1)) / this.endpoint.weight;
+  }
+}
+
+/** One locale of one service, with its endpoints. */
+export class LocaleState {
+  readonly locale: Locale;
+  readonly endpoints: EndpointState[] = [];
+  /** Round trip of the link to it, ms; undefined before the first probe. */
+  rttMs: Millis | undefined = undefined;
+  /** False: the link's probes are not answered. */
+  linkUp = true;
+  /** Share of new requests, 0 to 1, as the waterfall gave it. */
+  weight = 0;
+  inflight = 0;
+  /** Requests sent there so far. */
+  requests = 0;
+
+  constructor(locale: Locale) {
+    this.locale = locale;
+  }
+
+  get kind(): Locale["kind"] {
+    return this.locale.kind;
+  }
+
+  get cluster(): ClusterName {
+    return this.locale.cluster;
+  }
+
+  /** Expected response time before any traffic (DESIGN §4.1). */
+  seedMs(): Millis {
+    const rtt = this.rttMs ?? (this.kind === "local" ? 0 : UNPROBED_RTT_MS);
+    // At least a little, so that an idle local endpoint still has a load to compare.
+    return Math.max(0.5, rtt + (this.locale.p50Ms ?? 0));
+  }
+}
+
+/** Taken for a link that no probe has measured yet: farther than the next rack, nearer than the sea. */
+const UNPROBED_RTT_MS = 20;
+
+/** Identity of a locale across snapshots. */
+export function localeKey(locale: Locale): string {
+  return `${locale.kind} ${locale.cluster}`;
+}
+
+/** What a pick may not do. */
+export interface PickConstraint {
+  /** Clusters that the request has passed: it never goes back to one. */
+  readonly visited: readonly ClusterName[];
+  /** Endpoints that failed it: taken again only if there is nothing else. */
+  readonly tried: readonly EndpointState[];
+  /** The subtree that must serve it; undefined: any. */
+  readonly within: ClusterName | undefined;
+}

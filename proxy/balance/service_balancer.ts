@@ -1,0 +1,256 @@
+import type { Millis } from "#kernel/brand.ts";
+import type { Rng } from "#kernel/rng.ts";
+import { type ClusterName, isWithin } from "#model/names.ts";
+import type { Service } from "#model/snapshot.ts";
+import {
+  EndpointState,
+  LocaleState,
+  localeKey,
+  type Outcome,
+  type PickConstraint,
+} from "#proxy/balance/endpoint_state.ts";
+import { LatencyWindow } from "#proxy/balance/latency_window.ts";
+import { pickP2c, type Reach } from "#proxy/balance/p2c.ts";
+import { PERIOD_MS, type WaterfallState, waterfall } from "#proxy/balance/waterfall.ts";
+import { afterRequest, CONNECT_FAILURE_WEIGHT } from "#proxy/health/outlier.ts";
+import { endpointKey } from "#proxy/upstream/upstreams.ts";
+
+/** A failed try is remembered as at least this slow, or fast failures would attract traffic. */
+const FAILURE_PENALTY_MS = 1_000;
+/** Time constant of the demand that the waterfall places. */
+const DEMAND_DECAY_MS = 500;
+const REACHES: readonly Reach[] = ["healthy", "ejected", "tried"];
+
+/** Where the requests of one service go, as seen from this worker. */
+export class ServiceBalancer {
+  readonly service: Service;
+  readonly locales: readonly LocaleState[];
+  /** Requests running now. */
+  inflight = 0;
+  readonly #self: ClusterName;
+  readonly #latency: LatencyWindow;
+  #state: WaterfallState | undefined = undefined;
+  #demand = 0;
+  #demandAt: Millis;
+  #nextAt: Millis = 0;
+
+  /** @param previous the balancer of the snapshot before, whose experience is carried over. */
+  constructor(service: Service, self: ClusterName, now: Millis, previous?: ServiceBalancer) {
+    this.service = service;
+    this.#self = self;
+    this.#latency = previous === undefined ? new LatencyWindow() : previous.#latency;
+    this.#demand = previous === undefined ? 0 : previous.#demand;
+    this.#demandAt = previous === undefined ? now : previous.#demandAt;
+    this.inflight = previous === undefined ? 0 : previous.inflight;
+    this.locales = service.locales.map((locale) => {
+      const state = new LocaleState(locale);
+      const known = previous?.locales.find((old) => localeKey(old.locale) === localeKey(locale));
+      carryOver(state, known, now);
+      return state;
+    });
+    if (previous !== undefined && sameLocales(previous.service, service)) {
+      this.#state = previous.#state;
+    }
+    this.#refresh(now);
+  }
+
+  /**
+   * An endpoint for one request; undefined if nobody may or can take it, or if it is to be shed.
+   * The locale is drawn by the waterfall's weights; where that one has nothing to offer, the others
+   * follow in the order of their cost.
+   */
+  pick(constraint: PickConstraint, now: Millis, rng: Rng): EndpointState | undefined {
+    if (now >= this.#nextAt) this.#refresh(now);
+    const state = this.#state!;
+    if (state.shed > 0 && constraint.tried.length === 0 && rng.next() < state.shed) {
+      return undefined;
+    }
+    const drawn = this.#draw(rng);
+    for (const reach of REACHES) {
+      if (reach === "tried" && constraint.tried.length === 0) break;
+      const first = drawn && this.#within(drawn, constraint, reach, now, rng);
+      if (first !== undefined) return first;
+      for (const i of state.order) {
+        const locale = this.locales[i]!;
+        const next =
+          locale === drawn ? undefined : this.#within(locale, constraint, reach, now, rng);
+        if (next !== undefined) return next;
+      }
+    }
+    return undefined;
+  }
+
+  /** True if `pick` refuses requests for want of capacity rather than of endpoints. */
+  get shedding(): boolean {
+    return (this.#state?.shed ?? 0) > 0;
+  }
+
+  /** A try begins. */
+  started(endpoint: EndpointState, now: Millis): void {
+    this.#learnDemand(now);
+    endpoint.inflight++;
+    endpoint.locale.inflight++;
+    endpoint.locale.requests++;
+    this.inflight++;
+  }
+
+  /** A try has ended. @param latencyMs to the head of its answer, or to its failure. */
+  finished(endpoint: EndpointState, outcome: Outcome, latencyMs: Millis, now: Millis): void {
+    this.#learnDemand(now);
+    endpoint.inflight--;
+    endpoint.locale.inflight--;
+    this.inflight--;
+    if (outcome === "cancelled") return;
+    if (outcome === "ok") {
+      endpoint.ewma.add(latencyMs, now);
+      this.#latency.add(latencyMs);
+      endpoint.outlier = afterRequest(endpoint.outlier, 0, now);
+      return;
+    }
+    endpoint.ewma.add(Math.max(latencyMs, FAILURE_PENALTY_MS), now);
+    const weight = outcome === "unreachable" ? CONNECT_FAILURE_WEIGHT : 1;
+    const before = endpoint.outlier;
+    endpoint.outlier = afterRequest(before, weight, now);
+    // An ejection may empty its locale: traffic must not wait for the next period.
+    if (endpoint.outlier.ejectedUntil !== before.ejectedUntil) this.#nextAt = 0;
+  }
+
+  /** A reading of the link to `cluster`; undefined: the link is down. */
+  linkRtt(cluster: ClusterName, rttMs: Millis | undefined): void {
+    for (const locale of this.locales) {
+      if (locale.cluster !== cluster || locale.kind === "local") continue;
+      if (locale.linkUp !== (rttMs !== undefined)) this.#nextAt = 0;
+      locale.linkUp = rttMs !== undefined;
+      if (rttMs === undefined) continue;
+      locale.rttMs = rttMs;
+      for (const endpoint of locale.endpoints) endpoint.ewma.seed(locale.seedMs());
+    }
+  }
+
+  /** For the service's summary: endpoints of this cluster that take traffic, and the median wait. */
+  localHealth(now: Millis): { healthy: number; p50Ms: Millis | undefined } {
+    const local = this.locales.find((locale) => locale.kind === "local");
+    const healthy = local?.endpoints.filter((endpoint) => !endpoint.isEjected(now)).length ?? 0;
+    return { healthy, p50Ms: this.#latency.median() };
+  }
+
+  /** Expected response time through `locale`, ms: the lower median of its endpoints, plus its price. */
+  costOf(locale: LocaleState, now: Millis): Millis {
+    const { endpoints } = locale;
+    if (endpoints.length === 1) return endpoints[0]!.ewma.read(now) + locale.locale.egressMs;
+    const costs = endpoints
+      .filter((endpoint) => !endpoint.isEjected(now))
+      .map((endpoint) => endpoint.ewma.read(now))
+      .sort((a, b) => a - b);
+    return (costs[(costs.length - 1) >> 1] ?? locale.seedMs()) + locale.locale.egressMs;
+  }
+
+  capacityOf(locale: LocaleState, now: Millis): number {
+    const { capacity } = locale.locale;
+    if (capacity === undefined) return Number.POSITIVE_INFINITY;
+    if (locale.kind !== "local") return capacity;
+    const { endpoints } = locale;
+    const usable = endpoints.filter((endpoint) => !endpoint.isEjected(now)).length;
+    return endpoints.length === 0 ? 0 : (capacity * usable) / endpoints.length;
+  }
+
+  isUsable(locale: LocaleState, now: Millis): boolean {
+    if (!locale.linkUp || locale.locale.healthy === 0) return false;
+    return locale.endpoints.some((endpoint) => !endpoint.isEjected(now));
+  }
+
+  /** False if the rules of the path forbid `locale` to this request. */
+  allows(locale: LocaleState, constraint: PickConstraint): boolean {
+    const { cluster, kind } = locale;
+    if (kind !== "local" && constraint.visited.includes(cluster)) return false;
+    const { within } = constraint;
+    if (within === undefined || isWithin(cluster, within)) return true;
+    switch (kind) {
+      case "local":
+        return false;
+      case "child":
+      case "sibling":
+        return isWithin(within, cluster);
+      // Through the parent to another subtree, but not to look for our own.
+      case "parent":
+        return !isWithin(within, this.#self);
+      case "gateway":
+        return true;
+      default:
+        return kind satisfies never;
+    }
+  }
+
+  #within(
+    locale: LocaleState,
+    constraint: PickConstraint,
+    reach: Reach,
+    now: Millis,
+    rng: Rng,
+  ): EndpointState | undefined {
+    if (!this.allows(locale, constraint)) return undefined;
+    // A dead link, or a place that says it has nobody, is asked when everything else is gone.
+    if (reach === "healthy" && (!locale.linkUp || locale.locale.healthy === 0)) return undefined;
+    return pickP2c(locale.endpoints, { tried: constraint.tried, reach }, now, rng);
+  }
+
+  #draw(rng: Rng): LocaleState | undefined {
+    const { locales } = this;
+    if (locales.length === 1) return locales[0];
+    let draw = rng.next();
+    for (const locale of locales) {
+      draw -= locale.weight;
+      if (draw < 0) return locale;
+    }
+    return undefined;
+  }
+
+  #learnDemand(now: Millis): void {
+    const kept = Math.exp(-Math.max(0, now - this.#demandAt) / DEMAND_DECAY_MS);
+    this.#demand = this.inflight + (this.#demand - this.inflight) * kept;
+    this.#demandAt = now;
+  }
+
+  #refresh(now: Millis): void {
+    const inputs = this.locales.map((locale) => ({
+      cost: this.costOf(locale, now),
+      capacity: this.capacityOf(locale, now),
+      usable: this.isUsable(locale, now),
+      freshness: locale.locale.freshness,
+    }));
+    this.#state = waterfall(inputs, this.#demand, this.#state, now);
+    for (let i = 0; i < this.locales.length; i++) {
+      this.locales[i]!.weight = this.#state.weights[i]!;
+    }
+    this.#nextAt = now + PERIOD_MS;
+  }
+}
+
+function carryOver(state: LocaleState, known: LocaleState | undefined, now: Millis): void {
+  if (known !== undefined) {
+    state.rttMs = known.rttMs;
+    state.linkUp = known.linkUp;
+    state.inflight = known.inflight;
+    state.requests = known.requests;
+    state.weight = known.weight;
+  }
+  for (const endpoint of state.locale.endpoints) {
+    const key = endpointKey(endpoint);
+    const old = known?.endpoints.find((candidate) => endpointKey(candidate.endpoint) === key);
+    if (old === undefined || old.endpoint.weight !== endpoint.weight) {
+      state.endpoints.push(new EndpointState(endpoint, state, now));
+      continue;
+    }
+    // The same object: running requests still count on it. Its locale becomes the new one.
+    old.locale = state;
+    old.ewma.seed(state.seedMs());
+    state.endpoints.push(old);
+  }
+}
+
+function sameLocales(a: Service, b: Service): boolean {
+  return (
+    a.locales.length === b.locales.length &&
+    a.locales.every((locale, i) => localeKey(locale) === localeKey(b.locales[i]!))
+  );
+}

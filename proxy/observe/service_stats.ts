@@ -1,0 +1,134 @@
+import type { Metrics, Sample } from "#kernel/metrics.ts";
+import { FAILURES, type FailureName } from "#proxy/exchange/failure.ts";
+
+/** Upper bounds of the latency histogram, seconds. */
+const LATENCY_BOUNDS_S = [
+  0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
+] as const;
+
+const FAILURE_NAMES = Object.keys(FAILURES) as FailureName[];
+const FAILURE_INDEX = new Map(FAILURE_NAMES.map((name, i) => [name, i]));
+
+/** What was counted of one service (or of requests that reached none). Plain arrays: hot path. */
+export class ServiceStats {
+  /** Answers by hundreds: `[3]` counts 3xx. */
+  readonly answers = new Float64Array(6);
+  /** Failures seen, by index in `FAILURES`; one request can meet several. */
+  readonly failures = new Float64Array(FAILURE_NAMES.length);
+  readonly latency = new Float64Array(LATENCY_BOUNDS_S.length + 1);
+  latencySumS = 0;
+  retries = 0;
+  /** Retries that the budget forbade. */
+  retriesDenied = 0;
+  /** Requests running now. */
+  inflight = 0;
+
+  /** Counts an answered request. @param elapsedMs from its head to the end of its answer. */
+  answered(status: number, elapsedMs: number): void {
+    const hundreds = (status / 100) | 0;
+    this.answers[hundreds]! += 1;
+    const seconds = elapsedMs / 1000;
+    let bucket = 0;
+    while (bucket < LATENCY_BOUNDS_S.length && seconds > LATENCY_BOUNDS_S[bucket]!) bucket++;
+    this.latency[bucket]! += 1;
+    this.latencySumS += seconds;
+  }
+
+  failed(kind: FailureName): void {
+    this.failures[FAILURE_INDEX.get(kind)!]! += 1;
+  }
+}
+
+/** All services' statistics; outlives snapshots, so counters never go back. */
+export class RequestStats {
+  /** Requests that named no service that we know. */
+  readonly unrouted = new ServiceStats();
+  readonly #services = new Map<string, ServiceStats>();
+
+  of(service: string): ServiceStats {
+    let stats = this.#services.get(service);
+    if (stats === undefined) {
+      stats = new ServiceStats();
+      this.#services.set(service, stats);
+    }
+    return stats;
+  }
+
+  /** Drops services that no snapshot names any more and that run nothing. */
+  retain(names: ReadonlySet<string>): void {
+    for (const [name, stats] of this.#services) {
+      if (!names.has(name) && stats.inflight === 0) this.#services.delete(name);
+    }
+  }
+
+  register(metrics: Metrics): void {
+    const labels = ["service"];
+    metrics.counter(
+      {
+        name: "espalier_requests_total",
+        help: "Requests answered, by class of status.",
+        labels: ["service", "code_class"],
+      },
+      () => this.#each((s, name) => byClass(name, s)),
+    );
+    metrics.counter(
+      {
+        name: "espalier_failures_total",
+        help: "Failures met on the way of requests, by kind; a request that was tried again can meet several.",
+        labels: ["service", "kind", "source"],
+      },
+      () => this.#each((s, name) => byFailure(name, s)),
+    );
+    metrics.histogram(
+      {
+        name: "espalier_request_duration_seconds",
+        help: "From a request's head to the last byte of its answer.",
+        labels,
+      },
+      LATENCY_BOUNDS_S,
+      () => this.#each((s, name) => [{ labels: [name], counts: s.latency, sum: s.latencySumS }]),
+    );
+    metrics.counter({ name: "espalier_retries_total", help: "Requests sent again.", labels }, () =>
+      this.#each((s, name) => [{ labels: [name], value: s.retries }]),
+    );
+    metrics.counter(
+      {
+        name: "espalier_retries_denied_total",
+        help: "Retries that the retry budget forbade.",
+        labels,
+      },
+      () => this.#each((s, name) => [{ labels: [name], value: s.retriesDenied }]),
+    );
+    metrics.gauge(
+      { name: "espalier_requests_inflight", help: "Requests running now.", labels },
+      () => this.#each((s, name) => [{ labels: [name], value: s.inflight }]),
+    );
+  }
+
+  #each<T>(read: (stats: ServiceStats, name: string) => T[]): T[] {
+    const samples = read(this.unrouted, "");
+    for (const [name, stats] of this.#services) samples.push(...read(stats, name));
+    return samples;
+  }
+}
+
+function byClass(name: string, stats: ServiceStats): Sample[] {
+  const samples: Sample[] = [];
+  for (let i = 1; i < stats.answers.length; i++) {
+    if (stats.answers[i]! > 0) {
+      samples.push({ labels: [name, `${i}xx`], value: stats.answers[i]! });
+    }
+  }
+  return samples;
+}
+
+function byFailure(name: string, stats: ServiceStats): Sample[] {
+  const samples: Sample[] = [];
+  for (let i = 0; i < FAILURE_NAMES.length; i++) {
+    const kind = FAILURE_NAMES[i]!;
+    if (stats.failures[i]! > 0) {
+      samples.push({ labels: [name, kind, FAILURES[kind].source], value: stats.failures[i]! });
+    }
+  }
+  return samples;
+}

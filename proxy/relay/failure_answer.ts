@@ -1,0 +1,38 @@
+import type { AnswerHead, Exchange } from "#proxy/exchange/exchange.ts";
+import { FAILURES, type Failure } from "#proxy/exchange/failure.ts";
+
+export interface FailureAnswer {
+  /** Name of this proxy in `Proxy-Status`: its cluster. */
+  readonly self: string;
+  /** True if no endpoint can have acted on the request: told to gateways, who may then try elsewhere. */
+  readonly untouched: boolean;
+}
+
+/** Answers `exchange` for `failure`: the only place where the proxy speaks for itself. */
+export function answerFailure(exchange: Exchange, failure: Failure, about: FailureAnswer): void {
+  const kind = FAILURES[failure.kind];
+  if (kind.status === 0) {
+    exchange.abort(failure);
+    return;
+  }
+  const text = Buffer.from(`${kind.status} ${failure.kind}\n`, "latin1");
+  const head: AnswerHead = {
+    status: kind.status,
+    reason: "",
+    // RFC 9209: who answers and why; the detail stays in our log.
+    fields: [
+      "content-type",
+      "text/plain",
+      "proxy-status",
+      `${about.self}; error=${kind.proxyError}`,
+    ],
+    body: text.length,
+  };
+  if (kind.status === 503) head.fields.push("retry-after", "1");
+  if (about.untouched && exchange.peer.kind === "gateway") {
+    head.fields.push("x-mesh-refused", failure.kind);
+  }
+  exchange.answer(head);
+  exchange.answerBody(text);
+  exchange.answerEnd(undefined);
+}

@@ -1,0 +1,309 @@
+import type { Millis } from "#kernel/brand.ts";
+import { Timeout, WheelItem } from "#kernel/timer_wheel.ts";
+import { stripHop, writeHop } from "#proxy/authorize/hop.ts";
+import type { EndpointState, Outcome, PickConstraint } from "#proxy/balance/endpoint_state.ts";
+import type {
+  AnswerHead,
+  AnswerSink,
+  BodySink,
+  Exchange,
+  ExchangeObserver,
+  Fields,
+  RequestHead,
+  UpstreamStream,
+} from "#proxy/exchange/exchange.ts";
+import {
+  FAILURES,
+  type Failure,
+  type FailureName,
+  failure,
+  type RetryRule,
+} from "#proxy/exchange/failure.ts";
+import { answerFailure } from "#proxy/relay/failure_answer.ts";
+import type { RelayPlan, RelayPorts } from "#proxy/relay/plan.ts";
+import { ReplayBody } from "#proxy/relay/replay_body.ts";
+import { isRetryableStatus, mayRetry } from "#proxy/retry/classify.ts";
+
+/** `trying`: nothing of an answer has reached the client, so another try is possible. */
+type State = "trying" | "answering" | "done";
+
+/**
+ * One request from its plan to its record: choose an endpoint, send, and pass the answer back; or try
+ * again elsewhere while nothing of an answer has reached the client and another try is safe.
+ * It is its own deadline on the timer wheel.
+ */
+export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, BodySink {
+  readonly #ports: RelayPorts;
+  readonly #exchange: Exchange;
+  readonly #plan: RelayPlan;
+  readonly #head: RequestHead;
+  readonly #startedAt: Millis;
+  #state: State = "trying";
+  /** The endpoint of the running try, or of the last one. */
+  #endpoint: EndpointState | undefined = undefined;
+  /** Undefined between tries. */
+  #stream: UpstreamStream | undefined = undefined;
+  readonly #tried: EndpointState[] = [];
+  #retriesLeft: number;
+  #tryStartedAt: Millis = 0;
+  /** From the start of the try to the head of its answer. */
+  #firstByteMs: Millis = 0;
+  #status = 0;
+  /** Some endpoint may have acted on the request. */
+  #touched = false;
+  #replay: ReplayBody | undefined = undefined;
+  #tryTimeout: Timeout | undefined = undefined;
+
+  constructor(ports: RelayPorts, exchange: Exchange, plan: RelayPlan) {
+    super();
+    this.#ports = ports;
+    this.#exchange = exchange;
+    this.#plan = plan;
+    this.#head = exchange.head;
+    this.#startedAt = ports.clock.now();
+    this.#retriesLeft = plan.hop.retries;
+  }
+
+  start(): void {
+    const { service, deadlineMs } = this.#plan;
+    this.#exchange.observer = this;
+    service.stats.inflight++;
+    service.budget.deposit(this.#startedAt);
+    if (deadlineMs > 0) this.#ports.wheel.arm(this, deadlineMs);
+    const first = this.#pick(this.#startedAt);
+    if (first === undefined) {
+      const reason = failure("no_candidate", `nobody serves ${service.name}`);
+      service.stats.failed(reason.kind);
+      this.#giveUp(reason);
+      return;
+    }
+    this.#try(first, this.#startedAt);
+    if (this.#head.body !== 0) {
+      this.#replay = new ReplayBody();
+      this.#exchange.readBody(this);
+    }
+  }
+
+  // ── the client's side ──
+
+  onBody(chunk: Buffer): boolean {
+    if (this.#state === "trying") this.#replay!.add(chunk);
+    return this.#stream === undefined ? true : this.#stream.sendBody(chunk);
+  }
+
+  onBodyEnd(trailers: Fields | undefined): void {
+    this.#replay!.ended = true;
+    this.#replay!.trailers = trailers;
+    this.#stream?.sendEnd(trailers);
+  }
+
+  onClientGone(reason: Failure): void {
+    if (this.#state === "done") return;
+    this.#plan.service.stats.failed(reason.kind);
+    this.#endTry("cancelled");
+    this.#finish();
+  }
+
+  onAnswerDrain(): void {
+    this.#stream?.resume();
+  }
+
+  /** The deadline of the whole request. */
+  override onTimeout(): void {
+    if (this.#state === "done") return;
+    const reason = failure("deadline", `${this.#plan.deadlineMs} ms are over`);
+    this.#plan.service.stats.failed(reason.kind);
+    this.#touched = true;
+    this.#firstByteMs = this.#ports.clock.now() - this.#tryStartedAt;
+    const answering = this.#state === "answering";
+    this.#endTry("failed");
+    if (answering) this.#cutShort(reason);
+    else this.#giveUp(reason);
+  }
+
+  // ── the endpoint's side ──
+
+  onInterim(status: number, fields: Fields): void {
+    if (this.#state === "trying") this.#exchange.interim(status, fields);
+  }
+
+  onAnswer(head: AnswerHead): void {
+    const now = this.#ports.clock.now();
+    this.#firstByteMs = now - this.#tryStartedAt;
+    this.#status = head.status;
+    // Only a gateway's word counts; from anybody else the field is just removed.
+    const refusal = stripHop(head.fields);
+    if (refusal !== undefined && this.#endpoint!.locale.kind !== "local") {
+      this.#tryFailed(failure("refused_by_gateway", refusal), now);
+      return;
+    }
+    if (isRetryableStatus(head.status) && this.#retryInsteadOf(head.status, now)) return;
+    this.#state = "answering";
+    if (this.#tryTimeout !== undefined) this.#ports.wheel.disarm(this.#tryTimeout);
+    if (!this.#plan.deadlineCoversBody) this.#ports.wheel.disarm(this);
+    this.#replay?.drop();
+    this.#exchange.answer(head);
+  }
+
+  onAnswerBody(chunk: Buffer): boolean {
+    return this.#exchange.answerBody(chunk);
+  }
+
+  onAnswerEnd(trailers: Fields | undefined): void {
+    this.#stream = undefined;
+    this.#endTry(this.#status >= 500 ? "failed" : "ok");
+    this.#finish();
+    this.#exchange.answerEnd(trailers);
+  }
+
+  onRequestDrain(): void {
+    this.#exchange.resumeBody();
+  }
+
+  onFailure(reason: Failure): void {
+    this.#stream = undefined;
+    if (this.#state === "done") return;
+    const now = this.#ports.clock.now();
+    if (this.#state === "trying") {
+      this.#firstByteMs = now - this.#tryStartedAt;
+      this.#tryFailed(reason, now);
+      return;
+    }
+    this.#plan.service.stats.failed(reason.kind);
+    this.#endTry("failed");
+    this.#cutShort(reason);
+  }
+
+  // ── tries ──
+
+  #pick(now: Millis): EndpointState | undefined {
+    const constraint: PickConstraint = {
+      visited: this.#plan.hop.path,
+      tried: this.#tried,
+      within: this.#plan.within,
+    };
+    return this.#plan.service.balancer.pick(constraint, now, this.#ports.rng);
+  }
+
+  #try(endpoint: EndpointState, now: Millis): void {
+    this.#endpoint = endpoint;
+    this.#tryStartedAt = now;
+    this.#plan.service.balancer.started(endpoint, now);
+    const head = endpoint.endpoint.identity === undefined ? this.#head : this.#headForMesh(now);
+    this.#stream = this.#ports.upstreams.open(endpoint.endpoint, head, this);
+    if (this.#plan.tryTimeoutMs > 0) this.#armTryTimeout(this.#plan.tryTimeoutMs);
+  }
+
+  /** The head with the hop's fields. A new list: another try may go where they do not belong. */
+  #headForMesh(now: Millis): RequestHead {
+    const { method, target, authority, body } = this.#head;
+    const fields = this.#head.fields.slice();
+    const { hop, service, deadlineMs, within } = this.#plan;
+    const { self } = this.#ports;
+    // A sidecar beside us is not another cluster: the path ends here.
+    const leaves = this.#endpoint!.locale.kind !== "local";
+    writeHop(fields, {
+      service: service.name,
+      within,
+      path: leaves ? [...hop.path, self] : hop.path,
+      // At least 1: what is over here must not become "no deadline" there.
+      deadlineMs:
+        deadlineMs > 0 ? Math.max(1, Math.round(deadlineMs - (now - this.#startedAt))) : undefined,
+      retries: this.#retriesLeft,
+      caller: hop.caller,
+    });
+    return { method, target, authority, fields, body };
+  }
+
+  #tryFailed(reason: Failure, now: Millis): void {
+    this.#plan.service.stats.failed(reason.kind);
+    const rule = FAILURES[reason.kind].retry;
+    this.#endTry(isConnectFailure(reason.kind) ? "unreachable" : "failed");
+    if (rule !== "always") this.#touched = true;
+    const next = this.#next(rule, now);
+    if (next === undefined) this.#giveUp(reason);
+    else this.#tryAgain(next, now);
+  }
+
+  /** True if an answer that says "not now" was dropped for another try. */
+  #retryInsteadOf(status: number, now: Millis): boolean {
+    const next = this.#next("idempotent", now);
+    if (next === undefined) return false;
+    this.#touched = true;
+    this.#plan.service.stats.failed(status === 504 ? "try_timeout" : "bad_answer");
+    this.#endTry("failed");
+    this.#tryAgain(next, now);
+    return true;
+  }
+
+  /** Where to try next, paid for; undefined if there is to be no other try. */
+  #next(rule: RetryRule, now: Millis): EndpointState | undefined {
+    if (this.#retriesLeft <= 0 || this.#replay?.complete === false) return undefined;
+    if (!mayRetry(rule, this.#head.method)) return undefined;
+    this.#tried.push(this.#endpoint!);
+    const next = this.#pick(now);
+    if (next === undefined) return undefined;
+    if (this.#plan.service.budget.tryWithdraw(now)) return next;
+    this.#plan.service.stats.retriesDenied++;
+    return undefined;
+  }
+
+  #tryAgain(endpoint: EndpointState, now: Millis): void {
+    this.#retriesLeft--;
+    this.#plan.service.stats.retries++;
+    this.#try(endpoint, now);
+    const replay = this.#replay;
+    if (replay === undefined) return;
+    for (const chunk of replay.chunks) this.#stream!.sendBody(chunk);
+    if (replay.ended) this.#stream!.sendEnd(replay.trailers);
+    else this.#exchange.resumeBody();
+  }
+
+  #armTryTimeout(ms: Millis): void {
+    this.#tryTimeout ??= new Timeout(() => {
+      if (this.#state !== "trying") return;
+      const now = this.#ports.clock.now();
+      this.#firstByteMs = now - this.#tryStartedAt;
+      this.#tryFailed(failure("try_timeout", `no answer after ${ms} ms`), now);
+    });
+    this.#ports.wheel.arm(this.#tryTimeout, ms);
+  }
+
+  /** Ends the running try, if any: the stream is let go and the balancer learns how it went. */
+  #endTry(outcome: Outcome): void {
+    const stream = this.#stream;
+    this.#stream = undefined;
+    stream?.cancel();
+    const endpoint = this.#endpoint!;
+    const now = this.#ports.clock.now();
+    this.#plan.service.balancer.finished(endpoint, outcome, this.#firstByteMs, now);
+  }
+
+  // ── the end ──
+
+  #giveUp(reason: Failure): void {
+    this.#status = FAILURES[reason.kind].status;
+    this.#finish();
+    answerFailure(this.#exchange, reason, { self: this.#ports.self, untouched: !this.#touched });
+  }
+
+  #cutShort(reason: Failure): void {
+    this.#finish();
+    this.#exchange.abort(reason);
+  }
+
+  #finish(): void {
+    this.#state = "done";
+    this.#ports.wheel.disarm(this);
+    if (this.#tryTimeout !== undefined) this.#ports.wheel.disarm(this.#tryTimeout);
+    const { stats } = this.#plan.service;
+    stats.inflight--;
+    if (this.#status > 0) {
+      stats.answered(this.#status, this.#ports.clock.now() - this.#startedAt);
+    }
+  }
+}
+
+function isConnectFailure(kind: FailureName): boolean {
+  return kind === "connect_refused" || kind === "connect_timeout" || kind === "tls_failed";
+}

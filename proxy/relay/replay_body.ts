@@ -1,0 +1,39 @@
+import type { Fields } from "#proxy/exchange/exchange.ts";
+
+/** Largest request body that is kept for another try, bytes (DESIGN §4.5). */
+export const REPLAY_BYTES_MAX = 65_536;
+
+/** A copy of what a request's body has sent so far, for as long as it is small. */
+export class ReplayBody {
+  readonly #chunks: Buffer[] = [];
+  #bytes = 0;
+  #overflowed = false;
+  ended = false;
+  trailers: Fields | undefined = undefined;
+
+  /** False once the body was too large to keep: it cannot be sent again. */
+  get complete(): boolean {
+    return !this.#overflowed;
+  }
+
+  get chunks(): readonly Buffer[] {
+    return this.#chunks;
+  }
+
+  /** Keeps a copy: codecs recycle the buffers that they hand out. */
+  add(chunk: Buffer): void {
+    if (this.#overflowed) return;
+    this.#bytes += chunk.length;
+    if (this.#bytes > REPLAY_BYTES_MAX) {
+      this.drop();
+      return;
+    }
+    this.#chunks.push(Buffer.from(chunk));
+  }
+
+  /** Frees the copy; the body cannot be sent again. */
+  drop(): void {
+    this.#overflowed = true;
+    this.#chunks.length = 0;
+  }
+}

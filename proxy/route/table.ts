@@ -1,0 +1,102 @@
+import { type MeshName, parseServiceAddress, type ServiceAddress } from "#model/names.ts";
+import type { Listener, Route, RouteRule, Snapshot } from "#model/snapshot.ts";
+import { covers, hostOf } from "#proxy/route/host.ts";
+import { PathTable } from "#proxy/route/paths.ts";
+
+/** Where a request is to go: by a route's rule, or by an address of the mesh itself. */
+export type RouteMatch =
+  | { readonly kind: "rule"; readonly route: Route; readonly rule: RouteRule }
+  | ({ readonly kind: "address" } & ServiceAddress);
+
+/** The routes of one listener: by exact host, by `*.` suffix, and for every other host. */
+interface Hosts {
+  readonly exact: Map<string, PathTable<RouteMatch>>;
+  readonly wildcard: Map<string, PathTable<RouteMatch>>;
+  any: PathTable<RouteMatch> | undefined;
+}
+
+/** All routes of a snapshot, compiled. Immutable. */
+export class RouteTable {
+  readonly #mesh: MeshName;
+  readonly #listeners: ReadonlyMap<string, Hosts>;
+
+  constructor(mesh: MeshName, listeners: ReadonlyMap<string, Hosts>) {
+    this.#mesh = mesh;
+    this.#listeners = listeners;
+  }
+
+  /**
+   * @param authority lower case, possibly with a port.
+   * @param target path and query.
+   * The most specific host that has routes decides alone; then the path.
+   */
+  match(listener: string, authority: string, target: string): RouteMatch | undefined {
+    const hosts = this.#listeners.get(listener);
+    if (hosts === undefined) return undefined;
+    const host = hostOf(authority);
+    const named = findNamed(hosts, host);
+    if (named === undefined) {
+      const address = parseServiceAddress(host, this.#mesh);
+      if (address !== undefined) return { kind: "address", ...address };
+    }
+    const query = target.indexOf("?");
+    return (named ?? hosts.any)?.find(query < 0 ? target : target.slice(0, query));
+  }
+}
+
+function findNamed(hosts: Hosts, host: string): PathTable<RouteMatch> | undefined {
+  const exact = hosts.exact.get(host);
+  if (exact !== undefined || hosts.wildcard.size === 0) return exact;
+  for (let dot = host.indexOf("."); dot >= 0; dot = host.indexOf(".", dot + 1)) {
+    const wildcard = hosts.wildcard.get(host.slice(dot));
+    if (wildcard !== undefined) return wildcard;
+  }
+  return undefined;
+}
+
+export function compileRoutes(snapshot: Snapshot): RouteTable {
+  const listeners = new Map<string, Hosts>();
+  for (const listener of snapshot.listeners) {
+    const routes = snapshot.routes.filter((route) => route.listeners.includes(listener.name));
+    listeners.set(listener.name, compileListener(listener, routes));
+  }
+  return new RouteTable(snapshot.mesh, listeners);
+}
+
+function compileListener(listener: Listener, routes: readonly Route[]): Hosts {
+  const hosts: Hosts = { exact: new Map(), wildcard: new Map(), any: undefined };
+  for (const route of routes) {
+    for (const hostname of hostnamesOn(listener, route)) {
+      const paths = tableFor(hosts, hostname);
+      for (const rule of route.rules) {
+        for (const path of rule.paths) paths.add(path, { kind: "rule", route, rule });
+      }
+    }
+  }
+  return hosts;
+}
+
+/** The hosts of `route` that `listener` answers for; undefined stands for every host. */
+function hostnamesOn(listener: Listener, route: Route): Array<string | undefined> {
+  if (route.hostnames.length === 0) return [listener.hostname];
+  const kept = route.hostnames.filter((hostname) => covers(listener.hostname, hostname));
+  // A wildcard route on a listener for one host answers for that host.
+  const narrowed = route.hostnames.some((hostname) => covers(hostname, listener.hostname ?? ""));
+  return kept.length === 0 && narrowed ? [listener.hostname] : kept;
+}
+
+function tableFor(hosts: Hosts, hostname: string | undefined): PathTable<RouteMatch> {
+  if (hostname === undefined) {
+    hosts.any ??= new PathTable();
+    return hosts.any;
+  }
+  const wildcard = hostname.startsWith("*.");
+  const map = wildcard ? hosts.wildcard : hosts.exact;
+  const key = wildcard ? hostname.slice(1) : hostname;
+  let table = map.get(key);
+  if (table === undefined) {
+    table = new PathTable();
+    map.set(key, table);
+  }
+  return table;
+}
