@@ -54,7 +54,6 @@ export class LocalPlane implements DataPlane {
     this.#wheel = wheel;
     this.#meshTls = identity === undefined ? undefined : new MeshTls(identity, clock, log);
     const upstreams = new HttpUpstreams({
-      clock,
       wheel,
       tls: (endpoint) => this.#meshTls?.towards(endpoint),
     });
@@ -77,6 +76,7 @@ export class LocalPlane implements DataPlane {
       prober: this.#prober,
       upstreams,
       services: () => this.#tables?.services.values() ?? [],
+      now: () => clock.now(),
     });
   }
 
@@ -139,8 +139,9 @@ export class LocalPlane implements DataPlane {
   }
 
   async #open(listener: Listener): Promise<Result<OpenListener, string>> {
-    const { clock, reusePort } = this.#options;
-    const base = { listener, handler: this.#dispatcher, clock, wheel: this.#wheel, reusePort };
+    const { clock, reusePort, cluster } = this.#options;
+    const [handler, wheel] = [this.#dispatcher, this.#wheel];
+    const base = { listener, handler, self: cluster, clock, wheel, reusePort };
     if (listener.protocol === "HTTP") return listen(base);
     if (this.#meshTls === undefined) {
       return { ok: false, error: "a MESH listener needs an identity" };

@@ -1,0 +1,121 @@
+import type { Metrics, Sample } from "#kernel/metrics.ts";
+import type { ListenerSet } from "#proxy/app/listener_set.ts";
+import { explainLocales } from "#proxy/balance/explain_locales.ts";
+import type { LinkProber } from "#proxy/health/link_probe.ts";
+import type { RequestStats } from "#proxy/observe/service_stats.ts";
+import type { ServiceRuntime } from "#proxy/relay/plan.ts";
+import type { HttpUpstreams } from "#proxy/upstream/http_upstreams.ts";
+
+/** Where a data plane's numbers are. Everything is read at scrape time. */
+export interface MetricSources {
+  readonly stats: RequestStats;
+  readonly listeners: ListenerSet;
+  readonly prober: LinkProber;
+  readonly upstreams: HttpUpstreams;
+  readonly services: () => Iterable<ServiceRuntime>;
+  readonly now: () => number;
+}
+
+export function registerMetrics(metrics: Metrics, sources: MetricSources): void {
+  sources.stats.register(metrics);
+  registerLocales(metrics, sources);
+  registerLinks(metrics, sources.prober);
+  registerConnections(metrics, sources);
+}
+
+function registerLocales(metrics: Metrics, { services, now }: MetricSources): void {
+  const labels = ["service", "locale", "cluster"];
+  const perLocale = (value: (l: ReturnType<typeof explainLocales>[number]) => number): Sample[] => {
+    const samples: Sample[] = [];
+    for (const { name, balancer } of services()) {
+      const constraint = { visited: [], tried: [], within: undefined };
+      for (const locale of explainLocales(balancer, constraint, now())) {
+        samples.push({ labels: [name, locale.kind, locale.cluster], value: value(locale) });
+      }
+    }
+    return samples;
+  };
+  metrics.gauge(
+    { name: "espalier_locale_weight", help: "Share of a service's requests, 0 to 1.", labels },
+    () => perLocale((locale) => locale.weight),
+  );
+  metrics.gauge(
+    {
+      name: "espalier_locale_cost_seconds",
+      help: "What the waterfall compares: expected response time through a locale and its egress price.",
+      labels,
+    },
+    () => perLocale((locale) => locale.costMs / 1000),
+  );
+}
+
+function registerLinks(metrics: Metrics, prober: LinkProber): void {
+  const labels = ["cluster", "gateway"];
+  const perLink = (value: (state: { up: boolean; rttMs: number | undefined }) => number) =>
+    [...prober.states()].map(({ link, state }) => ({
+      labels: [link.cluster, `${link.endpoint.address}:${link.endpoint.port}`],
+      value: value(state),
+    }));
+  metrics.gauge(
+    { name: "espalier_link_up", help: "1 if the gateway answers our probes.", labels },
+    () => perLink(({ up }) => (up ? 1 : 0)),
+  );
+  metrics.gauge(
+    { name: "espalier_link_rtt_seconds", help: "Smoothed round trip to a gateway.", labels },
+    () => perLink(({ rttMs }) => (rttMs ?? 0) / 1000),
+  );
+}
+
+function registerConnections(metrics: Metrics, { listeners, upstreams }: MetricSources): void {
+  const perListener = (
+    read: (c: { accepted: number; open: number; full: number; tlsRefused: number }) => number,
+  ) =>
+    [...listeners.opened()].map(({ name, port }) => ({
+      labels: [name],
+      value: read(port.counters),
+    }));
+  const labels = ["listener"];
+  metrics.counter(
+    { name: "espalier_connections_accepted_total", help: "Connections accepted.", labels },
+    () => perListener((c) => c.accepted),
+  );
+  metrics.gauge(
+    { name: "espalier_connections_open", help: "Clients' connections open now.", labels },
+    () => perListener((c) => c.open),
+  );
+  metrics.counter(
+    {
+      name: "espalier_connections_refused_total",
+      help: "Connections closed at once: the listener was full, or mTLS failed.",
+      labels: ["listener", "reason"],
+    },
+    () =>
+      [...listeners.opened()].flatMap(({ name, port }) => [
+        { labels: [name, "full"], value: port.counters.full },
+        { labels: [name, "tls"], value: port.counters.tlsRefused },
+      ]),
+  );
+  metrics.counter(
+    {
+      name: "espalier_requests_refused_total",
+      help: "Requests that a codec did not pass on, by reason.",
+      labels: ["listener", "reason"],
+    },
+    () =>
+      [...listeners.opened()].flatMap(({ name, port }) =>
+        [...port.counters.refused].map(([kind, value]) => ({ labels: [name, kind], value })),
+      ),
+  );
+  metrics.gauge(
+    {
+      name: "espalier_upstream_connections",
+      help: "Connections to an endpoint, by state.",
+      labels: ["endpoint", "state"],
+    },
+    () =>
+      [...upstreams.counts()].flatMap(({ endpoint, open, idle }) => [
+        { labels: [endpoint, "busy"], value: open - idle },
+        { labels: [endpoint, "idle"], value: idle },
+      ]),
+  );
+}

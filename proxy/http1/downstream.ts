@@ -1,0 +1,355 @@
+import type { Socket } from "node:net";
+import { type TimerWheel, WheelItem } from "#kernel/timer_wheel.ts";
+import type {
+  AnswerHead,
+  BodySink,
+  Exchange,
+  ExchangeObserver,
+  Fields,
+  Handler,
+  RequestHead,
+} from "#proxy/exchange/exchange.ts";
+import { FAILURES, type Failure, failure } from "#proxy/exchange/failure.ts";
+import type { Peer } from "#proxy/exchange/peer.ts";
+import { latin1 } from "#proxy/http1/latin1.ts";
+import type { Http1Limits } from "#proxy/http1/limits.ts";
+import { BodyDecoder } from "#proxy/http1/parser_body.ts";
+import { isFailure, parseRequest } from "#proxy/http1/parser_head.ts";
+import { type AnswerFraming, answerText, interimText } from "#proxy/http1/serializer.ts";
+import { WriteQueue } from "#proxy/http1/write_queue.ts";
+
+/**
+ * `head`: between requests or inside a head. `body`: a request's body is being read.
+ * `answer`: the request is read whole, its answer is not finished. `over`: no other request is read.
+ */
+type Phase = "head" | "body" | "answer" | "over";
+
+const EMPTY = Buffer.alloc(0);
+/** How long a closed connection is still read, so that the client sees our last answer. */
+const LINGER_MS = 2_000;
+const NO_HEAD: RequestHead = { method: "", target: "", authority: "", fields: [], body: 0 };
+
+export interface DownstreamOptions {
+  readonly listener: string;
+  readonly handler: Handler;
+  readonly wheel: TimerWheel;
+  readonly limits: Http1Limits;
+  /** The proxy's name in `Proxy-Status` of refusals. */
+  readonly self: string;
+  readonly onRefused: (reason: Failure) => void;
+  readonly onClosed: (connection: DownstreamConnection) => void;
+}
+
+/**
+ * One client's connection. It is itself the Exchange of the request that it is answering: there is one
+ * at a time, pipelined ones wait in order (RFC 9112 §9.3.2).
+ */
+export class DownstreamConnection extends WheelItem implements Exchange {
+  head: RequestHead = NO_HEAD;
+  readonly peer: Peer;
+  readonly listener: string;
+  observer: ExchangeObserver | undefined = undefined;
+  readonly #options: DownstreamOptions;
+  readonly #socket: Socket;
+  readonly #out: WriteQueue;
+  readonly #body: BodyDecoder;
+  #phase: Phase = "head";
+  /** Bytes read and not yet consumed. */
+  #unread: Buffer = EMPTY;
+  /** Inside `#process`: it goes on by itself. */
+  #processing = false;
+  #sink: BodySink | undefined = undefined;
+  #bodyPaused = false;
+  #keepAlive = true;
+  #old = false;
+  #framing: AnswerFraming = "none";
+  #answered = false;
+  #answerEnded = true;
+  #draining = false;
+  #halfClosed = false;
+  /** Bytes arrived since the timer last looked. */
+  #progress = false;
+
+  constructor(socket: Socket, peer: Peer, options: DownstreamOptions) {
+    super();
+    this.#socket = socket;
+    this.#options = options;
+    this.peer = peer;
+    this.listener = options.listener;
+    this.#out = new WriteQueue(socket);
+    this.#body = new BodyDecoder(options.limits);
+    socket.on("data", (chunk: Buffer) => this.#onData(chunk));
+    socket.on("drain", () => this.observer?.onAnswerDrain());
+    socket.on("end", () => this.#onEnd());
+    socket.on("error", () => {});
+    socket.on("close", () => this.#onClose());
+    options.wheel.arm(this, options.limits.headTimeoutMs);
+  }
+
+  /** Between requests: nothing is lost by closing it. */
+  get idle(): boolean {
+    return this.#phase === "head" && this.#answerEnded && this.#unread.length === 0;
+  }
+
+  /** Takes no further request: closes now if idle, else after the running answer. */
+  drain(): void {
+    this.#draining = true;
+    this.#keepAlive = false;
+    if (this.idle) this.#close();
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  // ── Exchange: the request's body ──
+
+  readBody(sink: BodySink): void {
+    this.#sink = sink;
+    this.#process();
+  }
+
+  resumeBody(): void {
+    if (!this.#bodyPaused) return;
+    this.#bodyPaused = false;
+    this.#process();
+    if (!this.#bodyPaused) this.#socket.resume();
+  }
+
+  // ── Exchange: the answer ──
+
+  interim(status: number, fields: Fields): void {
+    // HTTP/1.0 clients do not know interim answers.
+    if (!this.#old && !this.#answered) this.#out.text(interimText(status, fields));
+  }
+
+  answer(head: AnswerHead): void {
+    this.#answered = true;
+    // A body that nobody reads would be taken for the next request.
+    if (this.#phase === "body" && this.#sink === undefined) this.#keepAlive = false;
+    this.#framing = this.#framingOf(head);
+    if (this.#framing === "close") this.#keepAlive = false;
+    this.#out.text(answerText(head, this.#framing, this.#keepAlive));
+  }
+
+  answerBody(chunk: Buffer): boolean {
+    if (this.#framing === "none" || chunk.length === 0) return true;
+    return this.#out.body(chunk, this.#framing === "chunked");
+  }
+
+  answerEnd(trailers: Fields | undefined): void {
+    this.#out.end(this.#framing === "chunked", trailers);
+    this.#answerEnded = true;
+    this.observer = undefined;
+    if (this.#phase === "over") {
+      this.#close();
+      return;
+    }
+    // The answer came before the body's end: what follows is not a request.
+    if (!this.#keepAlive || this.#phase === "body") {
+      this.#close();
+      return;
+    }
+    this.#phase = "head";
+    this.#sink = undefined;
+    this.head = NO_HEAD;
+    if (this.#halfClosed && this.#unread.length === 0) this.#close();
+    else if (this.#unread.length > 0) {
+      this.#process();
+      this.#socket.resume();
+    }
+  }
+
+  abort(_reason: Failure): void {
+    this.#answerEnded = true;
+    this.observer = undefined;
+    this.#phase = "over";
+    this.#socket.destroy();
+  }
+
+  /** Looked at now and then: nothing is armed per request. */
+  override onTimeout(): void {
+    const { wheel, limits } = this.#options;
+    const progress = this.#progress;
+    this.#progress = false;
+    if (this.#phase === "over") {
+      this.#socket.destroy();
+      return;
+    }
+    if (this.#phase === "answer") wheel.arm(this, limits.idleTimeoutMs);
+    else if (this.#phase === "body") {
+      if (progress || this.#bodyPaused) wheel.arm(this, limits.bodyTimeoutMs);
+      else this.#clientFailed(failure("body_timeout", `${limits.bodyTimeoutMs} ms without a byte`));
+    } else if (this.#unread.length > 0) {
+      this.#refuse(failure("head_timeout", `no head after ${limits.headTimeoutMs} ms`));
+    } else if (progress) wheel.arm(this, limits.idleTimeoutMs);
+    else this.#close();
+  }
+
+  // ── the socket ──
+
+  #onData(chunk: Buffer): void {
+    this.#progress = true;
+    if (this.#phase === "over") return;
+    this.#unread = this.#unread.length === 0 ? chunk : Buffer.concat([this.#unread, chunk]);
+    if (this.#phase === "answer" || this.#bodyPaused) {
+      if (this.#unread.length > this.#options.limits.pipelineBytesMax) this.#socket.pause();
+      return;
+    }
+    this.#process();
+  }
+
+  #onEnd(): void {
+    this.#halfClosed = true;
+    if (this.#phase === "body") {
+      this.#clientFailed(failure("client_closed", "inside the request's body"));
+    } else if (this.#phase === "head" && this.#answerEnded) this.#close();
+  }
+
+  #onClose(): void {
+    this.#options.wheel.disarm(this);
+    this.#phase = "over";
+    this.#unread = EMPTY;
+    if (!this.#answerEnded) {
+      this.#answerEnded = true;
+      const observer = this.observer;
+      this.observer = undefined;
+      observer?.onClientGone(failure("client_closed", "before the answer's end"));
+    }
+    this.#options.onClosed(this);
+  }
+
+  /** Consumes what is unread for as long as the phase allows. */
+  #process(): void {
+    if (this.#processing) return;
+    this.#processing = true;
+    while (this.#unread.length > 0 || this.#phase === "body") {
+      const going = this.#phase === "head" ? this.#readHead() : this.#readBody();
+      if (!going) break;
+    }
+    this.#processing = false;
+  }
+
+  #readHead(): boolean {
+    const { limits, wheel, handler } = this.#options;
+    const buffer = this.#unread;
+    const from = afterBlankLine(buffer);
+    const text = latin1(buffer, from, Math.min(buffer.length, from + limits.headBytesMax + 4));
+    const end = text.indexOf("\r\n\r\n");
+    if (end < 0) {
+      if (text.length > limits.headBytesMax + 3) {
+        this.#refuse(failure("head_too_large", `over ${limits.headBytesMax} bytes`));
+      } else if (looksWrong(text)) this.#refuse(failure("bad_request", "bare line feed"));
+      else wheel.arm(this, limits.headTimeoutMs);
+      return false;
+    }
+    const request = parseRequest(text.slice(0, end), limits);
+    if (isFailure(request)) {
+      this.#refuse(request);
+      return false;
+    }
+    const next = from + end + 4;
+    this.#unread = next === buffer.length ? EMPTY : buffer.subarray(next);
+    this.head = request.head;
+    this.#old = request.old;
+    this.#keepAlive = request.keepAlive && !this.#draining;
+    this.#answered = false;
+    this.#answerEnded = false;
+    this.#sink = undefined;
+    this.#body.begin(request.head.body);
+    this.#phase = request.head.body === 0 ? "answer" : "body";
+    handler.onRequest(this);
+    // Answered within the call: the phase is `head` again and the loop goes on.
+    const phase = this.#phase as Phase;
+    return phase === "head" || (phase === "body" && this.#sink !== undefined);
+  }
+
+  /** False: wait for more bytes, for a reader or for its resume. */
+  #readBody(): boolean {
+    if (this.#phase !== "body" || this.#sink === undefined || this.#bodyPaused) return false;
+    const buffer = this.#unread;
+    this.#body.at = 0;
+    for (;;) {
+      const step = this.#body.step(buffer);
+      if (step === "data") {
+        const wantsMore = this.#sink.onBody(this.#body.data);
+        // The sink may have ended the exchange within the call.
+        if (this.#phase !== "body") return false;
+        if (wantsMore) continue;
+        this.#bodyPaused = true;
+        this.#socket.pause();
+        this.#unread = buffer.subarray(this.#body.at);
+        return false;
+      }
+      this.#unread = this.#body.at === buffer.length ? EMPTY : buffer.subarray(this.#body.at);
+      if (step === "end") {
+        this.#phase = "answer";
+        this.#sink.onBodyEnd(this.#body.trailers);
+        return (this.#phase as Phase) === "head";
+      }
+      if (step === "bad") this.#clientFailed(failure("bad_request", "chunked body"));
+      return false;
+    }
+  }
+
+  #framingOf(head: AnswerHead): AnswerFraming {
+    const { status, body } = head;
+    if (this.head.method === "HEAD" || status === 204 || status === 304) return "none";
+    if (body >= 0) return "length";
+    return this.#old ? "close" : "chunked";
+  }
+
+  // ── ends ──
+
+  /** A request that we did not pass on: one answer with the reason's class, then the end. */
+  #refuse(reason: Failure): void {
+    this.#options.onRefused(reason);
+    const { status, proxyError } = FAILURES[reason.kind];
+    const body = `${status} ${reason.kind}\n`;
+    const fields = ["content-type", "text/plain"];
+    fields.push("proxy-status", `${this.#options.self}; error=${proxyError}`);
+    this.#phase = "over";
+    this.#answerEnded = true;
+    const head = { status, reason: "", fields, body: body.length };
+    this.#out.text(answerText(head, "length", false) + body);
+    this.#close();
+  }
+
+  /** The client broke a request that is already on its way. */
+  #clientFailed(reason: Failure): void {
+    this.#options.onRefused(reason);
+    const observer = this.observer;
+    this.observer = undefined;
+    const answered = this.#answered;
+    this.#answerEnded = true;
+    this.#phase = "over";
+    observer?.onClientGone(reason);
+    if (answered) this.#socket.destroy();
+    else this.#refuse(reason);
+  }
+
+  /**
+   * Says goodbye and reads on for a moment: closing with unread bytes would reset the connection and
+   * might take our answer from the client (RFC 9112 §9.6).
+   */
+  #close(): void {
+    this.#phase = "over";
+    this.#unread = EMPTY;
+    this.#out.flush();
+    this.#socket.end();
+    this.#options.wheel.disarm(this);
+    this.#options.wheel.arm(this, LINGER_MS);
+    this.#socket.resume();
+  }
+}
+
+/** RFC 9112 §2.2: one empty line before a request is forgiven. */
+function afterBlankLine(buffer: Buffer): number {
+  return buffer[0] === 13 && buffer[1] === 10 ? 2 : 0;
+}
+
+/** A head that can only become an error: ended by bare line feeds, it would wait for its end. */
+function looksWrong(text: string): boolean {
+  const lf = text.indexOf("\n");
+  return lf === 0 || (lf > 0 && text.charCodeAt(lf - 1) !== 13);
+}

@@ -1,0 +1,30 @@
+/** Bounds of one connection. Each has an answer or an end when it is passed. */
+export interface Http1Limits {
+  /** Bytes of a head, request or answer: 431. */
+  readonly headBytesMax: number;
+  /** Fields of a head: 431. */
+  readonly fieldsMax: number;
+  /** Bytes of a request target: 414. */
+  readonly targetBytesMax: number;
+  /** Bytes of a chunk's size line, extensions included: 400. */
+  readonly chunkLineBytesMax: number;
+  /** From the first byte of a head, or from the connection's start, to the head's end, ms: 408. */
+  readonly headTimeoutMs: number;
+  /** Between two requests, ms: the connection is closed. */
+  readonly idleTimeoutMs: number;
+  /** Without a byte of a request's body, while we are ready to read, ms: 408. */
+  readonly bodyTimeoutMs: number;
+  /** Bytes of pipelined requests that are kept while one is answered; then we stop reading. */
+  readonly pipelineBytesMax: number;
+}
+
+export const HTTP1_LIMITS: Http1Limits = {
+  headBytesMax: 65_536,
+  fieldsMax: 128,
+  targetBytesMax: 16_384,
+  chunkLineBytesMax: 256,
+  headTimeoutMs: 10_000,
+  idleTimeoutMs: 60_000,
+  bodyTimeoutMs: 30_000,
+  pipelineBytesMax: 65_536,
+};

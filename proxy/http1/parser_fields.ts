@@ -1,0 +1,168 @@
+import { BODY_UNKNOWN, type BodyLength, type Fields } from "#proxy/exchange/exchange.ts";
+import type { Http1Limits } from "#proxy/http1/limits.ts";
+
+/** What a field means to the codec; everything else passes through. */
+type Role =
+  | "end_to_end"
+  | "host"
+  | "content_length"
+  | "transfer_encoding"
+  | "connection"
+  /** Belongs to one connection only (RFC 9110 §7.6.1). */
+  | "hop";
+
+interface KnownName {
+  /** Lower case. */
+  readonly name: string;
+  readonly role: Role;
+}
+
+const ROLES: Readonly<Record<string, Role>> = {
+  host: "host",
+  "content-length": "content_length",
+  "transfer-encoding": "transfer_encoding",
+  connection: "connection",
+  "proxy-connection": "hop",
+  "keep-alive": "hop",
+  te: "hop",
+  trailer: "hop",
+  upgrade: "hop",
+  "http2-settings": "hop",
+};
+
+/** Spellings met so far: most names come in two or three of them, so the check is paid once. */
+const KNOWN = new Map<string, KnownName>();
+const KNOWN_MAX = 1_024;
+
+/** RFC 9110 §5.6.2. */
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+
+/** Undefined if `raw` is not a token. */
+function nameOf(raw: string): KnownName | undefined {
+  const known = KNOWN.get(raw);
+  if (known !== undefined) return known;
+  if (!TOKEN.test(raw)) return undefined;
+  const name = raw.toLowerCase();
+  const fresh: KnownName = { name, role: ROLES[name] ?? "end_to_end" };
+  // Hostile names must not push out the usual ones: full means full.
+  if (KNOWN.size < KNOWN_MAX) KNOWN.set(raw, fresh);
+  return fresh;
+}
+
+export type FieldProblem = "too_many" | "malformed";
+
+/** What the fields of one head say, framing apart from the rest. Reused from head to head. */
+export class ParsedFields {
+  /** End-to-end fields. A new list for each head. */
+  fields: Fields = [];
+  host: string | undefined = undefined;
+  /** `BODY_UNKNOWN` for chunked; undefined if nothing was said. */
+  body: BodyLength | undefined = undefined;
+  close = false;
+  keepAlive = false;
+  problem: FieldProblem | undefined = undefined;
+
+  /**
+   * Reads lines from `at` to the end of `head`, which ends before the empty line.
+   * Strict (RFC 9112 §5, §6): whatever two parsers could read in two ways is `malformed`.
+   */
+  parse(head: string, at: number, limits: Http1Limits): void {
+    this.fields = [];
+    this.host = undefined;
+    this.body = undefined;
+    this.close = false;
+    this.keepAlive = false;
+    this.problem = undefined;
+    let count = 0;
+    let named: string[] | undefined;
+    while (at < head.length) {
+      let end = head.indexOf("\r\n", at);
+      if (end < 0) end = head.length;
+      const colon = head.indexOf(":", at);
+      // No colon, a fold (the name would start with a space) or a space before the colon.
+      const known = colon < 0 || colon >= end ? undefined : nameOf(head.slice(at, colon));
+      if (known === undefined) {
+        this.problem = "malformed";
+        return;
+      }
+      if (++count > limits.fieldsMax) {
+        this.problem = "too_many";
+        return;
+      }
+      const value = trimmed(head, colon + 1, end);
+      if (known.role === "end_to_end") this.fields.push(known.name, value);
+      else if (known.role === "connection") named = this.#connection(value, named);
+      else if (known.role !== "hop" && !this.#framing(known.role, value)) {
+        this.problem = "malformed";
+        return;
+      }
+      at = end + 2;
+    }
+    if (named !== undefined) this.#drop(named);
+  }
+
+  #framing(role: "host" | "content_length" | "transfer_encoding", value: string): boolean {
+    if (role === "host") {
+      if (this.host !== undefined) return false;
+      this.host = value;
+      return true;
+    }
+    // Twice, or both kinds: request smuggling (RFC 9112 §6.3), even if they agree.
+    if (this.body !== undefined) return false;
+    if (role === "transfer_encoding") {
+      if (value !== "chunked" && value.toLowerCase() !== "chunked") return false;
+      this.body = BODY_UNKNOWN;
+      return true;
+    }
+    if (value.length === 0 || value.length > 15) return false;
+    let length = 0;
+    for (let i = 0; i < value.length; i++) {
+      const digit = value.charCodeAt(i) - 48;
+      if (digit < 0 || digit > 9) return false;
+      length = length * 10 + digit;
+    }
+    this.body = length;
+    return true;
+  }
+
+  /** Returns the fields that it names, to be dropped with it. */
+  #connection(value: string, named: string[] | undefined): string[] | undefined {
+    for (const part of value.toLowerCase().split(",")) {
+      const option = part.trim();
+      if (option === "close") this.close = true;
+      else if (option === "keep-alive") this.keepAlive = true;
+      else if (option !== "" && option !== "upgrade" && ROLES[option] === undefined) {
+        if (named === undefined) named = [option];
+        else named.push(option);
+      }
+    }
+    return named;
+  }
+
+  #drop(named: readonly string[]): void {
+    const kept: Fields = [];
+    for (let i = 0; i < this.fields.length; i += 2) {
+      if (!named.includes(this.fields[i]!)) kept.push(this.fields[i]!, this.fields[i + 1]!);
+    }
+    this.fields = kept;
+  }
+}
+
+/** The slice without spaces and tabs around it. */
+function trimmed(text: string, from: number, to: number): string {
+  while (from < to && isBlank(text.charCodeAt(from))) from++;
+  while (to > from && isBlank(text.charCodeAt(to - 1))) to--;
+  return text.slice(from, to);
+}
+
+function isBlank(code: number): boolean {
+  return code === 32 || code === 9;
+}
+
+const CONTROL = /[^\t\r\n -~\x80-\xff]/;
+const BARE_CR_OR_LF = /\r(?!\n)|(?<!\r)\n/;
+
+/** True if `head` holds NUL, another control character, or a CR or LF that is not part of CRLF. */
+export function hasStrayBytes(head: string): boolean {
+  return CONTROL.test(head) || BARE_CR_OR_LF.test(head);
+}

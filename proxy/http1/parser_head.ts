@@ -1,0 +1,169 @@
+import type { AnswerHead, RequestHead } from "#proxy/exchange/exchange.ts";
+import { BODY_UNKNOWN } from "#proxy/exchange/exchange.ts";
+import { type Failure, type FailureName, failure } from "#proxy/exchange/failure.ts";
+import type { Http1Limits } from "#proxy/http1/limits.ts";
+import { hasStrayBytes, ParsedFields } from "#proxy/http1/parser_fields.ts";
+
+/** A request's head and what it says of its connection. */
+export interface ParsedRequest {
+  readonly head: RequestHead;
+  /** The connection may carry another request after this one. */
+  readonly keepAlive: boolean;
+  /** HTTP/1.0: gets no chunked answer and no interim ones. */
+  readonly old: boolean;
+}
+
+export interface ParsedAnswer {
+  readonly head: AnswerHead;
+  readonly keepAlive: boolean;
+}
+
+// One per process is enough: parsing is synchronous and leaves nothing behind.
+const parsed = new ParsedFields();
+
+const METHOD = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}$/;
+const TARGET = /^[!-~]+$/;
+/** RFC 3986 host and port, lower-cased by the caller. */
+const HOST = /^(?:[a-z0-9._~!$&'()*+,;=%-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?$/;
+
+/** The last valid host: clients of one connection ask for the same again and again. */
+let lastHostRaw = "";
+let lastHost = "";
+
+/** @param text the head without its empty line. The failure says what to answer. */
+export function parseRequest(text: string, limits: Http1Limits): ParsedRequest | Failure {
+  const lineEnd = endOfLine(text);
+  const methodEnd = text.indexOf(" ");
+  const targetEnd = text.lastIndexOf(" ", lineEnd - 1);
+  if (methodEnd <= 0 || methodEnd >= lineEnd || targetEnd <= methodEnd) {
+    return bad("request line");
+  }
+  const version = text.slice(targetEnd + 1, lineEnd);
+  if (version !== "HTTP/1.1" && version !== "HTTP/1.0") {
+    return /^HTTP\/[2-9]\.[0-9]$/.test(version)
+      ? failure("version_refused", version)
+      : bad("version");
+  }
+  const old = version === "HTTP/1.0";
+  const method = text.slice(0, methodEnd);
+  const target = text.slice(methodEnd + 1, targetEnd);
+  if (target.length > limits.targetBytesMax) return failure("target_too_long", "");
+  if (!METHOD.test(method) || !TARGET.test(target)) return bad("method or target");
+  if (hasStrayBytes(text)) return bad("control character");
+  parsed.parse(text, lineEnd + 2, limits);
+  if (parsed.problem !== undefined) return fieldFailure(parsed.problem);
+  if (method === "CONNECT" || method === "TRACE") return failure("method_refused", method);
+  const { body } = parsed;
+  if (old && body === BODY_UNKNOWN) return bad("chunked in HTTP/1.0");
+  const place = placeOf(method, target, parsed.host, old);
+  if (typeof place === "string") return bad(place);
+  const head: RequestHead = {
+    method,
+    target: place.target,
+    authority: place.authority,
+    fields: parsed.fields,
+    body: body ?? 0,
+  };
+  return { head, keepAlive: old ? parsed.keepAlive && !parsed.close : !parsed.close, old };
+}
+
+export function isFailure(value: ParsedRequest | ParsedAnswer | Failure): value is Failure {
+  return "kind" in value;
+}
+
+/**
+ * @param text the head without its empty line.
+ * @param method of the request: an answer to HEAD has no body whatever it says.
+ */
+export function parseAnswer(
+  text: string,
+  method: string,
+  limits: Http1Limits,
+): ParsedAnswer | Failure {
+  const lineEnd = endOfLine(text);
+  const minor = text.charCodeAt(7) - 48;
+  const status = Number(text.slice(9, 12));
+  const after = text.charCodeAt(12);
+  const lineIsFine =
+    text.startsWith("HTTP/1.") &&
+    (minor === 0 || minor === 1) &&
+    text.charCodeAt(8) === 32 &&
+    Number.isInteger(status) &&
+    status >= 100 &&
+    status <= 599 &&
+    (lineEnd === 12 || after === 32);
+  if (!lineIsFine) return badAnswer("status line");
+  if (hasStrayBytes(text)) return badAnswer("control character");
+  parsed.parse(text, lineEnd + 2, limits);
+  if (parsed.problem !== undefined) return badAnswer(`fields ${parsed.problem}`);
+  const { body, fields } = parsed;
+  if (minor === 0 && body === BODY_UNKNOWN) return badAnswer("chunked in HTTP/1.0");
+  const chunked = body === BODY_UNKNOWN;
+  const bodyless = method === "HEAD" || status === 204 || status === 304 || status < 200;
+  // Neither length nor chunks: it lasts as long as the connection (RFC 9112 §6.3).
+  const untilClose = !bodyless && body === undefined;
+  const keepAlive =
+    !untilClose && (minor === 0 ? parsed.keepAlive && !parsed.close : !parsed.close);
+  if (bodyless && body !== undefined && body >= 0 && status !== 204 && status >= 200) {
+    // For HEAD and 304 the length describes the body that is not sent.
+    fields.push("content-length", String(body));
+  }
+  const head: AnswerHead = {
+    status,
+    reason: lineEnd > 13 ? text.slice(13, lineEnd) : "",
+    fields,
+    body: bodyless ? 0 : chunked ? BODY_UNKNOWN : (body ?? UNTIL_CLOSE),
+  };
+  return { head, keepAlive };
+}
+
+/** As `AnswerHead.body` between parser and connection only: until the connection ends. */
+export const UNTIL_CLOSE = -2;
+
+function endOfLine(text: string): number {
+  const end = text.indexOf("\r\n");
+  return end < 0 ? text.length : end;
+}
+
+function fieldFailure(problem: NonNullable<ParsedFields["problem"]>): Failure {
+  const kind: FailureName = problem === "too_many" ? "head_too_large" : "bad_request";
+  return failure(kind, `fields ${problem}`);
+}
+
+function bad(detail: string): Failure {
+  return failure("bad_request", detail);
+}
+
+function badAnswer(detail: string): Failure {
+  return failure("bad_answer", detail);
+}
+
+/** Target in origin form and authority; or what is wrong (RFC 9112 §3.2). */
+function placeOf(
+  method: string,
+  target: string,
+  hostRaw: string | undefined,
+  old: boolean,
+): { target: string; authority: string } | string {
+  if (hostRaw === undefined && !old) return "no Host";
+  const authority = hostRaw === undefined ? "" : hostOf(hostRaw);
+  if (authority === undefined) return "Host";
+  if (target.charCodeAt(0) === 47) return { target, authority };
+  if (target === "*") return method === "OPTIONS" ? { target, authority } : "target";
+  const absolute = /^https?:\/\/([^/?#]+)(.*)$/i.exec(target);
+  if (absolute === null) return "target";
+  const named = absolute[1]!.toLowerCase();
+  if (!HOST.test(named)) return "target";
+  if (hostRaw !== undefined && named !== authority) return "Host disagrees with the target";
+  const rest = absolute[2]!;
+  return { target: rest.startsWith("/") ? rest : `/${rest}`, authority: named };
+}
+
+function hostOf(raw: string): string | undefined {
+  if (raw === lastHostRaw) return lastHost;
+  const host = raw.toLowerCase();
+  if (host.length > 259 || !HOST.test(host)) return undefined;
+  lastHostRaw = raw;
+  lastHost = host;
+  return host;
+}

@@ -1,0 +1,82 @@
+import {
+  type AnswerHead,
+  BODY_UNKNOWN,
+  type Fields,
+  type RequestHead,
+} from "#proxy/exchange/exchange.ts";
+
+/** RFC 9110 §15 and the IANA registry; used where an answer brings no phrase of its own. */
+const PHRASES: Readonly<Record<number, string>> = {
+  100: "Continue",
+  103: "Early Hints",
+  200: "OK",
+  204: "No Content",
+  400: "Bad Request",
+  403: "Forbidden",
+  404: "Not Found",
+  408: "Request Timeout",
+  414: "URI Too Long",
+  431: "Request Header Fields Too Large",
+  500: "Internal Server Error",
+  501: "Not Implemented",
+  502: "Bad Gateway",
+  503: "Service Unavailable",
+  504: "Gateway Timeout",
+  505: "HTTP Version Not Supported",
+  508: "Loop Detected",
+};
+
+/** Status lines already written once: there are few. */
+const STATUS_LINES = new Map<number, string>();
+
+function statusLine(status: number, reason: string): string {
+  if (reason !== "" && reason !== PHRASES[status]) return `HTTP/1.1 ${status} ${reason}\r\n`;
+  let line = STATUS_LINES.get(status);
+  if (line === undefined) {
+    line = `HTTP/1.1 ${status} ${PHRASES[status] ?? ""}\r\n`;
+    STATUS_LINES.set(status, line);
+  }
+  return line;
+}
+
+/** How an answer's body is framed on an HTTP/1 connection. */
+export type AnswerFraming = "none" | "length" | "chunked" | "close";
+
+/** @param keepAlive what this connection will do after the answer. */
+export function answerText(head: AnswerHead, framing: AnswerFraming, keepAlive: boolean): string {
+  let text = statusLine(head.status, head.reason) + fieldsText(head.fields);
+  if (framing === "length") text += `content-length: ${head.body}\r\n`;
+  else if (framing === "chunked") text += "transfer-encoding: chunked\r\n";
+  return keepAlive ? `${text}\r\n` : `${text}connection: close\r\n\r\n`;
+}
+
+/** An interim answer: no framing, no connection. */
+export function interimText(status: number, fields: Fields): string {
+  return `${statusLine(status, "")}${fieldsText(fields)}\r\n`;
+}
+
+export function requestText(head: RequestHead): string {
+  const text = `${head.method} ${head.target} HTTP/1.1\r\nhost: ${head.authority}\r\n${fieldsText(head.fields)}`;
+  if (head.body > 0) return `${text}content-length: ${head.body}\r\n\r\n`;
+  if (head.body === BODY_UNKNOWN) return `${text}transfer-encoding: chunked\r\n\r\n`;
+  // RFC 9110 §8.6: methods that usually have a body say that this one has none.
+  const says = head.method === "POST" || head.method === "PUT" || head.method === "PATCH";
+  return says ? `${text}content-length: 0\r\n\r\n` : `${text}\r\n`;
+}
+
+/** Names and values were validated by the parser that made them, or are our own. */
+function fieldsText(fields: Fields): string {
+  let text = "";
+  for (let i = 0; i < fields.length; i += 2) text += `${fields[i]}: ${fields[i + 1]}\r\n`;
+  return text;
+}
+
+/** The end of a chunked body. */
+export function lastChunkText(trailers: Fields | undefined): string {
+  return trailers === undefined ? "0\r\n\r\n" : `0\r\n${fieldsText(trailers)}\r\n`;
+}
+
+/** The line before a chunk of `length` bytes. */
+export function chunkLineText(length: number): string {
+  return `${length.toString(16)}\r\n`;
+}

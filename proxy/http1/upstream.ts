@@ -1,0 +1,301 @@
+import type { Socket } from "node:net";
+import { type TimerWheel, WheelItem } from "#kernel/timer_wheel.ts";
+import {
+  type AnswerSink,
+  BODY_UNKNOWN,
+  type Fields,
+  type RequestHead,
+  type UpstreamStream,
+} from "#proxy/exchange/exchange.ts";
+import { type Failure, failure } from "#proxy/exchange/failure.ts";
+import { isHeld } from "#proxy/http1/held_buffers.ts";
+import { latin1 } from "#proxy/http1/latin1.ts";
+import type { Http1Limits } from "#proxy/http1/limits.ts";
+import { BodyDecoder } from "#proxy/http1/parser_body.ts";
+import {
+  isFailure,
+  type ParsedAnswer,
+  parseAnswer,
+  UNTIL_CLOSE,
+} from "#proxy/http1/parser_head.ts";
+import { requestText } from "#proxy/http1/serializer.ts";
+import { WriteQueue } from "#proxy/http1/write_queue.ts";
+
+/** Bytes read at once. Pages that no answer reaches are never touched. */
+const READ_BYTES = 65_536;
+const EMPTY = Buffer.alloc(0);
+
+type Phase = "connecting" | "idle" | "head" | "body" | "closed";
+
+/** What a connection tells the pool that owns it. */
+export interface ConnectionOwner {
+  /** It can carry another request. Called before the running one's `onAnswerEnd`. */
+  onIdle(connection: UpstreamConnection): void;
+  onClosed(connection: UpstreamConnection): void;
+}
+
+/** How a reader is given to `net.connect`: the socket reads into it instead of allocating. */
+export interface ReadInto {
+  readonly buffer: () => Uint8Array;
+  readonly callback: (bytes: number, buffer: Uint8Array) => boolean;
+}
+
+export interface UpstreamOptions {
+  /** Starts to connect. @param onread to be handed to `net.connect` or `tls.connect`. */
+  readonly dial: (onread: ReadInto) => Socket;
+  /** Event after which requests may flow: `connect`, or `secureConnect` of a TLS socket. */
+  readonly readyEvent: "connect" | "secureConnect";
+  readonly owner: ConnectionOwner;
+  readonly wheel: TimerWheel;
+  readonly limits: Http1Limits;
+  readonly connectTimeoutMs: number;
+  readonly idleTimeoutMs: number;
+}
+
+/**
+ * One connection to an endpoint. It is itself the stream of the request that it carries: one at a time,
+ * never pipelined. On the wheel it waits for its connect and for its end as an idle one.
+ */
+export class UpstreamConnection extends WheelItem implements UpstreamStream {
+  readonly #options: UpstreamOptions;
+  readonly #socket: Socket;
+  readonly #out: WriteQueue;
+  readonly #body: BodyDecoder;
+  #buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+  #phase: Phase = "connecting";
+  #ready = false;
+  #sink: AnswerSink | undefined = undefined;
+  #method = "";
+  #chunked = false;
+  /** The request has left us whole. */
+  #sent = true;
+  #keepAlive = true;
+  /** Carried a request before this one. */
+  #reused = false;
+  /** A byte of the running answer has come. */
+  #answering = false;
+  /** Bytes read and not consumed: a head that is not complete, or a body that nobody takes now. */
+  #unread: Buffer = EMPTY;
+  #paused = false;
+
+  constructor(options: UpstreamOptions) {
+    super();
+    this.#options = options;
+    this.#body = new BodyDecoder(options.limits);
+    const socket = options.dial({
+      buffer: () => this.#freshBuffer(),
+      callback: (bytes) => this.#onRead(bytes),
+    });
+    this.#socket = socket;
+    this.#out = new WriteQueue(socket);
+    socket.once(options.readyEvent, () => this.#onReady());
+    socket.on("drain", () => this.#sink?.onRequestDrain());
+    socket.on("end", () => this.#onEnd());
+    socket.on("error", (error: NodeJS.ErrnoException) => this.#onError(error));
+    socket.on("close", () => this.#lost("closed"));
+    options.wheel.arm(this, options.connectTimeoutMs);
+  }
+
+  /** Sends a request; only to a connection that is new or idle. */
+  begin(head: RequestHead, sink: AnswerSink): void {
+    if (this.#phase === "idle") this.#phase = "head";
+    this.#sink = sink;
+    this.#method = head.method;
+    this.#chunked = head.body === BODY_UNKNOWN;
+    this.#sent = head.body === 0;
+    this.#answering = false;
+    this.#out.text(requestText(head));
+  }
+
+  // ── UpstreamStream ──
+
+  sendBody(chunk: Buffer): boolean {
+    return this.#out.body(chunk, this.#chunked);
+  }
+
+  sendEnd(trailers: Fields | undefined): void {
+    this.#sent = true;
+    this.#out.end(this.#chunked, trailers);
+  }
+
+  resume(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
+    const unread = this.#unread;
+    this.#unread = EMPTY;
+    this.#consume(unread);
+    if (!this.#paused && this.#phase !== "closed") this.#socket.resume();
+  }
+
+  cancel(): void {
+    if (this.#sink === undefined) return;
+    this.#sink = undefined;
+    this.#close();
+  }
+
+  // ── for the pool ──
+
+  /** Fails the running request, if any, and closes. */
+  fail(reason: Failure): void {
+    const sink = this.#sink;
+    this.#sink = undefined;
+    this.#close();
+    sink?.onFailure(reason);
+  }
+
+  /** Too long in connecting, or idle. Otherwise it was armed for an earlier state: nothing to do. */
+  override onTimeout(): void {
+    const { connectTimeoutMs } = this.#options;
+    if (!this.#ready) this.fail(failure("connect_timeout", `${connectTimeoutMs} ms`));
+    else if (this.#phase === "idle") this.#close();
+  }
+
+  // ── the socket ──
+
+  #onReady(): void {
+    if (this.#phase === "closed") return;
+    this.#ready = true;
+    this.#phase = this.#sink === undefined ? "idle" : "head";
+  }
+
+  /** After each read: another buffer if somebody still needs what is in this one. */
+  #freshBuffer(): Uint8Array {
+    if (isHeld(this.#buffer)) this.#buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+    return this.#buffer;
+  }
+
+  #onRead(bytes: number): boolean {
+    const chunk = this.#buffer.subarray(0, bytes);
+    if (this.#phase === "idle" || this.#sink === undefined) {
+      // Nobody asked: whatever it says could be taken for the next answer.
+      this.#close();
+      return false;
+    }
+    this.#answering = true;
+    if (this.#unread.length === 0) this.#consume(chunk);
+    else {
+      const joined = Buffer.concat([this.#unread, chunk]);
+      this.#unread = EMPTY;
+      this.#consume(joined);
+    }
+    return !this.#paused;
+  }
+
+  #consume(buffer: Buffer): void {
+    let at = 0;
+    while (this.#phase === "head") {
+      at = this.#readHead(buffer, at);
+      if (at < 0) return;
+    }
+    if (this.#phase === "body") this.#readBody(buffer, at);
+  }
+
+  /** Where the head ended; -1 if there is no more to read now. */
+  #readHead(buffer: Buffer, from: number): number {
+    const { limits } = this.#options;
+    const text = latin1(buffer, from, Math.min(buffer.length, from + limits.headBytesMax + 4));
+    const end = text.indexOf("\r\n\r\n");
+    if (end < 0) {
+      if (text.length > limits.headBytesMax + 3) this.fail(failure("bad_answer", "head too large"));
+      else this.#unread = Buffer.from(buffer.subarray(from));
+      return -1;
+    }
+    const answer = parseAnswer(text.slice(0, end), this.#method, limits);
+    if (isFailure(answer)) {
+      this.fail(answer);
+      return -1;
+    }
+    const next = from + end + 4;
+    if (answer.head.status >= 200) return this.#onHead(answer) ? next : -1;
+    // We pass no `Upgrade` on, so nobody may switch.
+    if (answer.head.status === 101) {
+      this.fail(failure("bad_answer", "101 unasked"));
+      return -1;
+    }
+    this.#sink!.onInterim(answer.head.status, answer.head.fields);
+    return this.#sink === undefined ? -1 : next;
+  }
+
+  /** False if the sink let go of the stream. */
+  #onHead(answer: ParsedAnswer): boolean {
+    const { head } = answer;
+    this.#keepAlive = answer.keepAlive;
+    this.#body.begin(head.body);
+    this.#phase = "body";
+    if (head.body === UNTIL_CLOSE) head.body = BODY_UNKNOWN;
+    this.#sink!.onAnswer(head);
+    return this.#sink !== undefined;
+  }
+
+  #readBody(buffer: Buffer, from: number): void {
+    const body = this.#body;
+    body.at = from;
+    for (;;) {
+      const step = body.step(buffer);
+      if (step === "data") {
+        const wantsMore = this.#sink!.onAnswerBody(body.data);
+        if (this.#sink === undefined) return;
+        if (wantsMore) continue;
+        this.#paused = true;
+        this.#socket.pause();
+        // The read buffer will be written again: what is left of it must move.
+        this.#unread = Buffer.from(buffer.subarray(body.at));
+        return;
+      }
+      if (step === "end") this.#finish(buffer.length > body.at);
+      else if (step === "bad") this.fail(failure("answer_truncated", "bad chunk"));
+      return;
+    }
+  }
+
+  #finish(strayBytes: boolean): void {
+    const sink = this.#sink!;
+    this.#sink = undefined;
+    if (this.#keepAlive && this.#sent && !strayBytes) {
+      this.#phase = "idle";
+      this.#reused = true;
+      this.#options.wheel.arm(this, this.#options.idleTimeoutMs);
+      this.#options.owner.onIdle(this);
+    } else this.#close();
+    sink.onAnswerEnd(this.#body.trailers);
+  }
+
+  #onEnd(): void {
+    if (this.#phase === "body" && this.#body.endsWithConnection && !this.#paused) {
+      this.#keepAlive = false;
+      this.#finish(false);
+    } else this.#lost("ended");
+  }
+
+  #onError(error: NodeJS.ErrnoException): void {
+    const detail = error.code ?? error.message;
+    if (!this.#ready) {
+      const tls = this.#options.readyEvent === "secureConnect" && !isConnectError(detail);
+      this.fail(failure(tls ? "tls_failed" : "connect_refused", detail));
+    } else if (!this.#answering && detail.startsWith("ERR_SSL_")) {
+      // TLS 1.3 tells a client of its refusal after the client has finished its handshake.
+      this.fail(failure("tls_failed", detail));
+    } else this.#lost(detail);
+  }
+
+  #lost(detail: string): void {
+    if (this.#phase === "closed") return;
+    if (this.#phase === "body") this.fail(failure("answer_truncated", detail));
+    else if (!this.#ready) this.fail(failure("connect_refused", detail));
+    else if (this.#reused && !this.#answering) this.fail(failure("stale_connection", detail));
+    else this.fail(failure("closed_early", detail));
+  }
+
+  #close(): void {
+    if (this.#phase === "closed") return;
+    this.#phase = "closed";
+    this.#unread = EMPTY;
+    this.#options.wheel.disarm(this);
+    this.#socket.destroy();
+    this.#options.owner.onClosed(this);
+  }
+}
+
+function isConnectError(code: string): boolean {
+  return /^E(CONN|HOST|NET|TIMEDOUT|ADDR|NOTFOUND|AI_|PIPE|MFILE)/.test(code);
+}
