@@ -43,7 +43,7 @@ export async function issueRoot(mesh: MeshName, keyPem: string, wall: Millis): P
     signingAlgorithm: SIGNING,
     extensions: [...(await caExtensions(mesh, keys.publicKey, undefined))],
   });
-  return { certPem: certificate.toString("pem"), keyPem };
+  return { certPem: `${certificate.toString("pem")}\n`, keyPem };
 }
 
 /** The CA of a cluster. @param tiers levels of clusters that may stand below it. */
@@ -109,7 +109,7 @@ async function sign(
     signingAlgorithm: SIGNING,
     extensions: [...what.extensions, await AuthorityKeyIdentifierExtension.create(issuer)],
   });
-  return certificate.toString("pem");
+  return `${certificate.toString("pem")}\n`;
 }
 
 async function caExtensions(

@@ -58,6 +58,8 @@ const service = z.strictObject({
   name: serviceName,
   port: positivePort,
   appProtocol: z.enum(["http"]),
+  /** False: requests that come from other clusters do not reach the local endpoints. */
+  exported: z.boolean().default(true),
   locales: z.array(locale),
 });
 export type Service = z.infer<typeof service>;
@@ -79,7 +81,10 @@ const routeRule = z.strictObject({
   /** Any one of them is enough. */
   paths: z.array(pathMatch).min(1),
   backends: z.array(backend),
-  /** Whole request, from its head to the last byte of the answer; absent: 15 s; 0: none. */
+  /**
+   * Whole request, from its head to the last byte of the answer; 0: none. Absent: 15 s to the head of
+   * the answer, so that long downloads are not cut.
+   */
   requestTimeoutMs: z.number().min(0).optional(),
   /** One try at one endpoint, to the head of its answer; absent or 0: only the whole counts. */
   backendTimeoutMs: z.number().min(0).optional(),

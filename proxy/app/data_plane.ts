@@ -1,7 +1,8 @@
 import type { Millis } from "#kernel/brand.ts";
+import type { ServiceReport } from "#model/report.ts";
 import type { Snapshot } from "#model/snapshot.ts";
 import type { Explanation } from "#proxy/app/explain.ts";
-import type { ServiceReport, Verdict } from "#proxy/subscribe/source.ts";
+import type { Verdict } from "#proxy/subscribe/source.ts";
 
 /** What became of one listener of the snapshot in force. */
 export interface ListenerStatus {

@@ -39,7 +39,7 @@ export function explain(
   const services: ServiceExplanation[] = [];
   for (const { service, weight } of wanted) {
     const runtime = tables.services.get(service);
-    const constraint = { visited: [], tried: [], within };
+    const constraint = { visited: [], tried: [], within, foreign: false };
     const locales = runtime === undefined ? [] : explainLocales(runtime.balancer, constraint, now);
     services.push({ service, share: weight / total, locales });
   }

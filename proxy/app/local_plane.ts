@@ -7,6 +7,7 @@ import { ok, type Result } from "#kernel/result.ts";
 import type { Rng } from "#kernel/rng.ts";
 import { TimerWheel } from "#kernel/timer_wheel.ts";
 import type { ClusterName } from "#model/names.ts";
+import type { ServiceReport } from "#model/report.ts";
 import type { Listener, Snapshot } from "#model/snapshot.ts";
 import type { DataPlane, ListenerStatus } from "#proxy/app/data_plane.ts";
 import { type Explanation, explain } from "#proxy/app/explain.ts";
@@ -18,7 +19,7 @@ import { LinkProber } from "#proxy/health/link_probe.ts";
 import { listen, type OpenListener } from "#proxy/listen/listener.ts";
 import { RequestStats } from "#proxy/observe/service_stats.ts";
 import { Dispatcher, PING_TARGET, type Tables } from "#proxy/relay/dispatcher.ts";
-import type { ServiceReport, Verdict } from "#proxy/subscribe/source.ts";
+import type { Verdict } from "#proxy/subscribe/source.ts";
 import { HttpUpstreams } from "#proxy/upstream/http_upstreams.ts";
 
 export interface LocalPlaneOptions {

@@ -28,7 +28,7 @@ function registerLocales(metrics: Metrics, { services, now }: MetricSources): vo
   const perLocale = (value: (l: ReturnType<typeof explainLocales>[number]) => number): Sample[] => {
     const samples: Sample[] = [];
     for (const { name, balancer } of services()) {
-      const constraint = { visited: [], tried: [], within: undefined };
+      const constraint = { visited: [], tried: [], within: undefined, foreign: false };
       for (const locale of explainLocales(balancer, constraint, now())) {
         samples.push({ labels: [name, locale.kind, locale.cluster], value: value(locale) });
       }

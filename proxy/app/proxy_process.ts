@@ -2,9 +2,10 @@ import { type AdminRoute, jsonAnswer, textAnswer } from "#kernel/admin_http.ts";
 import type { Millis } from "#kernel/brand.ts";
 import type { Clock, Timer } from "#kernel/clock.ts";
 import { formatProblem } from "#kernel/result.ts";
+import type { ServiceReport } from "#model/report.ts";
 import type { Snapshot } from "#model/snapshot.ts";
 import type { DataPlane, ListenerStatus } from "#proxy/app/data_plane.ts";
-import type { ServiceReport, SnapshotSource, Verdict } from "#proxy/subscribe/source.ts";
+import type { SnapshotSource, Verdict } from "#proxy/subscribe/source.ts";
 
 /** How often a control service hears of this proxy's services. */
 const REPORT_PERIOD_MS = 2_000;

@@ -1,4 +1,4 @@
-import type { ServiceReport } from "#proxy/subscribe/source.ts";
+import type { ServiceReport } from "#model/report.ts";
 
 /**
  * One report per service from those of several workers. Each worker judges health by its own traffic:

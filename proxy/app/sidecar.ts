@@ -37,6 +37,8 @@ export function inboundSnapshot(inbound: SidecarInbound): Snapshot {
         name: inbound.service,
         port: inbound.app.port,
         appProtocol: "http",
+        // Whom the control service lets in here is not this listener's matter.
+        exported: true,
         locales: [
           {
             kind: "local",

@@ -1,9 +1,9 @@
 import type { Identity } from "#certs/identity/identity.ts";
 import type { MetricsData } from "#kernel/metrics.ts";
+import type { ServiceReport } from "#model/report.ts";
 import type { Snapshot } from "#model/snapshot.ts";
 import type { ListenerStatus } from "#proxy/app/data_plane.ts";
 import type { Explanation } from "#proxy/app/explain.ts";
-import type { ServiceReport } from "#proxy/subscribe/source.ts";
 
 /*
  * What the primary and its workers say to each other over the process's own IPC channel. Both ends are

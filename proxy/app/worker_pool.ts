@@ -6,12 +6,13 @@ import type { Clock } from "#kernel/clock.ts";
 import type { Logger } from "#kernel/log.ts";
 import { mergedText } from "#kernel/metrics.ts";
 import type { Rng } from "#kernel/rng.ts";
+import type { ServiceReport } from "#model/report.ts";
 import type { Snapshot } from "#model/snapshot.ts";
 import type { DataPlane, ListenerStatus } from "#proxy/app/data_plane.ts";
 import type { Explanation } from "#proxy/app/explain.ts";
 import { mergeReports } from "#proxy/app/reports.ts";
 import type { Answers, FromWorker, Question, ToWorker } from "#proxy/app/worker_messages.ts";
-import type { ServiceReport, Verdict } from "#proxy/subscribe/source.ts";
+import type { Verdict } from "#proxy/subscribe/source.ts";
 
 /** How long a worker may take to answer the primary before it is left out. */
 const ANSWER_TIMEOUT_MS = 10_000;

@@ -81,4 +81,6 @@ export interface PickConstraint {
   readonly tried: readonly EndpointState[];
   /** The subtree that must serve it; undefined: any. */
   readonly within: ClusterName | undefined;
+  /** It came from another cluster: only services that are exported serve it here. */
+  readonly foreign: boolean;
 }

@@ -162,7 +162,9 @@ export class ServiceBalancer {
   /** False if the rules of the path forbid `locale` to this request. */
   allows(locale: LocaleState, constraint: PickConstraint): boolean {
     const { cluster, kind } = locale;
-    if (kind !== "local" && constraint.visited.includes(cluster)) return false;
+    if (kind === "local") {
+      if (constraint.foreign && !this.service.exported) return false;
+    } else if (constraint.visited.includes(cluster)) return false;
     const { within } = constraint;
     if (within === undefined || isWithin(cluster, within)) return true;
     switch (kind) {

@@ -60,16 +60,17 @@ export class Dispatcher implements Handler {
   }
 
   #plan(tables: Tables, exchange: Exchange, hop: Hop): Result<RelayPlan, Failure> {
+    const { listener, head, peer } = exchange;
+    const foreign = peer.kind === "gateway" && peer.cluster !== this.#ports.self;
     if (hop.service !== undefined) {
-      return this.#planFor(tables, { name: hop.service, within: hop.within, hop });
+      return this.#planFor(tables, { name: hop.service, within: hop.within, hop, foreign });
     }
-    const { listener, head } = exchange;
     const match = tables.routes.match(listener, head.authority, head.target);
     if (match === undefined) {
       return err(failure("no_route", `${head.authority} ${head.target}`));
     }
     if (match.kind === "address") {
-      return this.#planFor(tables, { name: match.service, within: match.within, hop });
+      return this.#planFor(tables, { name: match.service, within: match.within, hop, foreign });
     }
     const backend = chooseBackend(match.rule, this.#ports.rng);
     if (backend === undefined) {
@@ -79,6 +80,7 @@ export class Dispatcher implements Handler {
       name: backend.service,
       within: undefined,
       hop,
+      foreign,
       requestTimeoutMs: match.rule.requestTimeoutMs,
       tryTimeoutMs: match.rule.backendTimeoutMs,
     });
@@ -90,6 +92,7 @@ export class Dispatcher implements Handler {
       name: ServiceName;
       within: ClusterName | undefined;
       hop: Hop;
+      foreign: boolean;
       requestTimeoutMs?: number | undefined;
       tryTimeoutMs?: number | undefined;
     },
@@ -102,6 +105,7 @@ export class Dispatcher implements Handler {
       service,
       hop: wanted.hop,
       within: wanted.within,
+      foreign: wanted.foreign,
       deadlineMs: requestDeadline(wanted.requestTimeoutMs, wanted.hop.deadlineMs),
       deadlineCoversBody: wanted.requestTimeoutMs !== undefined,
       tryTimeoutMs: wanted.tryTimeoutMs ?? 0,

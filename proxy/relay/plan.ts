@@ -24,6 +24,8 @@ export interface RelayPlan {
   readonly hop: Hop;
   /** The subtree that must serve it; undefined: any. */
   readonly within: ClusterName | undefined;
+  /** It came from another cluster. */
+  readonly foreign: boolean;
   /** From now; 0: none. */
   readonly deadlineMs: Millis;
   /** True: the deadline holds to the end of the answer; false: to the answer's head. */

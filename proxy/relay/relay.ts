@@ -181,6 +181,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
       visited: this.#plan.hop.path,
       tried: this.#tried,
       within: this.#plan.within,
+      foreign: this.#plan.foreign,
     };
     return this.#plan.service.balancer.pick(constraint, now, this.#ports.rng);
   }

@@ -1,0 +1,261 @@
+import { SnapshotHub } from "#control/api/snapshot_hub.ts";
+import type { Catalog, ChildFacts, OwnHealth } from "#control/catalog/catalog.ts";
+import { ownServices } from "#control/catalog/own.ts";
+import { upward, viewFor } from "#control/catalog/views.ts";
+import { advertised, compileGateway, compileSidecar } from "#control/compile/mesh.ts";
+import type { Resources } from "#control/config/resources.ts";
+import type { ClusterSpec } from "#control/config/schema.ts";
+import type { Child, Store } from "#control/store/store.ts";
+import type { Bus } from "#discovery/bus/bus.ts";
+import { ChildLinks } from "#discovery/sync/child_links.ts";
+import { older } from "#discovery/sync/lease.ts";
+import { ParentLink } from "#discovery/sync/parent_link.ts";
+import type { Clock, Timer } from "#kernel/clock.ts";
+import type { Logger } from "#kernel/log.ts";
+import type { Metrics } from "#kernel/metrics.ts";
+import type { Rng } from "#kernel/rng.ts";
+import {
+  type ClusterName,
+  coreOf,
+  firstLabel,
+  type MeshName,
+  type ServiceName,
+} from "#model/names.ts";
+import type { ServiceReport } from "#model/report.ts";
+import type { Freshness } from "#model/snapshot.ts";
+import type { ViewEntry } from "#model/summary.ts";
+
+export interface ControlServiceOptions {
+  readonly mesh: MeshName;
+  readonly cluster: ClusterName;
+  readonly spec: ClusterSpec;
+  readonly resources: Resources;
+  readonly clock: Clock;
+  readonly rng: Rng;
+  readonly log: Logger;
+  readonly store: Store;
+  /** A name of this run, `[a-z0-9]+`: two runs with the same term must not have the same. */
+  readonly boot: string;
+  /** This cluster's own bus, as its control service. */
+  readonly bus: Bus;
+  /** The parent's bus, as a child; undefined in the core. */
+  readonly parentBus?: Bus;
+}
+
+/** Changes that come together are compiled once. */
+const COALESCE_MS = 20;
+/** The catalog is written to disk at most this often. */
+const SAVE_MS = 1_000;
+
+/**
+ * What a cluster knows and says: gathers the catalog from its resources, its children, its parent and
+ * its gateways; compiles snapshots; tells parent and children. No sockets, no files of its own.
+ */
+export class ControlService {
+  readonly #options: ControlServiceOptions;
+  readonly hub: SnapshotHub;
+  readonly #children: ChildLinks;
+  readonly #parent: ParentLink | undefined;
+  readonly #registered = new Map<string, Child>();
+  #resources: Resources;
+  #refresh: Timer | undefined = undefined;
+  #save: Timer | undefined = undefined;
+  #catalog: Catalog;
+
+  constructor(options: ControlServiceOptions) {
+    this.#options = options;
+    this.#resources = options.resources;
+    const { store, clock, rng, bus, parentBus, cluster, boot } = options;
+    this.hub = new SnapshotHub(() => this.#changed());
+    for (const child of store.children()) this.#registered.set(child.label, child);
+    const epoch = `${store.nextTerm()}-${boot}`;
+    const onChange = (): void => this.#changed();
+    this.#children = new ChildLinks({
+      bus,
+      clock,
+      rng,
+      epoch,
+      isChild: (label) => this.#registered.has(label),
+      restored: store.facts(),
+      onChange,
+    });
+    this.#parent =
+      parentBus === undefined
+        ? undefined
+        : new ParentLink({
+            bus: parentBus,
+            label: firstLabel(cluster),
+            clock,
+            rng,
+            epoch,
+            restored: store.view(),
+            onChange,
+          });
+    this.#catalog = this.#gather();
+    this.#compile();
+  }
+
+  get cluster(): ClusterName {
+    return this.#options.cluster;
+  }
+
+  get catalog(): Catalog {
+    return this.#catalog;
+  }
+
+  child(label: string): Child | undefined {
+    return this.#registered.get(label);
+  }
+
+  children(): readonly Child[] {
+    return [...this.#registered.values()];
+  }
+
+  /** `fresh` … `expired`; undefined in the core. */
+  get parentLease(): string | undefined {
+    return this.#parent?.view().lease;
+  }
+
+  registerChild(child: Child): void {
+    this.#options.store.addChild(child);
+    this.#registered.set(child.label, child);
+    this.#changed();
+  }
+
+  /** What it said is withdrawn at once. */
+  removeChild(label: string): void {
+    this.#options.store.removeChild(label);
+    this.#registered.delete(label);
+    this.#children.forget(label);
+  }
+
+  /** Puts other resources in force. */
+  use(resources: Resources): void {
+    this.#resources = resources;
+    this.#changed();
+  }
+
+  register(metrics: Metrics): void {
+    const own = [this.#options.cluster];
+    const gauge = (name: string, help: string, value: () => number): void =>
+      metrics.gauge({ name, help, labels: ["cluster"] }, () => [{ labels: own, value: value() }]);
+    const counter = (name: string, help: string, value: () => number): void =>
+      metrics.counter({ name, help, labels: ["cluster"] }, () => [{ labels: own, value: value() }]);
+    gauge("espalier_proxies_connected", "Proxies that follow this control service.", () => {
+      return this.hub.statuses().length;
+    });
+    counter(
+      "espalier_snapshot_acks_total",
+      "Snapshots that proxies accepted.",
+      () => this.hub.acks,
+    );
+    counter(
+      "espalier_snapshot_nacks_total",
+      "Snapshots that proxies refused.",
+      () => this.hub.nacks,
+    );
+    gauge("espalier_catalog_children", "Children that are not expired.", () => {
+      return this.#catalog.children.length;
+    });
+    gauge("espalier_catalog_view_entries", "Entries known of the rest of the mesh.", () => {
+      return this.#catalog.view.length;
+    });
+    counter("espalier_bus_dropped_total", "Children's messages that were dropped.", () => {
+      return this.#children.dropped;
+    });
+    gauge("espalier_parent_link_fresh", "1 if the parent was heard within a lease.", () => {
+      return this.parentLease === undefined || this.parentLease === "fresh" ? 1 : 0;
+    });
+  }
+
+  /** @param leave true: the cluster leaves the mesh; false: this is a restart. */
+  close(leave = false): void {
+    this.#refresh?.cancel();
+    this.#save?.cancel();
+    this.#parent?.close(leave);
+    this.#children.close();
+    this.#saveNow();
+  }
+
+  #changed(): void {
+    this.#refresh ??= this.#options.clock.after(COALESCE_MS, () => {
+      this.#refresh = undefined;
+      this.#catalog = this.#gather();
+      this.#compile();
+      this.#save ??= this.#options.clock.after(SAVE_MS, () => {
+        this.#save = undefined;
+        this.#saveNow();
+      });
+    });
+  }
+
+  #gather(): Catalog {
+    const { mesh, cluster, spec } = this.#options;
+    const [bound] = this.hub.gatewayAddresses();
+    return {
+      mesh,
+      cluster,
+      gateways: advertised(spec, bound),
+      own: ownServices(this.#resources, cluster),
+      health: mergeHealth(this.hub.gatewayReports()),
+      children: this.#childFacts(),
+      view: this.#view(),
+    };
+  }
+
+  #childFacts(): ChildFacts[] {
+    const { cluster, mesh } = this.#options;
+    const below = cluster === coreOf(mesh) ? mesh : cluster;
+    return this.#children.children().flatMap(({ label, lease, facts }) => {
+      const name = `${label}.${below}` as ClusterName;
+      return lease === "expired" ? [] : [{ cluster: name, freshness: lease, facts }];
+    });
+  }
+
+  /** The view outlives its link: without a parent it is stale, never gone. */
+  #view(): ViewEntry[] {
+    if (this.#parent === undefined) return [];
+    const { entries, lease } = this.#parent.view();
+    const atBest: Freshness = lease === "fresh" ? "fresh" : "stale";
+    return entries.map((entry) => ({ ...entry, freshness: older(entry.freshness, atBest) }));
+  }
+
+  #compile(): void {
+    const { spec } = this.#options;
+    const input = { catalog: this.#catalog, resources: this.#resources, spec };
+    this.hub.publish("gateway", compileGateway(input));
+    this.hub.publish("workload", compileSidecar(input));
+    this.#parent?.publish(upward(this.#catalog));
+    for (const { cluster } of this.#catalog.children) {
+      this.#children.setView(firstLabel(cluster), viewFor(this.#catalog, cluster));
+    }
+  }
+
+  #saveNow(): void {
+    const { store, log } = this.#options;
+    const facts = new Map(this.#catalog.children.map((c) => [firstLabel(c.cluster), c.facts]));
+    try {
+      store.saveCatalog(facts, this.#catalog.view);
+    } catch (error) {
+      // A full disk must not end a control service: what it knows it still serves.
+      log.error("catalog not saved", { error: (error as Error).message });
+    }
+  }
+}
+
+/** Several gateways of one cluster: the most favourable count, the mean of the medians. */
+function mergeHealth(
+  reports: ReadonlyArray<readonly ServiceReport[]>,
+): ReadonlyMap<ServiceName, OwnHealth> {
+  const health = new Map<ServiceName, OwnHealth>();
+  for (const { service, healthy, p50Ms } of reports.flat()) {
+    const name = service as ServiceName;
+    const before = health.get(name);
+    const p50s = [before?.p50Ms, p50Ms].filter((p) => p !== undefined);
+    health.set(name, {
+      healthy: Math.max(healthy, before?.healthy ?? 0),
+      p50Ms: p50s.length === 0 ? undefined : p50s.reduce((a, b) => a + b) / p50s.length,
+    });
+  }
+  return health;
+}

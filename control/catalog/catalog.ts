@@ -1,0 +1,82 @@
+import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
+import type { Freshness } from "#model/snapshot.ts";
+import type { GatewayAddress, Summary, ViewEntry } from "#model/summary.ts";
+
+/** A service of this cluster itself. */
+export interface OwnService {
+  readonly name: ServiceName;
+  readonly port: number;
+  readonly exported: boolean;
+  readonly endpoints: readonly OwnEndpoint[];
+  /** Concurrent requests that one endpoint can bear. */
+  readonly capacityEach: number | undefined;
+}
+
+export interface OwnEndpoint {
+  readonly address: string;
+  readonly port: number;
+  readonly weight: number;
+  /** SPIFFE id to be proved; undefined: plain text. */
+  readonly identity: string | undefined;
+}
+
+/** What the cluster's own gateways measure of a service. */
+export interface OwnHealth {
+  readonly healthy: number;
+  readonly p50Ms: number | undefined;
+}
+
+/** What one child says, and how old that is. Expired children are not in a catalog. */
+export interface ChildFacts {
+  readonly cluster: ClusterName;
+  readonly freshness: Freshness;
+  readonly facts: ReadonlyMap<string, Summary>;
+}
+
+/** Everything that one cluster knows (DESIGN §4): its own, its children, and what its parent shows it. */
+export interface Catalog {
+  readonly mesh: MeshName;
+  readonly cluster: ClusterName;
+  /** Where other clusters reach this one. */
+  readonly gateways: readonly GatewayAddress[];
+  readonly own: readonly OwnService[];
+  readonly health: ReadonlyMap<ServiceName, OwnHealth>;
+  readonly children: readonly ChildFacts[];
+  /** Entries no fresher than the link to the parent allows. */
+  readonly view: readonly ViewEntry[];
+}
+
+/** Healthy endpoints of an own service: all, until a gateway has reported. */
+function healthyOf(catalog: Catalog, service: OwnService): number {
+  const reported = catalog.health.get(service.name)?.healthy;
+  return Math.min(service.endpoints.length, reported ?? service.endpoints.length);
+}
+
+/** Concurrent requests that an own service can bear; undefined: not declared, or nobody healthy. */
+function capacityOf(catalog: Catalog, service: OwnService): number | undefined {
+  const healthy = healthyOf(catalog, service);
+  if (service.capacityEach === undefined || healthy === 0) return undefined;
+  return service.capacityEach * healthy;
+}
+
+/** An own service as others are told of it. */
+export function ownSummary(catalog: Catalog, service: OwnService): Summary {
+  const capacity = capacityOf(catalog, service);
+  const p50Ms = catalog.health.get(service.name)?.p50Ms;
+  return {
+    gateways: [...catalog.gateways],
+    healthy: healthyOf(catalog, service),
+    total: service.endpoints.length,
+    ...(capacity === undefined ? {} : { capacity }),
+    ...(p50Ms === undefined ? {} : { p50Ms: quantise(p50Ms) }),
+    port: service.port,
+    appProtocol: "http",
+  };
+}
+
+/** To steps of about 25 %: noise must not be news. */
+export function quantise(ms: number): number {
+  if (ms <= 0.25) return 0.25;
+  const step = Math.round(Math.log(ms) / Math.log(1.25));
+  return Number((1.25 ** step).toPrecision(3));
+}

@@ -1,0 +1,24 @@
+import type { OwnService } from "#control/catalog/catalog.ts";
+import { meshNameOf, type Resources } from "#control/config/resources.ts";
+import type { ClusterName } from "#model/names.ts";
+
+/** The cluster's own services, from its resources. */
+export function ownServices(resources: Resources, cluster: ClusterName): OwnService[] {
+  const exported = new Set(resources.exports.map(meshNameOf));
+  return resources.services.map((service) => {
+    const name = meshNameOf(service);
+    const { ports, endpoints, capacity } = service.spec;
+    return {
+      name,
+      port: ports[0]!.port,
+      exported: exported.has(name),
+      endpoints: endpoints.map(({ address, port, weight, identity }) => ({
+        address,
+        port,
+        weight,
+        identity: identity === undefined ? undefined : `spiffe://${cluster}${identity}`,
+      })),
+      capacityEach: capacity,
+    };
+  });
+}

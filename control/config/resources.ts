@@ -1,0 +1,63 @@
+import type {
+  ClusterSpec,
+  GatewaySpec,
+  Metadata,
+  RouteSpec,
+  ServiceSpec,
+} from "#control/config/schema.ts";
+import type { Problem } from "#kernel/result.ts";
+import { type ServiceName, serviceName } from "#model/names.ts";
+import { pathText } from "#model/problems.ts";
+
+/** Where a resource was written. */
+export interface Origin {
+  readonly source: string;
+  /** 1-based line of the thing at `path`, or of what is nearest to it. */
+  readonly lineOf: (path: readonly PropertyKey[]) => number;
+}
+
+export interface Resource<S> {
+  readonly kind: string;
+  readonly metadata: Metadata;
+  readonly spec: S;
+  readonly origin: Origin;
+}
+
+/** Everything that was read, by kind. */
+export interface Resources {
+  readonly gateways: Resource<GatewaySpec>[];
+  readonly routes: Resource<RouteSpec>[];
+  readonly services: Resource<ServiceSpec>[];
+  readonly exports: Resource<undefined>[];
+  readonly clusters: Resource<ClusterSpec>[];
+}
+
+export function noResources(): Resources {
+  return { gateways: [], routes: [], services: [], exports: [], clusters: [] };
+}
+
+/** A resource with this annotation belongs to that cluster alone; without it, to every one loaded. */
+export const CLUSTER_ANNOTATION = "espalier.dev/cluster";
+
+/** What belongs to `cluster`. */
+export function resourcesOf(all: Resources, cluster: string): Resources {
+  const isIts = ({ metadata }: { metadata: Metadata }): boolean =>
+    (metadata.annotations[CLUSTER_ANNOTATION] ?? cluster) === cluster;
+  return {
+    gateways: all.gateways.filter(isIts),
+    routes: all.routes.filter(isIts),
+    services: all.services.filter(isIts),
+    exports: all.exports.filter(isIts),
+    clusters: all.clusters.filter(({ metadata }) => metadata.name === cluster),
+  };
+}
+
+/** A Service's name in the mesh. */
+export function meshNameOf({ metadata }: { readonly metadata: Metadata }): ServiceName {
+  return serviceName(metadata.name, metadata.namespace);
+}
+
+/** A problem at one place of a resource. */
+export function problemAt(origin: Origin, path: readonly PropertyKey[], message: string): Problem {
+  return { source: origin.source, line: origin.lineOf(path), path: pathText(path), message };
+}

@@ -1,0 +1,158 @@
+import { existsSync, renameSync } from "node:fs";
+import { DatabaseSync } from "node:sqlite";
+import type { z } from "zod";
+import type { JoinSubject, TokenRecord, TokenStore } from "#certs/attest/join_token.ts";
+import type { Logger } from "#kernel/log.ts";
+import { type Summary, summarySchema, type ViewEntry, viewEntrySchema } from "#model/summary.ts";
+
+const SCHEMA_VERSION = 1;
+
+const SCHEMA = `
+  create table if not exists meta (key text primary key, value text not null) strict;
+  create table if not exists children (label text primary key, tiers integer not null) strict;
+  create table if not exists tokens (
+    hash text primary key, subject text not null, expires_at integer not null
+  ) strict;
+  create table if not exists facts (
+    child text not null, service text not null, summary text not null, primary key (child, service)
+  ) strict;
+  create table if not exists view (key text primary key, entry text not null) strict;
+`;
+
+/** A child that may speak on our bus and renew its CA. */
+export interface Child {
+  readonly label: string;
+  /** Levels of clusters that may stand below it. */
+  readonly tiers: number;
+}
+
+/** What a control service must not forget: one SQLite file, or memory for a tree in one process. */
+export class Store implements TokenStore {
+  readonly #db: DatabaseSync;
+
+  private constructor(path: string) {
+    this.#db = new DatabaseSync(path);
+    // Token, child and view survive a crash of the process; `full` also that of the machine.
+    this.#db.exec(
+      "pragma journal_mode = wal; pragma synchronous = full; pragma busy_timeout = 2000",
+    );
+    this.#db.exec(SCHEMA);
+    const version = this.#meta("schema");
+    if (version === undefined) this.#setMeta("schema", String(SCHEMA_VERSION));
+    else if (version !== String(SCHEMA_VERSION)) throw new Error(`schema ${version} is not ours`);
+  }
+
+  /** Opens the file. One that is not a database is set aside, loudly: children and tokens are lost. */
+  static open(path: string, log: Logger): Store {
+    try {
+      return new Store(path);
+    } catch (error) {
+      if (path === ":memory:" || !existsSync(path)) throw error;
+      const { message } = error as Error;
+      if (!/not a database|malformed|corrupt/.test(message)) throw error;
+      const aside = `${path}.corrupt`;
+      renameSync(path, aside);
+      log.error("state file is corrupt; starting with an empty one", { path, aside, message });
+      log.error("registered children and join tokens are lost: children must join again");
+      return new Store(path);
+    }
+  }
+
+  /** Grows with each start: epochs made of it never go back. */
+  nextTerm(): number {
+    const term = Number(this.#meta("term") ?? 0) + 1;
+    this.#setMeta("term", String(term));
+    return term;
+  }
+
+  children(): Child[] {
+    const rows = this.#db.prepare("select label, tiers from children order by label").all();
+    return rows.map((row) => ({ label: String(row["label"]), tiers: Number(row["tiers"]) }));
+  }
+
+  addChild({ label, tiers }: Child): void {
+    this.#db.prepare("insert or replace into children values (?, ?)").run(label, tiers);
+  }
+
+  removeChild(label: string): void {
+    this.#db.prepare("delete from children where label = ?").run(label);
+    this.#db.prepare("delete from facts where child = ?").run(label);
+  }
+
+  put({ hash, subject, expiresAt }: TokenRecord): void {
+    this.#db
+      .prepare("insert into tokens values (?, ?, ?)")
+      .run(hash, JSON.stringify(subject), Math.ceil(expiresAt));
+  }
+
+  take(hash: string): TokenRecord | undefined {
+    const row = this.#db.prepare("delete from tokens where hash = ? returning *").get(hash);
+    if (row === undefined) return undefined;
+    const subject = JSON.parse(String(row["subject"])) as JoinSubject;
+    return { hash, subject, expiresAt: Number(row["expires_at"]) };
+  }
+
+  /** The last good facts of each child. */
+  facts(): Map<string, Map<string, Summary>> {
+    const facts = new Map<string, Map<string, Summary>>();
+    for (const row of this.#db.prepare("select child, service, summary from facts").all()) {
+      const summary = readJson(summarySchema, String(row["summary"]));
+      if (summary === undefined) continue;
+      const child = String(row["child"]);
+      const known = facts.get(child) ?? new Map<string, Summary>();
+      facts.set(child, known.set(String(row["service"]), summary));
+    }
+    return facts;
+  }
+
+  /** The last good view from the parent. */
+  view(): ViewEntry[] {
+    const rows = this.#db.prepare("select entry from view").all();
+    return rows.flatMap((row) => readJson(viewEntrySchema, String(row["entry"])) ?? []);
+  }
+
+  /** Replaces facts and view in one transaction. */
+  saveCatalog(
+    facts: ReadonlyMap<string, ReadonlyMap<string, Summary>>,
+    view: readonly ViewEntry[],
+  ): void {
+    this.#db.exec("begin immediate");
+    try {
+      this.#db.exec("delete from facts; delete from view");
+      const fact = this.#db.prepare("insert into facts values (?, ?, ?)");
+      for (const [child, services] of facts) {
+        for (const [service, summary] of services) {
+          fact.run(child, service, JSON.stringify(summary));
+        }
+      }
+      const entry = this.#db.prepare("insert or replace into view values (?, ?)");
+      for (const e of view) entry.run(`${e.cluster}/${e.service}`, JSON.stringify(e));
+      this.#db.exec("commit");
+    } catch (error) {
+      this.#db.exec("rollback");
+      throw error;
+    }
+  }
+
+  close(): void {
+    this.#db.close();
+  }
+
+  #meta(key: string): string | undefined {
+    const row = this.#db.prepare("select value from meta where key = ?").get(key);
+    return row === undefined ? undefined : String(row["value"]);
+  }
+
+  #setMeta(key: string, value: string): void {
+    this.#db.prepare("insert or replace into meta values (?, ?)").run(key, value);
+  }
+}
+
+function readJson<S extends z.ZodType>(schema: S, text: string): z.infer<S> | undefined {
+  try {
+    const parsed = schema.safeParse(JSON.parse(text));
+    return parsed.success ? parsed.data : undefined;
+  } catch {
+    return undefined;
+  }
+}

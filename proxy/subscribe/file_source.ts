@@ -1,0 +1,83 @@
+import { type FSWatcher, statSync, watch } from "node:fs";
+import { dirname } from "node:path";
+import type { Clock, Timer } from "#kernel/clock.ts";
+import type { Logger } from "#kernel/log.ts";
+import { formatProblem, type Problem, type Result } from "#kernel/result.ts";
+import type { Snapshot } from "#model/snapshot.ts";
+import type { SnapshotSource, Verdict } from "#proxy/subscribe/source.ts";
+
+export interface FileSourceOptions {
+  /** File or directory that is watched. */
+  readonly path: string;
+  /** What it held when the process started. */
+  readonly first: Snapshot;
+  readonly load: () => Promise<Result<Snapshot, readonly Problem[]>>;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** Editors write in several steps: one reload for all of them. */
+const SETTLE_MS = 100;
+
+/** Snapshots from a file: read anew when it changes or when told to. A bad one changes nothing. */
+export class FileSource implements SnapshotSource {
+  readonly #options: FileSourceOptions;
+  #watcher: FSWatcher | undefined = undefined;
+  #settle: Timer | undefined = undefined;
+  #apply: ((snapshot: Snapshot) => Verdict) | undefined = undefined;
+  #loading: Promise<void> = Promise.resolve();
+  /** Loads that were refused. */
+  refused = 0;
+
+  constructor(options: FileSourceOptions) {
+    this.#options = options;
+  }
+
+  start(apply: (snapshot: Snapshot) => Verdict): void {
+    const { path, first, log } = this.#options;
+    this.#apply = apply;
+    apply(first);
+    try {
+      // The directory: a file that is replaced by a rename is another file.
+      const directory = statSync(path).isDirectory() ? path : dirname(path);
+      this.#watcher = watch(directory, () => this.#settleThenReload());
+      this.#watcher.on("error", (error) => log.warn("not watched", { path, error: error.message }));
+    } catch (error) {
+      log.warn("not watched; SIGHUP reloads", { path, error: (error as Error).message });
+    }
+  }
+
+  /** Reads it now, after what is being read. */
+  reload(): Promise<void> {
+    this.#loading = this.#loading.then(() => this.#load());
+    return this.#loading;
+  }
+
+  status(): string {
+    return "static";
+  }
+
+  async close(): Promise<void> {
+    this.#watcher?.close();
+    this.#settle?.cancel();
+    this.#apply = undefined;
+    await this.#loading;
+  }
+
+  #settleThenReload(): void {
+    this.#settle?.cancel();
+    this.#settle = this.#options.clock.after(SETTLE_MS, () => void this.reload());
+  }
+
+  async #load(): Promise<void> {
+    const { load, log, path } = this.#options;
+    const loaded = await load();
+    if (loaded.ok) {
+      this.#apply?.(loaded.value);
+      return;
+    }
+    this.refused++;
+    log.error("configuration refused; the old one stays in force", { path });
+    for (const problem of loaded.error) log.error(formatProblem(problem));
+  }
+}
