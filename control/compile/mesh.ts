@@ -1,5 +1,5 @@
 import { gatewayId } from "#certs/identity/spiffe_id.ts";
-import { type Catalog, capacityOf, healthyOf, type OwnService } from "#control/catalog/catalog.ts";
+import type { Catalog, OwnService } from "#control/catalog/catalog.ts";
 import { fresher } from "#control/catalog/merge.ts";
 import { withRevision } from "#control/compile/revision.ts";
 import { compileHttpRoutes, compileListeners } from "#control/compile/routes.ts";

@@ -15,7 +15,10 @@ export interface ProxyProcessOptions {
   readonly plane: DataPlane;
   readonly source: SnapshotSource;
   /** Takes the reports to the control service; absent where there is none. */
-  readonly report?: (reports: readonly ServiceReport[]) => void;
+  readonly report?: (
+    reports: readonly ServiceReport[],
+    mesh: { readonly address: string; readonly port: number } | undefined,
+  ) => void;
 }
 
 /** A running proxy: a data plane that follows a source of snapshots, and what its operator sees. */
@@ -37,14 +40,22 @@ export class ProxyProcess {
   }
 
   start(): void {
-    const { clock, source, plane, report } = this.#options;
+    const { clock, source, report } = this.#options;
     source.start((snapshot) => this.#apply(snapshot));
     if (report === undefined) return;
-    this.#reporter = clock.every(REPORT_PERIOD_MS, () => void plane.reports().then(report));
+    this.#reporter = clock.every(REPORT_PERIOD_MS, () => void this.report());
   }
 
   settled(): Promise<readonly ListenerStatus[]> {
     return this.#options.plane.settled();
+  }
+
+  /** Tells the control service how the services do and where the mesh reaches this proxy. */
+  async report(): Promise<void> {
+    const { plane, report } = this.#options;
+    const name = this.#snapshot?.listeners.find(({ protocol }) => protocol === "MESH")?.name;
+    const mesh = (await this.settled()).find((listener) => listener.name === name)?.bound;
+    report?.(await plane.reports(), mesh);
   }
 
   async stop(maxMs: Millis): Promise<void> {

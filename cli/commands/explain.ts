@@ -1,0 +1,103 @@
+import { request } from "node:http";
+import type { Command } from "commander";
+import { fail, usage } from "#cli/exit.ts";
+import { hostPortOption } from "#cli/options.ts";
+import { jsonLine, tableText } from "#cli/output.ts";
+import type { HostPort } from "#control/config/schema.ts";
+import type { Explanation } from "#proxy/app/explain.ts";
+
+interface ExplainOptions {
+  readonly from?: string;
+  readonly admin: HostPort;
+  readonly json?: boolean;
+}
+
+const TIMEOUT_MS = 10_000;
+
+export function registerExplain(program: Command): void {
+  program
+    .command("explain")
+    .description("Says where a request would go, and why not elsewhere.")
+    .argument("<url>", "http://menu.shop.svc.acme.mesh/ or any URL that a route matches")
+    .option("--from <cluster>", "the cluster whose gateway is asked, where one port serves several")
+    .option("--admin <host:port>", "admin port of a running proxy or tree", hostPortOption, {
+      address: "127.0.0.1",
+      port: 9180,
+    })
+    .option("--json", "as JSON")
+    .action((url: string, options: ExplainOptions) => run(url, options));
+}
+
+async function run(url: string, options: ExplainOptions): Promise<void> {
+  if (!URL.canParse(url))
+    throw usage(`"${url}" is not a URL such as http://menu.shop.svc.acme.mesh/`);
+  const explanation = await ask(url, options);
+  if (options.json === true) jsonLine(explanation);
+  else process.stdout.write(`${explanationText(explanation)}\n`);
+}
+
+function ask(url: string, { from, admin }: ExplainOptions): Promise<Explanation> {
+  const query = new URLSearchParams({ url, ...(from === undefined ? {} : { from }) });
+  return new Promise((resolve, reject) => {
+    const { address: host, port } = admin;
+    const asked = request({ host, port, path: `/explain?${query}`, timeout: TIMEOUT_MS });
+    asked.on("response", (response) => {
+      let body = "";
+      response.setEncoding("utf8");
+      response.on("data", (chunk: string) => {
+        body += chunk;
+      });
+      response.on("end", () => {
+        if (response.statusCode === 200) resolve(JSON.parse(body) as Explanation);
+        else reject(fail(body.trim()));
+      });
+    });
+    asked.on("timeout", () => asked.destroy(new Error("no answer in time")));
+    asked.on("error", (error) => reject(fail(`${host}:${port}: ${error.message}`)));
+    asked.end();
+  });
+}
+
+/** What a person reads. */
+function explanationText(explanation: Explanation): string {
+  const { url, cluster, route, problem, services } = explanation;
+  const lines = [`${url} at ${cluster}: ${route ?? "no route"}`];
+  if (problem !== undefined) lines.push(`  ${problem}`);
+  for (const { service, share, locales } of services) {
+    lines.push(`  ${service} (${percent(share)} of the route)`);
+    const rows = [
+      [
+        "",
+        "LOCALE",
+        "CLUSTER",
+        "WEIGHT",
+        "COST",
+        "RTT",
+        "CAPACITY",
+        "INFLIGHT",
+        "ENDPOINTS",
+        "WHY",
+      ],
+    ];
+    for (const l of locales) {
+      rows.push([
+        "   ",
+        l.kind,
+        l.cluster,
+        percent(l.weight),
+        `${l.costMs.toFixed(1)} ms`,
+        l.rttMs === null ? "-" : `${l.rttMs.toFixed(1)} ms`,
+        l.capacity === null ? "-" : String(Math.round(l.capacity)),
+        String(l.inflight),
+        l.ejected > 0 ? `${l.endpoints} (${l.ejected} ejected)` : String(l.endpoints),
+        l.reason,
+      ]);
+    }
+    lines.push(tableText(rows));
+  }
+  return lines.join("\n");
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`;
+}

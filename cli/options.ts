@@ -1,0 +1,23 @@
+import { isIP } from "node:net";
+import { InvalidArgumentError } from "commander";
+import { type HostPort, splitHostPort } from "#control/config/schema.ts";
+
+/** Parses `HOST:PORT` of an option; a port of 0 lets the system choose. */
+export function hostPortOption(text: string): HostPort {
+  const parsed = splitHostPort(text);
+  const { address, port } = parsed;
+  const namesHost = isIP(address) !== 0 || /^[A-Za-z0-9.-]+$/.test(address);
+  if (!text.includes(":") || !namesHost || !(port >= 0 && port <= 65_535)) {
+    throw new InvalidArgumentError("must be HOST:PORT");
+  }
+  return parsed;
+}
+
+/** Parses a whole number of an option. */
+export function countOption(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const count = Number(text);
+    if (Number.isInteger(count) && count >= least && count <= most) return count;
+    throw new InvalidArgumentError(`must be a whole number from ${least} to ${most}`);
+  };
+}

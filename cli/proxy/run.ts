@@ -1,0 +1,98 @@
+import type { RotatingIdentity } from "#certs/identity/identity.ts";
+import { fail, usage } from "#cli/exit.ts";
+import { jsonLine } from "#cli/output.ts";
+import type { HostPort } from "#control/config/schema.ts";
+import { openAdmin } from "#kernel/admin_http.ts";
+import { systemClock } from "#kernel/clock.ts";
+import { jsonLogger, type Logger } from "#kernel/log.ts";
+import { systemRng } from "#kernel/rng.ts";
+import { type ClusterName, coreOf, type MeshName } from "#model/names.ts";
+import type { ServiceReport } from "#model/report.ts";
+import type { DataPlane, ListenerStatus } from "#proxy/app/data_plane.ts";
+import { LocalPlane } from "#proxy/app/local_plane.ts";
+import { ProxyProcess } from "#proxy/app/proxy_process.ts";
+import { WorkerPool } from "#proxy/app/worker_pool.ts";
+import type { SnapshotSource } from "#proxy/subscribe/source.ts";
+
+export interface RunningProxy {
+  /** Drains for at most `maxMs`. */
+  stop(maxMs: number): Promise<void>;
+}
+
+export interface ProxyStart {
+  readonly options: { readonly workers: number; readonly admin: HostPort };
+  readonly log: Logger;
+  /** Undefined: a proxy by itself, without mTLS. */
+  readonly identity?: RotatingIdentity;
+  readonly source: SnapshotSource;
+  readonly report?: (reports: readonly ServiceReport[], mesh: HostPort | undefined) => void;
+  /** Called with listeners that did not open at the start; throws what the command fails with. */
+  readonly onFailed?: (failed: readonly ListenerStatus[]) => never;
+}
+
+const LOCAL_CORE = coreOf("local" as MeshName);
+
+/** Level from `ESPALIER_LOG`: debug, info, warn or error. */
+export function proxyLog(): Logger {
+  const level = process.env["ESPALIER_LOG"];
+  return jsonLogger(level === "debug" || level === "warn" || level === "error" ? level : "info");
+}
+
+/** A data plane of this process, or of several workers. */
+export function newPlane(start: ProxyStart): DataPlane {
+  const { options, log, identity } = start;
+  const cluster: ClusterName = identity?.current().cluster ?? LOCAL_CORE;
+  const own = { clock: systemClock, rng: systemRng(), log, ...(identity && { identity }) };
+  if (options.workers === 1) return new LocalPlane({ ...own, cluster, reusePort: false });
+  const program = new URL(import.meta.resolve("#cli/worker.ts"));
+  return new WorkerPool({ ...own, workers: options.workers, program });
+}
+
+/** Starts a proxy and says on stdout, one JSON line each, which listeners are ready. */
+export async function runProxy(start: ProxyStart): Promise<RunningProxy> {
+  const { options, source, report, log, onFailed } = start;
+  const plane = newPlane(start);
+  const base = { clock: systemClock, plane, source };
+  const proxy = new ProxyProcess(report === undefined ? base : { ...base, report });
+  const admin = await openAdmin({ ...options.admin, routes: proxy.adminRoutes() });
+  if (!admin.ok) {
+    await plane.drain(0);
+    throw usage(`--admin: ${admin.error}`);
+  }
+  proxy.start();
+  const { address, port } = admin.value;
+  jsonLine({ event: "ready", listener: "admin", address, port });
+  void proxy.started.then(() => announce(proxy, log, onFailed)).catch(crash);
+  if (onFailed !== undefined) {
+    await proxy.started;
+    const failed = (await proxy.settled()).filter(({ problem }) => problem !== undefined);
+    if (failed.length > 0) {
+      await Promise.all([proxy.stop(0), admin.value.close()]);
+      onFailed(failed);
+    }
+  }
+  return {
+    stop: async (maxMs) => {
+      await proxy.stop(maxMs);
+      await admin.value.close();
+    },
+  };
+}
+
+async function announce(
+  proxy: ProxyProcess,
+  log: Logger,
+  onFailed: ProxyStart["onFailed"],
+): Promise<void> {
+  const statuses = await proxy.settled();
+  if (onFailed !== undefined && statuses.some(({ problem }) => problem !== undefined)) return;
+  for (const { name, bound, problem } of statuses) {
+    if (bound !== undefined) jsonLine({ event: "ready", listener: name, ...bound });
+    else log.error("listener not open", { listener: name, problem });
+  }
+  await proxy.report();
+}
+
+function crash(error: unknown): never {
+  throw error instanceof Error ? error : fail(String(error));
+}

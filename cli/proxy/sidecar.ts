@@ -1,0 +1,64 @@
+import { meshOf } from "#certs/workload/identity_of.ts";
+import type { ProxyOptions } from "#cli/commands/proxy.ts";
+import { usage } from "#cli/exit.ts";
+import { jsonLine } from "#cli/output.ts";
+import { newPlane, type ProxyStart, type RunningProxy, runProxy } from "#cli/proxy/run.ts";
+import { systemClock } from "#kernel/clock.ts";
+import { type ClusterName, parseServiceName } from "#model/names.ts";
+import { ProxyProcess } from "#proxy/app/proxy_process.ts";
+import { inboundSnapshot, withOutbound } from "#proxy/app/sidecar.ts";
+import { FixedSource, MappedSource } from "#proxy/subscribe/mapped_source.ts";
+
+/** Where a workload sends its requests, if nothing else is said. */
+const OUTBOUND = { address: "127.0.0.1", port: 15_001 };
+
+/** The proxy beside one workload: mTLS in for it, and a plain port out to the whole mesh. */
+export async function runSidecar(
+  start: ProxyStart & { readonly options: ProxyOptions },
+): Promise<RunningProxy> {
+  const { options, source } = start;
+  const inbound = await startInbound(start, options);
+  const listen = options.outbound ?? OUTBOUND;
+  const outbound = await runProxy({
+    ...start,
+    source: new MappedSource(source, (snapshot) => withOutbound(snapshot, listen)),
+  });
+  return {
+    stop: async (maxMs) => {
+      await Promise.all([outbound.stop(maxMs), inbound?.stop(maxMs)]);
+    },
+  };
+}
+
+async function startInbound(
+  start: ProxyStart,
+  options: ProxyOptions,
+): Promise<ProxyProcess | undefined> {
+  const { inbound, app, service } = options;
+  if (inbound === undefined && app === undefined && service === undefined) return undefined;
+  if (inbound === undefined || app === undefined || service === undefined) {
+    throw usage("--inbound, --app and --service belong together");
+  }
+  const name = parseServiceName(service);
+  if (!name.ok) throw usage(`--service: ${name.error}`);
+  const cluster: ClusterName = start.identity!.current().cluster;
+  const mesh = meshOf(start.identity!.current().rootsPem);
+  if (!mesh.ok) throw usage(`--state: ${mesh.error}`);
+  const snapshot = inboundSnapshot({
+    mesh: mesh.value,
+    cluster,
+    service: name.value,
+    listen: inbound,
+    app,
+  });
+  const plane = newPlane(start);
+  const proxy = new ProxyProcess({ clock: systemClock, plane, source: new FixedSource(snapshot) });
+  proxy.start();
+  const [listener] = await proxy.settled();
+  if (listener?.bound === undefined) {
+    await proxy.stop(0);
+    throw usage(`--inbound: ${listener?.problem}`);
+  }
+  jsonLine({ event: "ready", listener: listener.name, ...listener.bound });
+  return proxy;
+}
