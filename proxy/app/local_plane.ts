@@ -134,8 +134,9 @@ export class LocalPlane implements DataPlane {
   }
 
   #onLinkReading(cluster: ClusterName, rttMs: Millis | undefined): void {
+    const now = this.#options.clock.now();
     for (const { balancer } of this.#tables?.services.values() ?? []) {
-      balancer.linkRtt(cluster, rttMs);
+      balancer.linkRtt(cluster, rttMs, now);
     }
   }
 

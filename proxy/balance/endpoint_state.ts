@@ -25,6 +25,12 @@ export class EndpointState {
     return now < this.outlier.ejectedUntil;
   }
 
+  /** Starts anew, as if it had never failed. */
+  comeBack(now: Millis): void {
+    this.outlier = HEALTHY;
+    this.ewma.reset(now);
+  }
+
   /** Expected wait for one more request: what P2C compares. */
   load(now: Millis): number {
     return (this.ewma.read(now) * (this.inflight + 1)) / this.endpoint.weight;

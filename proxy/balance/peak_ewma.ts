@@ -26,6 +26,12 @@ export class PeakEwma {
     this.#seed = value;
   }
 
+  /** Forgets every reading: what was learnt is no longer about the same thing. */
+  reset(now: Millis): void {
+    this.#value = this.#seed;
+    this.#at = now;
+  }
+
   read(now: Millis): Millis {
     if (this.#value === this.#seed) return this.#value;
     const kept = Math.exp(-Math.max(0, now - this.#at) / DECAY_MS);

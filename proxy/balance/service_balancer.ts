@@ -111,19 +111,27 @@ export class ServiceBalancer {
     const weight = outcome === "unreachable" ? CONNECT_FAILURE_WEIGHT : 1;
     const before = endpoint.outlier;
     endpoint.outlier = afterRequest(before, weight, now);
-    // An ejection may empty its locale: traffic must not wait for the next period.
-    if (endpoint.outlier.ejectedUntil !== before.ejectedUntil) this.#nextAt = 0;
+    if (endpoint.outlier.ejectedUntil === before.ejectedUntil) return;
+    // The ejection keeps traffic away; when it is over, how slow the failures were says nothing.
+    endpoint.ewma.reset(now);
+    // It may have emptied its locale: traffic must not wait for the next period.
+    this.#nextAt = 0;
   }
 
   /** A reading of the link to `cluster`; undefined: the link is down. */
-  linkRtt(cluster: ClusterName, rttMs: Millis | undefined): void {
+  linkRtt(cluster: ClusterName, rttMs: Millis | undefined, now: Millis): void {
     for (const locale of this.locales) {
       if (locale.cluster !== cluster || locale.kind === "local") continue;
+      const isBack = !locale.linkUp && rttMs !== undefined;
       if (locale.linkUp !== (rttMs !== undefined)) this.#nextAt = 0;
       locale.linkUp = rttMs !== undefined;
       if (rttMs === undefined) continue;
       locale.rttMs = rttMs;
-      for (const endpoint of locale.endpoints) endpoint.ewma.seed(locale.seedMs());
+      for (const endpoint of locale.endpoints) {
+        endpoint.ewma.seed(locale.seedMs());
+        // What failed while the link was down failed because of it.
+        if (isBack) endpoint.comeBack(now);
+      }
     }
   }
 

@@ -5,7 +5,7 @@ export const EJECT_AFTER = 5;
 /** A connection that cannot be made weighs more than an answer that says 500. */
 export const CONNECT_FAILURE_WEIGHT = 2;
 const EJECTION_BASE_MS = 1_000;
-const EJECTION_MAX_MS = 60_000;
+const EJECTION_MAX_MS = 10_000;
 
 export interface OutlierState {
   /** Weighted failures since the last success. */
@@ -19,7 +19,7 @@ export interface OutlierState {
 export const HEALTHY: OutlierState = { failures: 0, ejections: 0, ejectedUntil: 0 };
 
 /**
- * Ejection 1 s, 2 s, 4 s … 60 s (linkerd's consecutive-failures back-off): when it is over one request
+ * Ejection 1 s, 2 s, 4 s, 8 s, 10 s (linkerd's consecutive-failures back-off): when it is over one request
  * decides, since `failures` stays above the threshold until a success. There is no cap on how many
  * may be ejected: when all are, traffic leaves for the next locale, and only if there is none the
  * balancer panics and uses them all.
