@@ -40,7 +40,8 @@ try {
 } catch (error) {
   if (error instanceof CommandError) {
     process.stderr.write(`${error.lines.join("\n")}\n`);
-    process.exitCode = error.code;
+    // Not `exitCode`: what was started before the failure may still hold timers.
+    process.exit(error.code);
   } else if (error instanceof CommanderError) {
     // Commander has printed what there is to say; help and version are no errors.
     process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage;

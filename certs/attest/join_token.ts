@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import { z } from "zod";
-import { certificatesOf } from "#certs/x509/pem.ts";
+import { certificatesOf, pemOf } from "#certs/x509/pem.ts";
 import type { Millis } from "#kernel/brand.ts";
 import { err, ok, type Result } from "#kernel/result.ts";
 
@@ -36,8 +36,8 @@ const tokenSchema = z.strictObject({
     z.strictObject({ kind: z.literal("proxy"), id: z.string() }),
   ]),
   secret: z.string(),
-  /** SHA-256 of the mesh's root certificate, hex: no trust on first use. */
-  root: z.string().length(64),
+  /** DER of the mesh's root certificate, base64: no trust on first use. */
+  root: z.base64().max(8_192),
 });
 export type JoinToken = z.infer<typeof tokenSchema>;
 
@@ -51,7 +51,8 @@ export function mintToken(
 ): { readonly text: string; readonly record: TokenRecord } {
   const { enrol, by, subject, rootsPem } = about;
   const secret = randomBytes(32).toString("base64url");
-  const token: JoinToken = { v: 1, enrol, by, subject, secret, root: rootFingerprint(rootsPem) };
+  const root = Buffer.from(certificatesOf(rootsPem)[0]!).toString("base64");
+  const token: JoinToken = { v: 1, enrol, by, subject, secret, root };
   const text = Buffer.from(JSON.stringify(token)).toString("base64url");
   return { text, record: { hash: hashOf(secret), subject, expiresAt: wall + ttl } };
 }
@@ -79,9 +80,9 @@ export function redeemToken(
   return ok(record.subject);
 }
 
-/** SHA-256 of the first certificate in `rootsPem`, hex. */
-export function rootFingerprint(rootsPem: string): string {
-  return createHash("sha256").update(certificatesOf(rootsPem)[0]!).digest("hex");
+/** The root that the token's bearer may trust, PEM. */
+export function rootOf(token: JoinToken): string {
+  return pemOf("CERTIFICATE", Buffer.from(token.root, "base64"));
 }
 
 function hashOf(secret: string): string {

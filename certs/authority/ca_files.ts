@@ -4,10 +4,11 @@ import { join } from "node:path";
 import type { AuthorityMaterial } from "#certs/authority/cluster_authority.ts";
 import { parseCertificate } from "#certs/x509/certificate.ts";
 import { certificatesOf } from "#certs/x509/pem.ts";
+import { meshOf } from "#certs/x509/root.ts";
 import { domainOf } from "#certs/x509/rules.ts";
 import { writeAtomically } from "#kernel/files.ts";
 import { err, ok, type Result } from "#kernel/result.ts";
-import { coreOf, type MeshName, parseClusterName } from "#model/names.ts";
+import { coreOf, parseClusterName } from "#model/names.ts";
 
 const FILES = {
   roots: "root.pem",
@@ -30,10 +31,7 @@ export async function saveAuthority(dir: string, material: AuthorityMaterial): P
 }
 
 /** Reads it back. The error says which file is wrong and how to come to a right one. */
-export async function loadAuthority(
-  dir: string,
-  mesh: MeshName,
-): Promise<Result<AuthorityMaterial, string>> {
+export async function loadAuthority(dir: string): Promise<Result<AuthorityMaterial, string>> {
   const [rootsPem, rootKeyPem, chainPem, keyPem] = await Promise.all(
     [FILES.roots, FILES.rootKey, FILES.chain, FILES.key].map((name) => read(join(dir, name))),
   );
@@ -48,6 +46,9 @@ export async function loadAuthority(
   }
   const cluster = parseClusterName(domainOf(certificate.value) ?? "");
   if (!cluster.ok) return err(`${join(dir, FILES.chain)}: not a cluster's CA`);
+  const root = meshOf(rootsPem);
+  if (!root.ok) return err(`${join(dir, FILES.roots)}: ${root.error}`);
+  const mesh = root.value;
   const material = { mesh, cluster: cluster.value, chainPem, keyPem, rootsPem };
   const keepsRoot = rootKeyPem !== undefined && cluster.value === coreOf(mesh);
   return ok(keepsRoot ? { ...material, rootKeyPem } : material);

@@ -94,8 +94,24 @@ export class ClusterAuthority {
     child: ClusterName,
     tiers: number,
   ): Promise<Result<Issued, string>> {
-    const { mesh, cluster, chainPem, rootsPem, rootKeyPem } = this.#material;
+    const { mesh, cluster } = this.#material;
     if (parentOf(child, mesh) !== cluster) return err(`${child} is not a child of ${cluster}`);
+    return this.#signCluster(csrPem, child, tiers);
+  }
+
+  /** A new certificate for the core's own CA, signed by the root that is kept beside it. */
+  async resignSelf(csrPem: string): Promise<Result<Issued, string>> {
+    const { mesh, cluster } = this.#material;
+    if (cluster !== coreOf(mesh)) return err("only a core stands right below the root");
+    return this.#signCluster(csrPem, cluster, 0);
+  }
+
+  async #signCluster(
+    csrPem: string,
+    child: ClusterName,
+    tiers: number,
+  ): Promise<Result<Issued, string>> {
+    const { mesh, cluster, chainPem, rootsPem, rootKeyPem } = this.#material;
     const publicKey = await keyOfRequest(csrPem);
     if (!publicKey.ok) return publicKey;
     const byRoot = cluster === coreOf(mesh);

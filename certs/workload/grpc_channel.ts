@@ -3,11 +3,11 @@ import { ChannelCredentials, type ChannelOptions } from "@grpc/grpc-js";
 import type { Identity } from "#certs/identity/identity.ts";
 import { type SpiffeId, trustDomainOf } from "#certs/identity/spiffe_id.ts";
 import type { PeerVerifier } from "#certs/workload/peer_verifier.ts";
-import { clientTls } from "#certs/workload/tls.ts";
+import { clientTls, type Stranger } from "#certs/workload/tls.ts";
 
 /** How a gRPC client reaches exactly `expected`, proving `identity`. */
 export function meshChannel(
-  identity: Identity,
+  identity: Identity | Stranger,
   verifier: PeerVerifier,
   expected: SpiffeId,
 ): { readonly credentials: ChannelCredentials; readonly options: ChannelOptions } {

@@ -1,11 +1,9 @@
 import type { Identity } from "#certs/identity/identity.ts";
 import { parseCertificate } from "#certs/x509/certificate.ts";
 import { certificatesOf } from "#certs/x509/pem.ts";
-import { domainOf } from "#certs/x509/rules.ts";
 import { ChainVerifier } from "#certs/x509/verify.ts";
 import type { Millis } from "#kernel/brand.ts";
 import { err, ok, type Result } from "#kernel/result.ts";
-import { type MeshName, parseMeshName } from "#model/names.ts";
 
 /**
  * The identity that an issued chain and our key make, once it has been found good: what does not verify
@@ -30,11 +28,4 @@ export function identityOf(
     notBefore: leaf.value.notBefore,
     notAfter: peer.value.notAfter,
   });
-}
-
-/** The mesh whose root these are: its name stands in the root's certificate. */
-export function meshOf(rootsPem: string): Result<MeshName, string> {
-  const der = certificatesOf(rootsPem)[0];
-  const root = der === undefined ? err("no root certificate") : parseCertificate(der);
-  return root.ok ? parseMeshName(domainOf(root.value) ?? "") : root;
 }

@@ -20,9 +20,14 @@ export function serverTls(identity: Identity): TlsOptions {
   return { ...COMMON, ...material(identity), requestCert: true };
 }
 
+/** One that has no certificate yet and knows only the mesh's roots. */
+export interface Stranger {
+  readonly rootsPem: string;
+}
+
 /** For a connection to exactly `expected`: anybody else gets not one byte of ours. */
 export function clientTls(
-  identity: Identity,
+  identity: Identity | Stranger,
   verifier: PeerVerifier,
   expected: SpiffeId,
 ): ConnectionOptions {
@@ -39,6 +44,7 @@ export function clientTls(
   };
 }
 
-function material(identity: Identity) {
-  return { cert: identity.chainPem, key: identity.keyPem, ca: identity.rootsPem };
+function material(identity: Identity | Stranger) {
+  const ca = identity.rootsPem;
+  return "keyPem" in identity ? { cert: identity.chainPem, key: identity.keyPem, ca } : { ca };
 }

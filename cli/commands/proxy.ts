@@ -1,5 +1,4 @@
 import { mkdir } from "node:fs/promises";
-import { join } from "node:path";
 import type { Command } from "commander";
 import type { RotatingIdentity } from "#certs/identity/identity.ts";
 import { roleOf } from "#certs/identity/spiffe_id.ts";
@@ -10,6 +9,7 @@ import { proxyLog, type RunningProxy, runProxy } from "#cli/proxy/run.ts";
 import { runSidecar } from "#cli/proxy/sidecar.ts";
 import { startStatic } from "#cli/proxy/static.ts";
 import { untilStopped } from "#cli/signals.ts";
+import { snapshotPath } from "#cli/state_dir.ts";
 import { VERSION } from "#cli/version.ts";
 import type { HostPort } from "#control/config/schema.ts";
 import { systemClock } from "#kernel/clock.ts";
@@ -75,7 +75,7 @@ async function startJoined(options: ProxyOptions): Promise<RunningProxy> {
   const state = options.state!;
   const { identity, api, stop } = await startIdentity(state, options.control, log);
   await mkdir(state, { recursive: true, mode: 0o700 });
-  const store = new LastGood(join(state, "snapshot.json"), log);
+  const store = new LastGood(snapshotPath(state), log);
   const first = await store.load();
   const live = new ControlSource({
     control: options.control ?? api,

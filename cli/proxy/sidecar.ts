@@ -1,4 +1,4 @@
-import { meshOf } from "#certs/workload/identity_of.ts";
+import { meshOf } from "#certs/x509/root.ts";
 import type { ProxyOptions } from "#cli/commands/proxy.ts";
 import { usage } from "#cli/exit.ts";
 import { jsonLine } from "#cli/output.ts";

@@ -31,7 +31,6 @@ max_control_line: 1024
 ping_interval: "10s"
 ping_max: 2
 write_deadline: "5s"
-no_advertise: true
 tls {
   cert_file: ${quoted(files.cert)}
   key_file: ${quoted(files.key)}

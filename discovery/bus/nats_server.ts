@@ -54,6 +54,7 @@ export class NatsServer {
   ): Promise<Result<NatsServer, string>> {
     const server = new NatsServer(options);
     await mkdir(options.dir, { recursive: true, mode: 0o700 });
+    await server.#endStale();
     await server.#write(certificate, users);
     const started = await server.#launch();
     if (!started.ok) return started;
@@ -100,6 +101,22 @@ export class NatsServer {
     await writeAtomically(files.ca, certificate.rootsPem);
     const config = { address, port: this.#port, dir, files, users };
     await writeAtomically(join(dir, "nats.conf"), natsConfigText(config), 0o600);
+  }
+
+  /** One that a crash of ours has left behind would hold the port. */
+  async #endStale(): Promise<void> {
+    const { dir, clock, log } = this.#options;
+    const pid = Number(await readFile(pidFile(dir), "utf8").catch(() => ""));
+    const isOurs = async (): Promise<boolean> => {
+      const command = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
+      return command.includes(join(dir, "nats.conf"));
+    };
+    if (!(pid > 0) || !(await isOurs())) return;
+    log.warn("ending the nats-server of an earlier run", { pid });
+    process.kill(pid, "SIGTERM");
+    for (const until = clock.now() + STOP_MS; clock.now() < until && (await isOurs()); ) {
+      await sleep(clock, 20);
+    }
   }
 
   /** The port it listens on. */
@@ -167,6 +184,10 @@ export class NatsServer {
   async #removePortFiles(): Promise<void> {
     for (const name of await this.#portFiles()) await rm(join(this.#options.dir, name));
   }
+}
+
+function pidFile(dir: string): string {
+  return join(dir, "nats-server.pid");
 }
 
 function lastLine(text: string): string {

@@ -1,8 +1,7 @@
-import { type FSWatcher, statSync, watch } from "node:fs";
-import { dirname } from "node:path";
-import type { Clock, Timer } from "#kernel/clock.ts";
+import type { Clock } from "#kernel/clock.ts";
 import type { Logger } from "#kernel/log.ts";
 import { formatProblem, type Problem, type Result } from "#kernel/result.ts";
+import { watchPath } from "#kernel/watch_path.ts";
 import type { Snapshot } from "#model/snapshot.ts";
 import type { SnapshotSource, Verdict } from "#proxy/subscribe/source.ts";
 
@@ -16,14 +15,10 @@ export interface FileSourceOptions {
   readonly log: Logger;
 }
 
-/** Editors write in several steps: one reload for all of them. */
-const SETTLE_MS = 100;
-
 /** Snapshots from a file: read anew when it changes or when told to. A bad one changes nothing. */
 export class FileSource implements SnapshotSource {
   readonly #options: FileSourceOptions;
-  #watcher: FSWatcher | undefined = undefined;
-  #settle: Timer | undefined = undefined;
+  #watcher: { close(): void } | undefined = undefined;
   #apply: ((snapshot: Snapshot) => Verdict) | undefined = undefined;
   #loading: Promise<void> = Promise.resolve();
   /** Loads that were refused. */
@@ -34,17 +29,10 @@ export class FileSource implements SnapshotSource {
   }
 
   start(apply: (snapshot: Snapshot) => Verdict): void {
-    const { path, first, log } = this.#options;
+    const { path, first, clock, log } = this.#options;
     this.#apply = apply;
     apply(first);
-    try {
-      // The directory: a file that is replaced by a rename is another file.
-      const directory = statSync(path).isDirectory() ? path : dirname(path);
-      this.#watcher = watch(directory, () => this.#settleThenReload());
-      this.#watcher.on("error", (error) => log.warn("not watched", { path, error: error.message }));
-    } catch (error) {
-      log.warn("not watched; SIGHUP reloads", { path, error: (error as Error).message });
-    }
+    this.#watcher = watchPath(path, { clock, log, onChange: () => void this.reload() });
   }
 
   /** Reads it now, after what is being read. */
@@ -59,14 +47,8 @@ export class FileSource implements SnapshotSource {
 
   async close(): Promise<void> {
     this.#watcher?.close();
-    this.#settle?.cancel();
     this.#apply = undefined;
     await this.#loading;
-  }
-
-  #settleThenReload(): void {
-    this.#settle?.cancel();
-    this.#settle = this.#options.clock.after(SETTLE_MS, () => void this.reload());
   }
 
   async #load(): Promise<void> {

@@ -1,0 +1,54 @@
+import type { ControlService } from "#control/app/control_service.ts";
+import type { Bus } from "#discovery/bus/bus.ts";
+import { type AdminRoute, jsonAnswer, textAnswer } from "#kernel/admin_http.ts";
+import { Metrics } from "#kernel/metrics.ts";
+import type { Result } from "#kernel/result.ts";
+
+/** What a control service shows its operator. */
+export function adminRoutes(parts: {
+  readonly control: ControlService;
+  readonly bus: Bus;
+  readonly api: Result<{ readonly refused: number }, string>;
+}): ReadonlyMap<string, AdminRoute> {
+  const { control, bus, api } = parts;
+  const metrics = new Metrics();
+  control.register(metrics);
+  const labels = ["cluster"];
+  metrics.gauge(
+    { name: "espalier_bus_up", help: "1 if the cluster's bus is reached.", labels },
+    () => [{ labels: [control.cluster], value: bus.status() === "up" ? 1 : 0 }],
+  );
+  metrics.counter(
+    { name: "espalier_api_refused_total", help: "Peers that the API did not let in.", labels },
+    () => [{ labels: [control.cluster], value: api.ok ? api.value.refused : 0 }],
+  );
+  return new Map<string, AdminRoute>([
+    ["/ready", () => textAnswer(200, "ready")],
+    [
+      "/metrics",
+      async () => ({
+        status: 200,
+        contentType: "text/plain; version=0.0.4; charset=utf-8",
+        body: await metrics.text(),
+      }),
+    ],
+    ["/config", () => jsonAnswer(200, configOf(control))],
+  ]);
+}
+
+function configOf(control: ControlService) {
+  const { catalog } = control;
+  return {
+    cluster: control.cluster,
+    parentLink: control.parentLease ?? null,
+    registeredChildren: control.children(),
+    proxies: control.hub.statuses(),
+    children: catalog.children.map(({ cluster, freshness, facts }) => ({
+      cluster,
+      freshness,
+      facts: Object.fromEntries(facts),
+    })),
+    view: catalog.view,
+    snapshot: control.hub.newest("gateway") ?? null,
+  };
+}

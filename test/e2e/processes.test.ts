@@ -1,0 +1,117 @@
+import assert from "node:assert/strict";
+import { Agent } from "node:http";
+import { after, before, describe, it } from "node:test";
+import { get, TestOrigin } from "#test/kit/http.ts";
+import {
+  clusterYaml,
+  type ProcessCluster,
+  ProcessMesh,
+  serviceYaml,
+} from "#test/kit/mesh_processes.ts";
+import { type EspalierProcess, until } from "#test/kit/processes.ts";
+
+const MENU = "menu.shop.svc.acme.mesh";
+
+describe("three clusters of separate processes", { timeout: 240_000 }, () => {
+  let mesh: ProcessMesh;
+  let core: ProcessCluster;
+  let near: ProcessCluster;
+  let far: ProcessCluster;
+  let coreGateway: EspalierProcess;
+  let farGateway: EspalierProcess;
+  let outbound = 0;
+  const coreMenu = new TestOrigin("menu@core");
+  const farMenu = new TestOrigin("menu@store-2");
+  const farOrders = new TestOrigin("orders@store-2");
+
+  before(async () => {
+    mesh = await ProcessMesh.create();
+    await Promise.all([coreMenu.start(), farMenu.start(), farOrders.start()]);
+    core = await mesh.core({
+      "cluster.yaml": clusterYaml("core.acme.mesh"),
+      "menu.yaml": serviceYaml("menu", coreMenu.port),
+    });
+    [near, far] = await Promise.all([
+      mesh.child("store-1.acme.mesh", core, { "cluster.yaml": clusterYaml("store-1.acme.mesh") }),
+      mesh.child("store-2.acme.mesh", core, { "cluster.yaml": clusterYaml("store-2.acme.mesh") }),
+    ]);
+    [coreGateway, , farGateway] = await Promise.all([
+      core.startGateway(),
+      near.startGateway(),
+      far.startGateway(),
+    ]);
+    const inbound = await far.startSidecar(
+      "menu",
+      ...["--inbound", "127.0.0.1:0", "--app", `127.0.0.1:${farMenu.port}`],
+      ...["--service", "menu.shop", "--outbound", "127.0.0.1:0"],
+    );
+    const { port } = await inbound.ready("inbound");
+    await far.configure("menu.yaml", serviceYaml("menu", port, "/ns/shop/sa/menu"));
+    const client = await near.startSidecar("client", "--outbound", "127.0.0.1:0");
+    outbound = (await client.ready("outbound")).port;
+  });
+
+  after(async () => {
+    await mesh?.stop();
+    await Promise.all([coreMenu.stop(), farMenu.stop(), farOrders.stop()]);
+  });
+
+  it("serves a workload from the other store, mTLS all the way", async () => {
+    await until("the other store answers", async () => {
+      const { status, body } = await get(outbound, { host: "menu.shop.svc.store-2.acme.mesh" });
+      return status === 200 && body === "menu@store-2";
+    });
+    const caller = farMenu.seen.at(-1)!.headers["x-mesh-caller"];
+    assert.equal(caller, undefined, "no x-mesh field reaches a workload's plain port");
+  });
+
+  it("shows a change in one store to the other", async () => {
+    const before = await get(outbound, { host: "orders.shop.svc.acme.mesh" });
+    assert.equal(before.status, 503);
+    await far.configure("orders.yaml", serviceYaml("orders", farOrders.port));
+    await until("orders are seen", async () => {
+      const { status, body } = await get(outbound, { host: "orders.shop.svc.acme.mesh" });
+      return status === 200 && body === "orders@store-2";
+    });
+  });
+
+  it("loses no GET when a gateway is killed under 200 requests/s", async () => {
+    const agent = new Agent({ keepAlive: true, maxSockets: 32 });
+    const answers = new Map<string, number>();
+    let sent = 0;
+    let done = 0;
+    const timer = setInterval(() => {
+      sent++;
+      const count = (what: string) => {
+        done++;
+        answers.set(what, (answers.get(what) ?? 0) + 1);
+      };
+      get(outbound, { host: MENU, agent }).then(
+        ({ status, body }) => count(status === 200 ? body : `status ${status}`),
+        (error: Error) => count(error.message),
+      );
+    }, 5);
+    await until("traffic flows", () => done > 100);
+    await farGateway.stop("SIGKILL");
+    const killedAt = sent;
+    await until("traffic after the kill", () => done > killedAt + 400);
+    clearInterval(timer);
+    await until("all are answered", () => done === sent);
+    agent.destroy();
+    const good = (answers.get("menu@core") ?? 0) + (answers.get("menu@store-2") ?? 0);
+    assert.equal(good, sent, JSON.stringify([...answers]));
+    assert.ok((answers.get("menu@core") ?? 0) > 300, JSON.stringify([...answers]));
+  });
+
+  it("serves from disk when every control service and every bus is dead", async () => {
+    const clusters = [core, near, far];
+    const buses = await Promise.all(clusters.map((cluster) => cluster.busPid()));
+    await Promise.all(clusters.map((cluster) => cluster.control.stop("SIGKILL")));
+    for (const pid of buses) process.kill(pid, "SIGKILL");
+    await coreGateway.stop("SIGKILL");
+    coreGateway = await core.startGateway();
+    const { port } = await coreGateway.ready("default/ingress/http");
+    const { status, body } = await get(port, { host: MENU });
+    assert.deepEqual([status, body], [200, "menu@core"]);
+  });
+});
