@@ -1,0 +1,47 @@
+# Everything that is done with this project. `make` alone tells what there is.
+NODE := ./node_modules/node/bin/node
+NPM_FLAGS := --no-audit --no-fund --loglevel=error
+TESTS := 'test/**/*.test.ts'
+ARGS ?=
+
+.PHONY: help install demo test check bench fmt clean
+
+help:
+	@echo 'make demo    a tree of seven clusters, traffic, and faults every 15 s; ARGS=--once for one round'
+	@echo 'make test    installs what is needed, type-checks, and runs every test'
+	@echo 'make check   the quick part of it: types, lint, house rules, unit tests'
+	@echo 'make bench   requests/s and CPU per request beside nginx, if that is installed'
+	@echo 'make fmt     formats every file'
+	@echo 'make install npm packages, and nats-server if none is on PATH'
+	@echo 'make clean   removes what install has made'
+
+install: node_modules/.installed
+	@./tools/nats-server.sh
+
+node_modules/.installed: package.json package-lock.json
+	@command -v npm >/dev/null || { echo 'npm is missing: install Node 20 or newer with npm (https://nodejs.org)' >&2; exit 3; }
+	@npm ci $(NPM_FLAGS)
+	@test -x $(NODE) || { echo 'the pinned Node was not installed: allow the install script of the npm package "node"' >&2; exit 3; }
+	@touch $@
+
+demo: install
+	@./espalier demo $(ARGS)
+
+test: install
+	@./node_modules/.bin/tsc
+	@./node_modules/.bin/biome check --error-on-warnings .
+	@$(NODE) --disable-warning=ExperimentalWarning --test --test-concurrency=2 $(TESTS)
+
+check: install
+	@./node_modules/.bin/tsc
+	@./node_modules/.bin/biome check --error-on-warnings .
+	@$(NODE) --disable-warning=ExperimentalWarning --test --test-concurrency=2 'test/*.test.ts' 'test/unit/**/*.test.ts'
+
+bench: install
+	@$(NODE) --disable-warning=ExperimentalWarning bench/load/main.ts $(ARGS)
+
+fmt: install
+	@./node_modules/.bin/biome check --write .
+
+clean:
+	@rm -rf node_modules .tools dist
