@@ -227,6 +227,7 @@ export class ServiceBalancer {
       capacity: this.capacityOf(locale, now),
       usable: this.isUsable(locale, now),
       freshness: locale.locale.freshness,
+      home: locale.kind === "local",
     }));
     this.#state = waterfall(inputs, this.#demand, this.#state, now);
     for (let i = 0; i < this.locales.length; i++) {

@@ -28,6 +28,8 @@ export interface WaterfallInput {
   /** False: nothing can be sent there now. */
   readonly usable: boolean;
   readonly freshness: Freshness;
+  /** The local cluster: it wins back its place as soon as it is cheaper at all. */
+  readonly home: boolean;
 }
 
 export interface WaterfallState {
@@ -71,9 +73,11 @@ function costOf(input: WaterfallInput): Millis {
   return input.freshness === "fresh" ? input.cost : input.cost * STALE_FACTOR + STALE_MS;
 }
 
-function clearlyCheaper(a: WaterfallInput, b: WaterfallInput): boolean {
+/** Leaving home takes a clear advantage, coming home any: that is hysteresis enough. */
+function overtakes(a: WaterfallInput, b: WaterfallInput): boolean {
   const costA = costOf(a);
   const costB = costOf(b);
+  if (a.home) return costA < costB;
   return costA < costB * (1 - DEAD_BAND_SHARE) && costB - costA > DEAD_BAND_MS;
 }
 
@@ -88,11 +92,11 @@ function nextOrder(
   // The first order came from seeds alone: it need not dwell.
   if (now - before.orderAt < DWELL_MS) return before.order;
   const order = [...before.order];
-  // Insertion sort by "clearly cheaper": neighbours inside the dead band keep their places.
+  // Insertion sort by "overtakes": neighbours inside the dead band keep their places.
   for (let i = 1; i < order.length; i++) {
     const moving = order[i]!;
     let to = i;
-    while (to > 0 && clearlyCheaper(inputs[moving]!, inputs[order[to - 1]!]!)) {
+    while (to > 0 && overtakes(inputs[moving]!, inputs[order[to - 1]!]!)) {
       order[to] = order[to - 1]!;
       to--;
     }
