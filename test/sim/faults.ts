@@ -3,7 +3,7 @@ import { busPermissions } from "#control/authority/table.ts";
 import { encode } from "#discovery/sync/messages.ts";
 import { factSubject } from "#discovery/sync/subjects.ts";
 import type { Rng } from "#kernel/rng.ts";
-import { firstLabel } from "#model/names.ts";
+import { type ClusterName, firstLabel } from "#model/names.ts";
 import type { SimCluster, SimWorld } from "#test/sim/world.ts";
 
 /** Something that goes wrong. Returns how it is undone. */
@@ -108,8 +108,12 @@ const FAULTS: Readonly<Record<string, Fault>> = {
 const NAMES = Object.keys(FAULTS);
 
 /** Does one thing to the world; what it was, for a report. */
-export function randomFault(world: SimWorld): { readonly name: string; readonly undo: () => void } {
+export function randomFault(world: SimWorld): {
+  readonly name: string;
+  readonly at: ClusterName;
+  readonly undo: () => void;
+} {
   const kind = oneOf(NAMES, world.rng);
   const at = oneOf(world.clusters(), world.rng);
-  return { name: `${kind} at ${at.name}`, undo: FAULTS[kind]!(world, at) };
+  return { name: `${kind} at ${at.name}`, at: at.name, undo: FAULTS[kind]!(world, at) };
 }

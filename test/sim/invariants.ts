@@ -23,6 +23,9 @@ export function* broken(world: SimWorld): Iterable<string> {
       }
     }
     for (const child of control.catalog.children) {
+      if (!["fresh", "stale", "suspect"].includes(child.freshness)) {
+        yield `${name}: keeps ${child.cluster}, which is ${child.freshness}`;
+      }
       for (const summary of child.facts.values()) {
         const port = world.cluster(child.cluster).gatePort;
         if (summary.gateways.some((gateway) => gateway.port !== port)) {

@@ -43,6 +43,7 @@ export interface SimRequest {
   readonly sentAt: number;
   /** 0: cut. Undefined: still running. */
   status: number | undefined;
+  endedAt: number;
   by: string;
 }
 
@@ -145,6 +146,7 @@ export class SimCluster {
       at: this.name,
       sentAt: clock.now(),
       status: undefined,
+      endedAt: 0,
       by: "",
     };
     const head = { method: "GET", target: "/", authority: host, fields: [], body: 0 };
@@ -154,10 +156,12 @@ export class SimCluster {
       {
         answer: ({ status, fields }) => {
           request.status = status;
+          request.endedAt = clock.now();
           request.by = fields[fields.indexOf("x-served-by") + 1] ?? "";
         },
         abort: () => {
           request.status = 0;
+          request.endedAt = clock.now();
         },
       },
     );
