@@ -23,14 +23,17 @@ export class CommandError extends Error {
   }
 }
 
+/** It ran and went wrong. */
 export function fail(message: string): CommandError {
   return new CommandError(EXIT.failed, [message]);
 }
 
+/** The command line or a configuration is wrong. */
 export function usage(message: string): CommandError {
   return new CommandError(EXIT.usage, [message]);
 }
 
+/** Something must be installed first. */
 export function missing(message: string): CommandError {
   return new CommandError(EXIT.missing, [message]);
 }

@@ -9,18 +9,22 @@ export interface AdminAnswer {
   readonly body: string;
 }
 
+/** Answers one path. */
 export type AdminRoute = (query: URLSearchParams) => AdminAnswer | Promise<AdminAnswer>;
 
+/** An open admin port. */
 export interface AdminServer {
   readonly address: string;
   readonly port: number;
   close(): Promise<void>;
 }
 
+/** Plain text, with a newline at its end. */
 export function textAnswer(status: number, body: string): AdminAnswer {
   return { status, contentType: "text/plain; charset=utf-8", body: `${body}\n` };
 }
 
+/** Indented JSON. */
 export function jsonAnswer(status: number, value: unknown): AdminAnswer {
   return { status, contentType: "application/json", body: `${JSON.stringify(value, null, 2)}\n` };
 }

@@ -3,6 +3,7 @@ export class InvariantError extends Error {
   override readonly name = "InvariantError";
 }
 
+/** Ends the process, by an error that nobody catches, if an invariant of ours does not hold. */
 export function assert(condition: unknown, message: string): asserts condition {
   if (!condition) throw new InvariantError(message);
 }

@@ -1,6 +1,7 @@
 import type { Millis } from "#kernel/brand.ts";
 import type { Rng } from "#kernel/rng.ts";
 
+/** How long to wait between tries. */
 export interface BackoffPolicy {
   readonly baseMs: Millis;
   readonly maxMs: Millis;

@@ -1,10 +1,12 @@
 import pino from "pino";
 
+/** How much a line matters. */
 export type LogLevel = "debug" | "info" | "warn" | "error";
 
 /** Fields of one log line. Never secrets: keys, tokens, headers of requests. */
 export type LogFields = Readonly<Record<string, string | number | boolean | null | undefined>>;
 
+/** Says things to the operator. */
 export interface Logger {
   debug(message: string, fields?: LogFields): void;
   info(message: string, fields?: LogFields): void;
@@ -36,6 +38,7 @@ function wrap(log: pino.Logger): Logger {
   };
 }
 
+/** One line that was said. */
 export interface LogLine {
   readonly level: LogLevel;
   readonly message: string;

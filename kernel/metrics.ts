@@ -17,6 +17,7 @@ export interface HistogramSample {
   readonly sum: number;
 }
 
+/** Name, meaning and labels of a metric. */
 export interface MetricSpec {
   /** Prometheus name with its unit: `espalier_requests_total`, `espalier_link_rtt_seconds`. */
   readonly name: string;

@@ -18,6 +18,7 @@ export interface TokenRecord {
   readonly expiresAt: Millis;
 }
 
+/** Where records wait for their tokens. */
 export interface TokenStore {
   put(record: TokenRecord): void;
   /** Returns the record and removes it, in one step: a token is good once. */
@@ -44,6 +45,7 @@ export type JoinToken = z.infer<typeof tokenSchema>;
 /** How long a token can be redeemed. */
 export const TOKEN_TTL: Millis = 3_600_000;
 
+/** A new token and the record by which it will be known. @param ttl ms. */
 export function mintToken(
   about: { enrol: string; by: string; subject: JoinSubject; rootsPem: string },
   wall: Millis,
@@ -57,6 +59,7 @@ export function mintToken(
   return { text, record: { hash: hashOf(secret), subject, expiresAt: wall + ttl } };
 }
 
+/** Reads the text of a token; its secret is not judged here. */
 export function readToken(text: string): Result<JoinToken, string> {
   try {
     const token = tokenSchema.safeParse(

@@ -5,6 +5,7 @@ import { Pkcs10CertificateRequest, Pkcs10CertificateRequestGenerator } from "@pe
 import { err, ok, type Result } from "#kernel/result.ts";
 
 const CURVE = { name: "ECDSA", namedCurve: "P-256" } as const;
+/** How everything of ours is signed. */
 export const SIGNING = { name: "ECDSA", hash: "SHA-256" } as const;
 
 const makePair = promisify(generateKeyPair);

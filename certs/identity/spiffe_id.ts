@@ -31,6 +31,7 @@ export function parseDomainId(text: string): string | undefined {
   return domain.length <= 253 && domain.split(".").every(isLabel) ? domain : undefined;
 }
 
+/** Id of a signing certificate: the domain alone. */
 export function domainId(domain: string): string {
   return `spiffe://${domain}`;
 }
@@ -45,14 +46,17 @@ export function pathOf(id: SpiffeId): string {
   return id.slice(id.indexOf("/", "spiffe://".length));
 }
 
+/** Id of a cluster's gateways. */
 export function gatewayId(cluster: ClusterName): SpiffeId {
   return `spiffe://${cluster}/mesh/gateway` as SpiffeId;
 }
 
+/** Id of a cluster's control service. */
 export function controlId(cluster: ClusterName): SpiffeId {
   return `spiffe://${cluster}/mesh/control` as SpiffeId;
 }
 
+/** Id of a workload: its namespace and service account. */
 export function workloadId(cluster: ClusterName, namespace: string, account: string): SpiffeId {
   return `spiffe://${cluster}/ns/${namespace}/sa/${account}` as SpiffeId;
 }

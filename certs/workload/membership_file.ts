@@ -33,6 +33,7 @@ export function saveMembership(path: string, membership: Membership): Promise<vo
   return writeAtomically(path, `${JSON.stringify({ version: 1, ...membership })}\n`, 0o600);
 }
 
+/** Reads it back. The error says what to do. */
 export async function loadMembership(path: string): Promise<Result<Membership, string>> {
   let text: string;
   try {

@@ -28,6 +28,7 @@ export interface Certificate {
   readonly extensions: Extensions;
 }
 
+/** Extensions that are understood; any other critical one is refused. */
 export interface Extensions {
   isCa: boolean;
   /** Undefined: no limit. */
@@ -52,7 +53,9 @@ export interface NameConstraints {
   readonly excludesNames: boolean;
 }
 
+/** Bits of KeyUsage (RFC 5280 §4.2.1.3). */
 export const KEY_USAGE = { digitalSignature: 0x80, keyCertSign: 0x04, cRLSign: 0x02 } as const;
+/** OIDs of ExtendedKeyUsage. */
 export const EKU = { serverAuth: "1.3.6.1.5.5.7.3.1", clientAuth: "1.3.6.1.5.5.7.3.2" } as const;
 
 const ECDSA_SHA256 = "1.2.840.10045.4.3.2";

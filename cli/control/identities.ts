@@ -13,6 +13,7 @@ import { ok, type Result } from "#kernel/result.ts";
 import type { Rng } from "#kernel/rng.ts";
 import { type ClusterName, parentOf } from "#model/names.ts";
 
+/** What a control service signs with and is known by. */
 export interface Identities {
   readonly authority: ClusterAuthority;
   readonly identity: RotatingIdentity;

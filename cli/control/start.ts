@@ -32,6 +32,7 @@ import { type ClusterName, coreOf, type MeshName, parentOf } from "#model/names.
 /** Directory of the program: `.tools/` is looked for there. */
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
+/** A control service that has said it is ready. */
 export interface RunningControl {
   stop(): Promise<void>;
 }

@@ -18,6 +18,7 @@ const at = (cluster: string) => (sample: Sample) => sample.by.endsWith(`@${clust
 const share = (samples: readonly Sample[], is: (sample: Sample) => boolean): number =>
   samples.filter(is).length / Math.max(1, samples.length);
 
+/** One round of the demo. */
 export const ACTS: readonly Act[] = [
   {
     says: "nothing yet: requests are served where they arise",

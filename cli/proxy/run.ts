@@ -14,11 +14,13 @@ import { ProxyProcess } from "#proxy/app/proxy_process.ts";
 import { WorkerPool } from "#proxy/app/worker_pool.ts";
 import type { SnapshotSource } from "#proxy/subscribe/source.ts";
 
+/** A proxy that has been started. */
 export interface RunningProxy {
   /** Drains for at most `maxMs`. */
   stop(maxMs: number): Promise<void>;
 }
 
+/** What a proxy is made of. */
 export interface ProxyStart {
   readonly options: { readonly workers: number; readonly admin: HostPort };
   readonly log: Logger;

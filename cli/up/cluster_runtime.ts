@@ -18,6 +18,7 @@ import { LocalPlane } from "#proxy/app/local_plane.ts";
 import { ProxyProcess } from "#proxy/app/proxy_process.ts";
 import { DirectSource } from "#proxy/subscribe/direct_source.ts";
 
+/** Effects that every cluster of a tree shares. */
 export interface RuntimePorts {
   readonly clock: Clock;
   readonly rng: Rng;

@@ -104,6 +104,7 @@ export async function join(
   return answer(context, signed, name);
 }
 
+/** A refusal with its gRPC status. */
 export function refusal(code: status, details: string): Refusal {
   return { code, details };
 }

@@ -11,6 +11,7 @@ export interface ProxyVerdict {
   readonly problems: readonly string[];
 }
 
+/** One connected proxy, for operators. */
 export interface SubscriberStatus {
   readonly id: string;
   readonly role: ProxyRole;

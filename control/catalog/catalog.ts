@@ -12,6 +12,7 @@ export interface OwnService {
   readonly capacityEach: number | undefined;
 }
 
+/** One endpoint of an own service. */
 export interface OwnEndpoint {
   readonly address: string;
   readonly port: number;

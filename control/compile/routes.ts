@@ -12,6 +12,7 @@ export function listenerName(gateway: Resource<unknown>, listener: string): stri
   return `${namespace}/${name}/${listener}`;
 }
 
+/** Every listener of the cluster's Gateways. */
 export function compileListeners({ gateways }: Resources): Listener[] {
   return gateways.flatMap((gateway) =>
     gateway.spec.listeners.map(({ name, port, protocol, hostname }) => ({
@@ -24,6 +25,7 @@ export function compileListeners({ gateways }: Resources): Listener[] {
   );
 }
 
+/** Every HTTPRoute, attached to the listeners that it names. */
 export function compileHttpRoutes(resources: Resources): Route[] {
   return resources.routes.map((route) => ({
     name: `${route.metadata.namespace}/${route.metadata.name}`,

@@ -3,6 +3,7 @@ import type { RouteSpec } from "#control/config/schema.ts";
 import type { Problem } from "#kernel/result.ts";
 import { serviceName } from "#model/names.ts";
 
+/** What may be referred to besides what is there. */
 export interface ReferenceRules {
   /** Names of services that are defined outside of `resources`; undefined: nobody can know them all. */
   readonly elsewhere: ReadonlySet<string> | undefined;

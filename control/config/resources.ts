@@ -16,6 +16,7 @@ export interface Origin {
   readonly lineOf: (path: readonly PropertyKey[]) => number;
 }
 
+/** One resource as it was read. */
 export interface Resource<S> {
   readonly kind: string;
   readonly metadata: Metadata;
@@ -32,6 +33,7 @@ export interface Resources {
   readonly clusters: Resource<ClusterSpec>[];
 }
 
+/** An empty set, to be added to. */
 export function noResources(): Resources {
   return { gateways: [], routes: [], services: [], exports: [], clusters: [] };
 }

@@ -8,6 +8,7 @@ import {
   type BusSubscription,
 } from "#discovery/bus/bus.ts";
 import { isAllowed, isConcrete, subjectMatches } from "#discovery/bus/subjects.ts";
+import { BoundedQueue } from "#kernel/bounded_queue.ts";
 import type { Millis } from "#kernel/brand.ts";
 import type { Clock, Timer } from "#kernel/clock.ts";
 import type { Rng } from "#kernel/rng.ts";
@@ -68,6 +69,32 @@ export class MemoryBroker {
   }
 }
 
+/** Messages that may be under way in one direction; a client that is slower is cut off from more. */
+const LANE_MAX = 10_000;
+
+/** One direction of a link: in order, as TCP has it, late and lossy as the link is. */
+class Lane {
+  readonly #link: BusLink;
+  readonly #options: MemoryBrokerOptions;
+  readonly #waiting = new BoundedQueue<() => void>(LANE_MAX);
+
+  constructor(link: BusLink, options: MemoryBrokerOptions) {
+    this.#link = link;
+    this.#options = options;
+  }
+
+  pass(arrive: () => void): void {
+    const { clock, rng } = this.#options;
+    const { down, loss, delayMs } = this.#link;
+    if (down || (loss > 0 && rng.next() < loss) || !this.#waiting.push(arrive)) return;
+    // Whoever's time has come takes the oldest: a shorter delay overtakes nobody.
+    clock.after(delayMs, () => {
+      const next = this.#waiting.shift();
+      if (!this.#link.down) next?.();
+    });
+  }
+}
+
 interface Interest {
   readonly pattern: string;
   readonly receive: (message: BusMessage) => void;
@@ -84,11 +111,15 @@ class MemoryBus implements Bus {
   #downSince: Millis | undefined = undefined;
   #status: BusStatus = "up";
   #closed = false;
+  readonly #up: Lane;
+  readonly #down: Lane;
 
   constructor(broker: MemoryBroker, link: BusLink, permissions: BusPermissions) {
     this.#broker = broker;
     this.#link = link;
     this.#permissions = permissions;
+    this.#up = new Lane(link, broker.options);
+    this.#down = new Lane(link, broker.options);
     this.#watch = broker.options.clock.every(100, () => this.#look());
   }
 
@@ -97,7 +128,7 @@ class MemoryBus implements Bus {
     if (data.length > BUS_PAYLOAD_MAX) return;
     // A copy: over a wire the sender's buffer would not be shared either.
     const message = { subject, data: data.slice() };
-    this.#pass(() => {
+    this.#up.pass(() => {
       if (isAllowed(this.#permissions.publish, subject)) this.#broker.route(this, message);
       else this.#refused({ kind: "publish_denied", subject });
     });
@@ -106,7 +137,7 @@ class MemoryBus implements Bus {
   subscribe(subject: string, receive: (message: BusMessage) => void): BusSubscription {
     const interest = { pattern: subject, receive };
     if (isAllowed(this.#permissions.subscribe, subject)) this.#interests.add(interest);
-    else this.#pass(() => this.#refused({ kind: "subscribe_denied", subject }));
+    else this.#down.pass(() => this.#refused({ kind: "subscribe_denied", subject }));
     return { close: () => void this.#interests.delete(interest) };
   }
 
@@ -142,20 +173,10 @@ class MemoryBus implements Bus {
     if (this.#closed) return;
     for (const interest of this.#interests) {
       if (!subjectMatches(interest.pattern, message.subject)) continue;
-      this.#pass(() => {
+      this.#down.pass(() => {
         if (this.#interests.has(interest)) interest.receive(message);
       });
     }
-  }
-
-  /** Over the link, with its faults. */
-  #pass(arrive: () => void): void {
-    const { clock, rng } = this.#broker.options;
-    const { down, loss, delayMs } = this.#link;
-    if (down || (loss > 0 && rng.next() < loss)) return;
-    clock.after(delayMs, () => {
-      if (!this.#link.down) arrive();
-    });
   }
 
   #refused(refusal: BusRefusal): void {

@@ -6,6 +6,7 @@ export interface BusUser {
   readonly permissions: BusPermissions;
 }
 
+/** What a nats-server is told. */
 export interface NatsConfig {
   readonly address: string;
   /** -1: chosen by the system, read from the ports file. */

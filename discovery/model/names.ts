@@ -22,6 +22,7 @@ function isDotted(text: string, labelsMin: number): boolean {
   return labels.length >= labelsMin && labels.every(isLabel);
 }
 
+/** The root of a mesh: one label or more. */
 export function parseMeshName(text: string): Result<MeshName, string> {
   return isDotted(text, 1)
     ? ok(text as MeshName)
@@ -43,6 +44,7 @@ export function parseServiceName(text: string): Result<ServiceName, string> {
     : err(`"${text}" is not a service name such as "menu.shop"`);
 }
 
+/** A service by its two labels, which the caller has checked. */
 export function serviceName(name: string, namespace: string): ServiceName {
   return `${name}.${namespace}` as ServiceName;
 }
@@ -74,6 +76,7 @@ export function parentOf(cluster: ClusterName, mesh: MeshName): ClusterName | un
   return rest === mesh ? core : (rest as ClusterName);
 }
 
+/** The cluster at the top of the tree. */
 export function coreOf(mesh: MeshName): ClusterName {
   return `core.${mesh}` as ClusterName;
 }

@@ -13,6 +13,7 @@ export interface Explanation {
   readonly problem?: string;
 }
 
+/** One service that the request may go to. */
 export interface ServiceExplanation {
   readonly service: string;
   /** Share of the route's requests, 0 to 1. */

@@ -8,6 +8,7 @@ import type { OpenListener } from "#proxy/listen/listener.ts";
 /** How long requests on a listener that a new snapshot no longer names may go on. */
 const REMOVED_DRAIN_MS = 30_000;
 
+/** Opens one listener; the error says why it cannot be. */
 export type OpenPort = (listener: Listener) => Promise<Result<OpenListener, string>>;
 
 /** The open ports of a proxy: follows the listeners of the snapshots, one change after the other. */

@@ -16,6 +16,7 @@ export interface MetricSources {
   readonly now: () => number;
 }
 
+/** Registers everything that a data plane counts. */
 export function registerMetrics(metrics: Metrics, sources: MetricSources): void {
   sources.stats.register(metrics);
   registerLocales(metrics, sources);

@@ -1,6 +1,7 @@
 import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
 import type { Listener, Snapshot } from "#model/snapshot.ts";
 
+/** What a sidecar is told of its workload. */
 export interface SidecarInbound {
   readonly mesh: MeshName;
   readonly cluster: ClusterName;

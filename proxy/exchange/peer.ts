@@ -11,6 +11,7 @@ export type Peer =
       readonly cluster: ClusterName;
     };
 
+/** Somebody on a plain connection. */
 export function anonymous(address: string): Peer {
   return { kind: "anonymous", address };
 }

@@ -8,11 +8,13 @@ export interface LinkProbePolicy {
   readonly failures: number;
 }
 
+/** How gateways watch each other, if nothing else is said. */
 export const LINK_PROBE: LinkProbePolicy = { periodMs: 500, timeoutMs: 1_000, failures: 2 };
 
 /** Share of a new RTT reading in the smoothed one (RFC 6298 §2 uses 1/8). */
 const RTT_GAIN = 1 / 8;
 
+/** What is known of a link. */
 export interface LinkState {
   readonly up: boolean;
   /** Smoothed round trip, ms; undefined before the first answer. */

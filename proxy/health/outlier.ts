@@ -7,6 +7,7 @@ export const CONNECT_FAILURE_WEIGHT = 2;
 const EJECTION_BASE_MS = 1_000;
 const EJECTION_MAX_MS = 10_000;
 
+/** How an endpoint's last requests went. */
 export interface OutlierState {
   /** Weighted failures since the last success. */
   readonly failures: number;
@@ -16,6 +17,7 @@ export interface OutlierState {
   readonly ejectedUntil: Millis;
 }
 
+/** Nothing against it. */
 export const HEALTHY: OutlierState = { failures: 0, ejections: 0, ejectedUntil: 0 };
 
 /**

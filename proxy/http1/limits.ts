@@ -18,6 +18,7 @@ export interface Http1Limits {
   readonly pipelineBytesMax: number;
 }
 
+/** The limits in force. */
 export const HTTP1_LIMITS: Http1Limits = {
   headBytesMax: 65_536,
   fieldsMax: 128,

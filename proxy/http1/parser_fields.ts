@@ -49,6 +49,7 @@ function nameOf(raw: string): KnownName | undefined {
   return fresh;
 }
 
+/** Why a head was refused. */
 export type FieldProblem = "too_many" | "malformed";
 
 /** What the fields of one head say, framing apart from the rest. Reused from head to head. */

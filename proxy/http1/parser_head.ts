@@ -13,6 +13,7 @@ export interface ParsedRequest {
   readonly old: boolean;
 }
 
+/** An answer's head and what it says of its connection. */
 export interface ParsedAnswer {
   readonly head: AnswerHead;
   readonly keepAlive: boolean;
@@ -67,6 +68,7 @@ export function parseRequest(text: string, limits: Http1Limits): ParsedRequest |
   return { head, keepAlive: old ? parsed.keepAlive && !parsed.close : !parsed.close, old };
 }
 
+/** Tells what was parsed from what was refused. */
 export function isFailure(value: ParsedRequest | ParsedAnswer | Failure): value is Failure {
   return "kind" in value;
 }

@@ -55,6 +55,7 @@ export function interimText(status: number, fields: Fields): string {
   return `${statusLine(status, "")}${fieldsText(fields)}\r\n`;
 }
 
+/** A request's head as it goes to an endpoint. */
 export function requestText(head: RequestHead): string {
   const text = `${head.method} ${head.target} HTTP/1.1\r\nhost: ${head.authority}\r\n${fieldsText(head.fields)}`;
   if (head.body > 0) return `${text}content-length: ${head.body}\r\n\r\n`;

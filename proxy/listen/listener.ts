@@ -49,6 +49,7 @@ export interface ListenerCounters {
   readonly refused: Map<FailureName, number>;
 }
 
+/** A port that is open. */
 export interface OpenListener {
   readonly address: string;
   readonly port: number;

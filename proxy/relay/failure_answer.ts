@@ -1,6 +1,7 @@
 import type { AnswerHead, Exchange } from "#proxy/exchange/exchange.ts";
 import { FAILURES, type Failure } from "#proxy/exchange/failure.ts";
 
+/** What else the answer says. */
 export interface FailureAnswer {
   /** Name of this proxy in `Proxy-Status`: its cluster. */
   readonly self: string;

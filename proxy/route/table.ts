@@ -54,6 +54,7 @@ function findNamed(hosts: Hosts, host: string): PathTable<RouteMatch> | undefine
   return undefined;
 }
 
+/** Builds the table of a snapshot. */
 export function compileRoutes(snapshot: Snapshot): RouteTable {
   const listeners = new Map<string, Hosts>();
   for (const listener of snapshot.listeners) {
