@@ -28,7 +28,7 @@ const TARGET = /^[!-~]+$/;
 const HOST = /^(?:[a-z0-9._~!$&'()*+,;=%-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?$/;
 
 /** The last valid host: clients of one connection ask for the same again and again. */
-let lastHostRaw = "";
+let lastHostRaw: string | undefined;
 let lastHost = "";
 
 /** @param text the head without its empty line. The failure says what to answer. */

@@ -1,0 +1,78 @@
+import { systemClock } from "#kernel/clock.ts";
+import { MemoryLogger } from "#kernel/log.ts";
+import { seededRng } from "#kernel/rng.ts";
+import type { ClusterName } from "#model/names.ts";
+import { parseSnapshot, type Snapshot } from "#model/snapshot.ts";
+import type { ListenerStatus } from "#proxy/app/data_plane.ts";
+import { LocalPlane } from "#proxy/app/local_plane.ts";
+import { must } from "#test/kit/mesh.ts";
+
+/** A snapshot with one listener and one service at 127.0.0.1. */
+export function simpleSnapshot(
+  ports: readonly number[],
+  change: {
+    revision?: string;
+    listenerPort?: number;
+    requestTimeoutMs?: number;
+    backendTimeoutMs?: number;
+  } = {},
+): Snapshot {
+  const { revision = "1", listenerPort = 0, requestTimeoutMs, backendTimeoutMs } = change;
+  const endpoints = ports.map((port) => ({ address: "127.0.0.1", port }));
+  return must(
+    parseSnapshot(
+      {
+        revision,
+        mesh: "acme.mesh",
+        cluster: "core.acme.mesh",
+        listeners: [{ name: "http", address: "127.0.0.1", port: listenerPort, protocol: "HTTP" }],
+        routes: [
+          {
+            name: "all",
+            listeners: ["http"],
+            hostnames: [],
+            rules: [
+              {
+                paths: [{ type: "PathPrefix", value: "/" }],
+                backends: [{ service: "origin.shop" }],
+                ...(requestTimeoutMs === undefined ? {} : { requestTimeoutMs }),
+                ...(backendTimeoutMs === undefined ? {} : { backendTimeoutMs }),
+              },
+            ],
+          },
+        ],
+        services: [
+          {
+            name: "origin.shop",
+            port: 80,
+            appProtocol: "http",
+            locales: [
+              { kind: "local", cluster: "core.acme.mesh", endpoints, healthy: endpoints.length },
+            ],
+          },
+        ],
+      },
+      "test",
+    ),
+  );
+}
+
+/** A data plane in this process with its port. */
+export async function startPlane(snapshot: Snapshot): Promise<{
+  plane: LocalPlane;
+  port: number;
+  statuses: readonly ListenerStatus[];
+  log: MemoryLogger;
+}> {
+  const log = new MemoryLogger();
+  const plane = new LocalPlane({
+    cluster: snapshot.cluster as ClusterName,
+    clock: systemClock,
+    rng: seededRng(1),
+    log,
+    reusePort: false,
+  });
+  plane.apply(snapshot);
+  const statuses = await plane.settled();
+  return { plane, port: statuses[0]?.bound?.port ?? 0, statuses, log };
+}

@@ -1,0 +1,181 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { BODY_UNKNOWN } from "#proxy/exchange/exchange.ts";
+import type { Failure } from "#proxy/exchange/failure.ts";
+import { HTTP1_LIMITS } from "#proxy/http1/limits.ts";
+import {
+  isFailure,
+  type ParsedAnswer,
+  type ParsedRequest,
+  parseAnswer,
+  parseRequest,
+  UNTIL_CLOSE,
+} from "#proxy/http1/parser_head.ts";
+
+const request = (text: string): ParsedRequest | Failure => parseRequest(text, HTTP1_LIMITS);
+const good = (text: string): ParsedRequest => {
+  const parsed = request(text);
+  assert.ok(!isFailure(parsed), JSON.stringify(parsed));
+  return parsed as ParsedRequest;
+};
+
+/** Each is read differently by some server somewhere; none may pass (RFC 9112, RFC 9110). */
+const REFUSED: ReadonlyArray<readonly [why: string, head: string, kind?: string]> = [
+  [
+    "Content-Length and Transfer-Encoding",
+    "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ntransfer-encoding: chunked",
+  ],
+  [
+    "Transfer-Encoding and Content-Length",
+    "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ncontent-length: 3",
+  ],
+  [
+    "two lengths that differ",
+    "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ncontent-length: 4",
+  ],
+  [
+    "two lengths that agree",
+    "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ncontent-length: 3",
+  ],
+  ["a list of lengths", "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3, 3"],
+  ["a signed length", "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: +3"],
+  ["a hexadecimal length", "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0x3"],
+  ["an empty length", "POST / HTTP/1.1\r\nhost: a\r\ncontent-length:"],
+  ["a length beyond what counts", "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9999999999999999"],
+  ["another coding", "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked"],
+  ["chunked twice", "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked, chunked"],
+  ["a coding with a vertical tab", "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: \x0bchunked"],
+  ["chunked in HTTP/1.0", "POST / HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked"],
+  ["a bare line feed between fields", "GET / HTTP/1.1\r\nhost: a\nx: y"],
+  ["a bare line feed in a value", "GET / HTTP/1.1\r\nhost: a\r\nx: y\nz: 1"],
+  ["a bare carriage return", "GET / HTTP/1.1\r\nhost: a\r\nx: y\rz"],
+  ["a folded line", "GET / HTTP/1.1\r\nhost: a\r\nx: y\r\n z"],
+  ["a space before the colon", "GET / HTTP/1.1\r\nhost: a\r\ncontent-length : 3"],
+  ["no colon", "GET / HTTP/1.1\r\nhost: a\r\nnonsense"],
+  ["an empty name", "GET / HTTP/1.1\r\nhost: a\r\n: x"],
+  ["a name that is no token", "GET / HTTP/1.1\r\nhost: a\r\nx(y): z"],
+  ["a NUL in a value", "GET / HTTP/1.1\r\nhost: a\r\nx: a\0b"],
+  ["DEL in a value", "GET / HTTP/1.1\r\nhost: a\r\nx: a\x7fb"],
+  ["no Host", "GET / HTTP/1.1\r\nx: y"],
+  ["two Hosts", "GET / HTTP/1.1\r\nhost: a\r\nhost: a"],
+  ["a Host with a path", "GET / HTTP/1.1\r\nhost: a/b"],
+  ["a Host with a user", "GET / HTTP/1.1\r\nhost: u@a"],
+  ["a Host with a comma", "GET / HTTP/1.1\r\nhost: a b"],
+  ["an empty Host", "GET / HTTP/1.1\r\nhost:"],
+  ["a Host that disagrees with the target", "GET http://b/ HTTP/1.1\r\nhost: a"],
+  ["HTTP/0.9", "GET /"],
+  ["a lower-case version", "GET / http/1.1\r\nhost: a"],
+  ["a version with words", "GET / HTTP/1.1x\r\nhost: a"],
+  ["two spaces", "GET  / HTTP/1.1\r\nhost: a"],
+  ["a tab for a space", "GET\t/ HTTP/1.1\r\nhost: a"],
+  ["a target with a space", "GET /a b HTTP/1.1\r\nhost: a"],
+  ["a target without a slash", "GET x HTTP/1.1\r\nhost: a"],
+  ["a target with a control character", "GET /\x01 HTTP/1.1\r\nhost: a"],
+  ["a target beyond ASCII", "GET /\xe4 HTTP/1.1\r\nhost: a"],
+  ["an asterisk for GET", "GET * HTTP/1.1\r\nhost: a"],
+  ["a method that is no token", "G@T / HTTP/1.1\r\nhost: a"],
+  ["a method without end", `${"G".repeat(33)} / HTTP/1.1\r\nhost: a`],
+  ["an empty line", ""],
+  ["HTTP/2", "GET / HTTP/2.0\r\nhost: a", "version_refused"],
+  ["CONNECT", "CONNECT a:1 HTTP/1.1\r\nhost: a:1", "method_refused"],
+  ["TRACE", "TRACE / HTTP/1.1\r\nhost: a", "method_refused"],
+  ["too long a target", `GET /${"a".repeat(20_000)} HTTP/1.1\r\nhost: a`, "target_too_long"],
+  ["too many fields", `GET / HTTP/1.1\r\nhost: a${"\r\nx: y".repeat(200)}`, "head_too_large"],
+];
+
+describe("request heads", () => {
+  for (const [why, head, kind = "bad_request"] of REFUSED) {
+    it(`refuses ${why}`, () => {
+      const parsed = request(head);
+      assert.ok(isFailure(parsed), JSON.stringify(parsed));
+      assert.equal((parsed as Failure).kind, kind);
+    });
+  }
+
+  it("reads target, host and fields, names in lower case, values as they are", () => {
+    const { head, keepAlive } = good(
+      "GET /a?b=c HTTP/1.1\r\nHost: Shop.Example:80\r\nX-One:  two words \r\nX-Empty:",
+    );
+    assert.deepEqual(head, {
+      method: "GET",
+      target: "/a?b=c",
+      authority: "shop.example:80",
+      fields: ["x-one", "two words", "x-empty", ""],
+      body: 0,
+    });
+    assert.equal(keepAlive, true);
+  });
+
+  it("drops what belongs to one connection, also by name", () => {
+    const { head } = good(
+      "GET / HTTP/1.1\r\nhost: a\r\nconnection: x-secret, keep-alive\r\nx-secret: 1\r\nkeep-alive: 3\r\nte: trailers\r\nupgrade: h2c\r\nx-kept: 1",
+    );
+    assert.deepEqual(head.fields, ["x-kept", "1"]);
+  });
+
+  it("cannot be made to drop Host or framing by Connection", () => {
+    const { head } = good(
+      "POST / HTTP/1.1\r\nhost: a\r\nconnection: host, content-length\r\ncontent-length: 3",
+    );
+    assert.equal(head.authority, "a");
+    assert.equal(head.body, 3);
+  });
+
+  it("knows how the connection goes on", () => {
+    assert.equal(good("GET / HTTP/1.1\r\nhost: a\r\nconnection: close").keepAlive, false);
+    assert.equal(good("GET / HTTP/1.0\r\nhost: a").keepAlive, false);
+    assert.equal(good("GET / HTTP/1.0\r\nhost: a\r\nconnection: keep-alive").keepAlive, true);
+  });
+
+  it("reads an absolute target and prefers its host", () => {
+    const { head } = good("GET http://A.Example/x?y HTTP/1.1\r\nhost: a.example");
+    assert.deepEqual([head.target, head.authority], ["/x?y", "a.example"]);
+  });
+
+  it("knows the framing of bodies", () => {
+    assert.equal(good("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0042").head.body, 42);
+    const chunked = good("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: Chunked");
+    assert.equal(chunked.head.body, BODY_UNKNOWN);
+  });
+});
+
+describe("answer heads", () => {
+  const answer = (text: string, method = "GET") => parseAnswer(text, method, HTTP1_LIMITS);
+  const fine = (text: string, method = "GET"): ParsedAnswer => {
+    const parsed = answer(text, method);
+    assert.ok(!isFailure(parsed), JSON.stringify(parsed));
+    return parsed as ParsedAnswer;
+  };
+
+  for (const bad of [
+    "HTTP/2 200 OK",
+    "HTTP/1.1 99 Low",
+    "HTTP/1.1 600 High",
+    "HTTP/1.1 2000 OK",
+    "HTTP/1.1 OK",
+    "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked",
+    "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 1",
+    "HTTP/1.1 200 OK\r\nx: a\nb",
+    "ICY 200 OK",
+  ]) {
+    it(`refuses ${JSON.stringify(bad)}`, () => {
+      const parsed = answer(bad);
+      assert.ok(isFailure(parsed), JSON.stringify(parsed));
+      assert.equal((parsed as Failure).kind, "bad_answer");
+    });
+  }
+
+  it("knows where a body ends", () => {
+    assert.equal(fine("HTTP/1.1 200 OK\r\ncontent-length: 5").head.body, 5);
+    assert.equal(fine("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked").head.body, BODY_UNKNOWN);
+    const open = fine("HTTP/1.1 200 OK");
+    assert.deepEqual([open.head.body, open.keepAlive], [UNTIL_CLOSE, false]);
+    assert.equal(fine("HTTP/1.1 204 No Content").head.body, 0);
+    assert.equal(fine("HTTP/1.1 304 Not Modified\r\ncontent-length: 9").head.body, 0);
+  });
+
+  it("keeps the length of what HEAD and 304 describe", () => {
+    const { head } = fine("HTTP/1.1 200 OK\r\ncontent-length: 9", "HEAD");
+    assert.deepEqual([head.body, head.fields], [0, ["content-length", "9"]]);
+  });
+});
