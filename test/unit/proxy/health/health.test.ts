@@ -1,0 +1,49 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { afterProbe, LINK_PROBE, NEW_LINK } from "#proxy/health/link_state.ts";
+import { afterRequest, EJECT_AFTER, HEALTHY } from "#proxy/health/outlier.ts";
+
+describe("outlier ejection", () => {
+  it("ejects after enough failures in a row, longer each time, and forgets at a success", () => {
+    let state = HEALTHY;
+    for (let i = 1; i < EJECT_AFTER; i++) state = afterRequest(state, 1, 0);
+    assert.equal(state.ejectedUntil, 0);
+    const times: number[] = [];
+    for (let now = 0, i = 0; i < 6; i++, now = state.ejectedUntil) {
+      state = afterRequest(state, 1, now);
+      times.push(state.ejectedUntil - now);
+    }
+    assert.deepEqual(times, [1_000, 2_000, 4_000, 8_000, 10_000, 10_000]);
+    assert.equal(afterRequest(state, 0, 50_000), HEALTHY);
+  });
+
+  it("learns nothing new from failures of requests sent before the ejection", () => {
+    let state = HEALTHY;
+    for (let i = 0; i < EJECT_AFTER; i++) state = afterRequest(state, 1, 100);
+    const { ejectedUntil } = state;
+    for (let i = 0; i < 20; i++) state = afterRequest(state, 1, 200);
+    assert.equal(state.ejectedUntil, ejectedUntil);
+  });
+});
+
+describe("links", () => {
+  it("go down after two failures in a row and up with the first answer", () => {
+    let state = afterProbe(NEW_LINK, 10, LINK_PROBE);
+    state = afterProbe(state, undefined, LINK_PROBE);
+    assert.equal(state.up, true);
+    state = afterProbe(state, undefined, LINK_PROBE);
+    assert.equal(state.up, false);
+    state = afterProbe(state, 30, LINK_PROBE);
+    assert.deepEqual([state.up, state.rttMs], [true, 30], "what was before the cut is forgotten");
+  });
+
+  it("notice a black hole within three seconds", () => {
+    const { periodMs, timeoutMs, failures } = LINK_PROBE;
+    assert.ok(1.2 * periodMs * failures + timeoutMs * failures <= 3_200);
+  });
+
+  it("smooth their readings", () => {
+    const state = afterProbe(afterProbe(NEW_LINK, 8, LINK_PROBE), 16, LINK_PROBE);
+    assert.equal(state.rttMs, 9);
+  });
+});
