@@ -78,7 +78,9 @@ export class Metrics {
       aggregator: "sum",
       values: [...read()].flatMap((s) => histogramValues(spec, bounds, s)),
     });
-    histogram.get = shown as unknown as typeof histogram.get;
+    // The first for `data()`, the second for `text()`.
+    const replaced = { get: shown, getForPromString: shown };
+    Object.assign(histogram, replaced);
     this.#registry.registerMetric(histogram);
   }
 

@@ -122,13 +122,6 @@ export class ControlService {
     this.#changed();
   }
 
-  /** What it said is withdrawn at once. */
-  removeChild(label: string): void {
-    this.#options.store.removeChild(label);
-    this.#registered.delete(label);
-    this.#children.forget(label);
-  }
-
   /** Puts other resources in force. */
   use(resources: Resources): void {
     this.#resources = resources;

@@ -74,11 +74,6 @@ export class Store implements TokenStore {
     this.#db.prepare("insert or replace into children values (?, ?)").run(label, tiers);
   }
 
-  removeChild(label: string): void {
-    this.#db.prepare("delete from children where label = ?").run(label);
-    this.#db.prepare("delete from facts where child = ?").run(label);
-  }
-
   put({ hash, subject, expiresAt }: TokenRecord): void {
     this.#db
       .prepare("insert into tokens values (?, ?, ?)")

@@ -80,16 +80,6 @@ export class ChildLinks {
     this.#child(label).view.become(view);
   }
 
-  /** The child is not one of ours any more: what it said is gone at once. */
-  forget(label: string): void {
-    const child = this.#children.get(label);
-    if (child === undefined) return;
-    this.#children.delete(label);
-    child.facts.close();
-    child.view.close(true);
-    this.#options.onChange();
-  }
-
   close(): void {
     this.#subscription.close();
     this.#status.close();

@@ -1,0 +1,143 @@
+import assert from "node:assert/strict";
+import { mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { systemClock } from "#kernel/clock.ts";
+import { MemoryLogger } from "#kernel/log.ts";
+import { err, ok, type Problem, type Result } from "#kernel/result.ts";
+import type { Snapshot } from "#model/snapshot.ts";
+import { DirectSource } from "#proxy/subscribe/direct_source.ts";
+import { FileSource } from "#proxy/subscribe/file_source.ts";
+import { LastGood, LastGoodSource } from "#proxy/subscribe/last_good.ts";
+import { FixedSource, MappedSource } from "#proxy/subscribe/mapped_source.ts";
+import type { SnapshotSource, Verdict } from "#proxy/subscribe/source.ts";
+import { until } from "#test/kit/processes.ts";
+import { simpleSnapshot } from "#test/kit/proxy.ts";
+
+const snapshot = (revision: string): Snapshot => simpleSnapshot([1], { revision });
+
+/** Takes everything; what it took. */
+function taker() {
+  const taken: string[] = [];
+  const apply = ({ revision }: Snapshot): Verdict => {
+    taken.push(revision);
+    return { kind: "ack", revision };
+  };
+  return { taken, apply };
+}
+
+describe("sources of snapshots", () => {
+  let dir: string;
+  before(async () => {
+    dir = await mkdtemp(join(tmpdir(), "espalier-sources-"));
+  });
+  after(() => rm(dir, { recursive: true }));
+
+  it("a file: read anew when it is written, replaced, or when told to; a bad one changes nothing", async () => {
+    const path = join(dir, "revision");
+    await writeFile(path, "1");
+    const log = new MemoryLogger();
+    const load = async (): Promise<Result<Snapshot, readonly Problem[]>> => {
+      const text = await readFile(path, "utf8");
+      return text === "bad"
+        ? err([{ source: path, path: "x", message: "is bad" }])
+        : ok(snapshot(text));
+    };
+    const source = new FileSource({ path, first: snapshot("1"), load, clock: systemClock, log });
+    const { taken, apply } = taker();
+    source.start(apply);
+    assert.deepEqual(taken, ["1"]);
+    await writeFile(path, "2");
+    await until("a written file is read", () => taken.at(-1) === "2");
+    await writeFile(`${path}.new`, "3");
+    await rename(`${path}.new`, path);
+    await until("a replaced file is read", () => taken.at(-1) === "3");
+    await writeFile(path, "bad");
+    await until("a bad file is refused", () => source.refused > 0);
+    assert.equal(taken.at(-1), "3");
+    assert.ok(log.lines.some(({ message }) => message.includes("x: is bad")));
+    await writeFile(path, "4");
+    await source.reload();
+    assert.equal(taken.at(-1), "4");
+    await source.close();
+  });
+
+  it("the disk: the last good one, and the one before if it is torn", async () => {
+    const log = new MemoryLogger();
+    const path = join(dir, "snapshot.json");
+    const store = new LastGood(path, log);
+    assert.equal(await store.load(), undefined);
+    store.save(snapshot("1"));
+    await store.settled();
+    store.save(snapshot("2"));
+    await store.settled();
+    assert.deepEqual(await store.load(), snapshot("2"));
+    const text = await readFile(path, "utf8");
+    for (const torn of [
+      text.slice(0, text.length / 2),
+      "",
+      text.replace("127.0.0.1", "127.0.0.2"),
+      "{}\n{}",
+    ]) {
+      await writeFile(path, torn);
+      assert.equal((await store.load())?.revision, "1", JSON.stringify(torn.slice(0, 40)));
+    }
+    assert.ok(log.lines.some(({ level }) => level === "error"));
+  });
+
+  it("the disk: that it is full costs a log line and nothing else", async () => {
+    const log = new MemoryLogger();
+    const store = new LastGood(join(dir, "no", "such", "directory"), log);
+    store.save(snapshot("1"));
+    await store.settled();
+    assert.equal(store.failures, 1);
+    assert.match(log.lines[0]!.message, /not saved/);
+  });
+
+  it("the disk, then the control service; only what was accepted is kept", async () => {
+    const store = new LastGood(join(dir, "kept.json"), new MemoryLogger());
+    const live: { apply?: (snapshot: Snapshot) => Verdict } = {};
+    const source: SnapshotSource = {
+      start: (apply) => {
+        live.apply = apply;
+      },
+      status: () => "connected",
+      close: async () => {},
+    };
+    const kept = new LastGoodSource(source, store, snapshot("disk"));
+    const { taken, apply } = taker();
+    kept.start((s) =>
+      s.revision === "bad" ? { kind: "nack", revision: "bad", problems: [] } : apply(s),
+    );
+    assert.deepEqual(taken, ["disk"]);
+    live.apply!(snapshot("live"));
+    live.apply!(snapshot("bad"));
+    await kept.close();
+    assert.equal((await store.load())?.revision, "live");
+  });
+
+  it("a control service in the same process hears every verdict", () => {
+    const heard: unknown[] = [];
+    const source = new DirectSource((deliver) => {
+      deliver(snapshot("1"));
+      return { verdict: (v) => heard.push(v), report: () => {}, close: () => {} };
+    });
+    source.start(({ revision }) => ({
+      kind: "nack",
+      revision,
+      problems: [{ source: "x", path: "", message: "no" }],
+    }));
+    assert.deepEqual(heard, [{ revision: "1", problems: ["no"] }]);
+  });
+
+  it("one that changes another's", () => {
+    const { taken, apply } = taker();
+    const mapped = new MappedSource(new FixedSource(snapshot("1")), (s) => ({
+      ...s,
+      revision: `${s.revision}+`,
+    }));
+    mapped.start(apply);
+    assert.deepEqual([taken, mapped.status()], [["1+"], "static"]);
+  });
+});
