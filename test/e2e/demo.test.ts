@@ -1,0 +1,13 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { espalier } from "#test/kit/processes.ts";
+
+describe("espalier demo", { timeout: 120_000 }, () => {
+  it("keeps its promises for one round", async () => {
+    const { code, out, err } = await espalier("demo", "--once");
+    assert.equal(code, 0, out + err);
+    assert.match(out, /errors 0;/);
+    assert.doesNotMatch(out, /BROKEN/);
+    assert.match(out, /curl -H 'Host: menu\.shop\.svc\.acme\.mesh' http:\/\/127\.0\.0\.1:\d+\//);
+  });
+});
