@@ -17,7 +17,7 @@ export interface Finding {
 
 export type Rule = (files: readonly SourceFile[]) => Finding[];
 
-const SKIPPED = new Set(["node_modules", ".git", ".tools", "dist", "results"]);
+const SKIPPED = new Set(["node_modules", ".git", ".tools", "dist"]);
 
 /** Every file under `root` whose name ends so. */
 export function readTree(root: string, endings: readonly string[], at = ""): SourceFile[] {
