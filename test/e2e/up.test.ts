@@ -1,0 +1,102 @@
+import assert from "node:assert/strict";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { get, TestOrigin } from "#test/kit/http.ts";
+import { serviceYaml } from "#test/kit/mesh_processes.ts";
+import { EspalierProcess, espalier, until } from "#test/kit/processes.ts";
+
+const CLUSTERS = ["core.acme.mesh", "eu.acme.mesh", "store-1.eu.acme.mesh"];
+const STORE = "store-1.eu.acme.mesh";
+
+function clusterText(name: string): string {
+  return `apiVersion: espalier.dev/v1alpha1
+kind: Cluster
+metadata: { name: ${name} }
+spec: { mesh: acme.mesh, gateway: { listen: "127.0.0.1:0" } }
+`;
+}
+
+const INGRESS = `apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: { name: ingress, annotations: { espalier.dev/cluster: ${STORE} } }
+spec: { gatewayClassName: espalier, listeners: [{ name: http, port: 0, protocol: HTTP }] }
+`;
+
+describe("espalier up", { timeout: 60_000 }, () => {
+  let dir: string;
+  let up: EspalierProcess;
+  const core = new TestOrigin("menu@core");
+
+  before(async () => {
+    await core.start();
+    dir = await mkdtemp(join(tmpdir(), "espalier-up-"));
+    for (const name of CLUSTERS) await writeFile(join(dir, `${name}.yaml`), clusterText(name));
+    await writeFile(join(dir, "ingress.yaml"), INGRESS);
+    const menu = serviceYaml("menu", core.port).replaceAll(
+      "namespace: shop }",
+      "namespace: shop, annotations: { espalier.dev/cluster: core.acme.mesh } }",
+    );
+    await writeFile(join(dir, "menu.yaml"), menu);
+    up = new EspalierProcess(["up", "-f", dir, "--admin", "127.0.0.1:0"]);
+  });
+  after(async () => {
+    await up.stop();
+    await core.stop();
+    await rm(dir, { recursive: true });
+  });
+
+  it("serves a request of a store by the core, two levels up", async () => {
+    const { port } = await up.ready("default/ingress/http");
+    const host = "menu.shop.svc.acme.mesh";
+    await until("the store knows of it", async () => (await get(port, { host })).status === 200);
+    const { body } = await get(port, { host });
+    assert.equal(body, "menu@core");
+  });
+
+  it("explains where it goes and why, for people and for programs", async () => {
+    const { port } = await up.ready("admin");
+    const url = "http://menu.shop.svc.acme.mesh/";
+    const flags = ["--from", STORE, "--admin", `127.0.0.1:${port}`];
+    const json = await espalier("explain", url, ...flags, "--json");
+    const [service] = JSON.parse(json.out).services;
+    assert.deepEqual(
+      [service.service, service.locales[0].kind, service.locales[0].cluster],
+      ["menu.shop", "parent", "eu.acme.mesh"],
+    );
+    const text = await espalier("explain", url, ...flags);
+    assert.match(text.out, /LOCALE +CLUSTER +WEIGHT[\s\S]*parent +eu\.acme\.mesh +100 %/);
+    const wrong = await espalier(
+      "explain",
+      url,
+      "--from",
+      "nowhere",
+      "--admin",
+      `127.0.0.1:${port}`,
+    );
+    assert.equal(wrong.code, 1);
+    assert.match(wrong.err, /no gateway in "nowhere"; there are: core\.acme\.mesh/);
+  });
+
+  it("shows every cluster's state and metrics on one port", async () => {
+    const { port } = await up.ready("admin");
+    const clusters = JSON.parse((await get(port, { path: "/clusters" })).body);
+    assert.deepEqual(
+      clusters.map((c: { cluster: string }) => c.cluster),
+      CLUSTERS,
+    );
+    const metrics = (await get(port, { path: "/metrics" })).body;
+    assert.match(metrics, /espalier_catalog_children\{cluster="core\.acme\.mesh"\} 1/);
+    assert.match(metrics, /espalier_link_up\{cluster="eu\.acme\.mesh"/);
+  });
+
+  it("refuses a tree with a hole: exit code 2", async () => {
+    const file = join(dir, "..", `hole-${process.pid}.yaml`);
+    await writeFile(file, clusterText(STORE));
+    const { code, err } = await espalier("up", "-f", file);
+    await rm(file);
+    assert.equal(code, 2);
+    assert.match(err, /:3: metadata\.name: its parent eu\.acme\.mesh is not defined/);
+  });
+});
