@@ -45,5 +45,13 @@ try {
   } else if (error instanceof CommanderError) {
     // Commander has printed what there is to say; help and version are no errors.
     process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+  } else if (isFromSystem(error)) {
+    process.stderr.write(`${error.message}\n`);
+    process.exit(EXIT.failed);
   } else throw error;
+}
+
+/** A refusal of the operating system, which a person can read: no stack is needed. */
+function isFromSystem(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && "code" in error && "syscall" in error;
 }

@@ -2,7 +2,7 @@ import { backoffMs } from "#kernel/backoff.ts";
 import type { Millis } from "#kernel/brand.ts";
 import type { Clock, Timer } from "#kernel/clock.ts";
 import type { Logger } from "#kernel/log.ts";
-import type { Result } from "#kernel/result.ts";
+import { err, type Result } from "#kernel/result.ts";
 import type { Rng } from "#kernel/rng.ts";
 
 /** Something with an end that is replaced in time: a leaf, a CA. */
@@ -64,7 +64,7 @@ export class Renewer {
 
   async #renew(): Promise<void> {
     const { renew, log, clock, rng, what, current } = this.#options;
-    const renewed = await renew();
+    const renewed = await renew().catch((error: Error) => err(error.message));
     if (this.#closed) return;
     if (renewed.ok) {
       this.#failures = 0;

@@ -1,4 +1,4 @@
-import { mkdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { loadAuthority } from "#certs/authority/ca_files.ts";
 import type { RotatingIdentity } from "#certs/identity/identity.ts";
@@ -11,6 +11,7 @@ import { badConfig, fail, missing, usage } from "#cli/exit.ts";
 import { jsonLine } from "#cli/output.ts";
 import { proxyLog } from "#cli/proxy/run.ts";
 import { busDir, caDir, parentPath, storePath } from "#cli/state_dir.ts";
+import { lockState } from "#cli/state_lock.ts";
 import { ApiServer } from "#control/api/api_server.ts";
 import { adminRoutes } from "#control/app/admin_routes.ts";
 import { ControlService } from "#control/app/control_service.ts";
@@ -49,7 +50,8 @@ export async function startControl(path: string, state: string): Promise<Running
   const { mesh, spec, resources } = config.value;
   const binary = await findNatsServer(ROOT, process.env);
   if (!binary.ok) throw missing(binary.error);
-  await mkdir(state, { recursive: true, mode: 0o700 });
+  const lock = await lockState(state);
+  if (!lock.ok) throw usage(lock.error);
   const parent = await parentPlaces(config.value, state);
   const identities = await startIdentities(caDir(state), material.value, parent?.api, ports);
   const { authority, identity } = identities;
@@ -76,7 +78,9 @@ export async function startControl(path: string, state: string): Promise<Running
     ...(parentBus === undefined ? {} : { parentBus }),
   });
   const updateBus = (): Promise<void> =>
-    server.value.update(identity.current(), busUsers(cluster, mesh, store));
+    server.value
+      .update(identity.current(), busUsers(cluster, mesh, store))
+      .catch((error: Error) => log.error("bus not updated", { error: error.message }));
   identity.onRotate(() => {
     void updateBus();
     bus.reconnect();
@@ -116,6 +120,7 @@ export async function startControl(path: string, state: string): Promise<Running
     await parentBus?.close();
     await server.value.close();
     store.close();
+    await lock.value.release();
   };
   const reload = (): void => void reloadConfig(path, cluster, control, log);
   const watcher = watchPath(path, { clock: systemClock, log, onChange: reload });

@@ -6,6 +6,8 @@ import type { Clock } from "#kernel/clock.ts";
 export class Origin {
   readonly name: string;
   delayMs: number;
+  /** Requests answered so far. */
+  served = 0;
   readonly #clock: Clock;
   #server: Server | undefined = undefined;
   #port = 0;
@@ -23,6 +25,7 @@ export class Origin {
   /** Listens, after the first time on the same port again. */
   start(): Promise<void> {
     const server = createServer((_request, response) => {
+      this.served++;
       this.#clock.after(this.delayMs, () => {
         response.setHeader("x-served-by", this.name);
         response.end(`${this.name}\n`);

@@ -4,6 +4,7 @@ import { demoTable, hostOf } from "#cli/demo/screen.ts";
 import { Shop } from "#cli/demo/shop.ts";
 import { quantile, Traffic } from "#cli/demo/traffic.ts";
 import { EXIT } from "#cli/exit.ts";
+import { jsonLine } from "#cli/output.ts";
 import { openAdmin } from "#kernel/admin_http.ts";
 import { type Clock, sleep, systemClock } from "#kernel/clock.ts";
 import { jsonLogger } from "#kernel/log.ts";
@@ -16,6 +17,8 @@ const ACT_S = 15;
 export interface DemoOptions {
   /** One round, as short as it can be, then a summary and an exit code. */
   readonly once: boolean;
+  /** The summary goes to stdout as one JSON value as well. */
+  readonly json: boolean;
   readonly print: (text: string) => void;
   /** Redraw the table in place. */
   readonly live: boolean;
@@ -59,6 +62,7 @@ export async function runDemo(options: DemoOptions): Promise<number> {
   await shop.close();
   const broken = outcomes.filter(({ afterS }) => afterS === undefined);
   print(summary(outcomes, traffic));
+  if (options.json) jsonLine(summaryJson(outcomes, traffic));
   return traffic.errors.length > 0 || (once && broken.length > 0) ? EXIT.failed : EXIT.ok;
 }
 
@@ -110,6 +114,21 @@ ${DEMO_SERVICES.length * PER_SECOND} requests/s arise in ${STORE}. Try:
   curl -H 'Host: menu.shop.svc.us.acme.mesh' http://127.0.0.1:${port}/
   curl 'http://127.0.0.1:${admin}/clusters'
   ./espalier explain http://${hostOf("menu")}/ --from ${STORE} --admin 127.0.0.1:${admin}`;
+}
+
+function summaryJson(outcomes: readonly Outcome[], traffic: Traffic): object {
+  return {
+    requests: traffic.total,
+    errors: traffic.errors,
+    acts: outcomes.map(({ act, afterS, worstMs, errors }) => ({
+      happened: act.says,
+      expected: act.expects,
+      kept: afterS !== undefined,
+      afterSeconds: afterS ?? null,
+      slowestMs: worstMs,
+      errors,
+    })),
+  };
 }
 
 function summary(outcomes: readonly Outcome[], traffic: Traffic): string {

@@ -69,6 +69,10 @@ export class DownstreamConnection extends WheelItem implements Exchange {
   #halfClosed = false;
   /** Bytes arrived since the timer last looked. */
   #progress = false;
+  /** A head has begun and is not complete. */
+  #headBegun = false;
+  /** Bytes that the client had taken when the timer last looked. */
+  #taken = 0;
 
   constructor(socket: Socket, peer: Peer, options: DownstreamOptions) {
     super();
@@ -176,7 +180,7 @@ export class DownstreamConnection extends WheelItem implements Exchange {
       this.#socket.destroy();
       return;
     }
-    if (this.#phase === "answer") wheel.arm(this, limits.idleTimeoutMs);
+    if (this.#phase === "answer") this.#watchReader();
     else if (this.#phase === "body") {
       if (progress || this.#bodyPaused) wheel.arm(this, limits.bodyTimeoutMs);
       else this.#clientFailed(failure("body_timeout", `${limits.bodyTimeoutMs} ms without a byte`));
@@ -184,6 +188,18 @@ export class DownstreamConnection extends WheelItem implements Exchange {
       this.#refuse(failure("head_timeout", `no head after ${limits.headTimeoutMs} ms`));
     } else if (progress) wheel.arm(this, limits.idleTimeoutMs);
     else this.#close();
+  }
+
+  /** A client that takes nothing of what is there for it, for a whole period, is given up. */
+  #watchReader(): void {
+    const { bytesWritten, writableLength } = this.#socket;
+    const taken = bytesWritten - writableLength;
+    if (writableLength > 0 && taken === this.#taken) {
+      this.#socket.destroy();
+      return;
+    }
+    this.#taken = taken;
+    this.#options.wheel.arm(this, this.#options.limits.idleTimeoutMs);
   }
 
   // ── the socket ──
@@ -240,7 +256,11 @@ export class DownstreamConnection extends WheelItem implements Exchange {
       if (text.length > limits.headBytesMax + 3) {
         this.#refuse(failure("head_too_large", `over ${limits.headBytesMax} bytes`));
       } else if (looksWrong(text)) this.#refuse(failure("bad_request", "bare line feed"));
-      else wheel.arm(this, limits.headTimeoutMs);
+      else if (!this.#headBegun) {
+        // Once: who sends a byte now and then must not keep us waiting for ever.
+        this.#headBegun = true;
+        wheel.arm(this, limits.headTimeoutMs);
+      }
       return false;
     }
     const request = parseRequest(text.slice(0, end), limits);
@@ -249,6 +269,7 @@ export class DownstreamConnection extends WheelItem implements Exchange {
       return false;
     }
     const next = from + end + 4;
+    this.#headBegun = false;
     this.#unread = next === buffer.length ? EMPTY : buffer.subarray(next);
     this.head = request.head;
     this.#old = request.old;

@@ -10,7 +10,7 @@ export interface Http1Limits {
   readonly chunkLineBytesMax: number;
   /** From the first byte of a head, or from the connection's start, to the head's end, ms: 408. */
   readonly headTimeoutMs: number;
-  /** Between two requests, ms: the connection is closed. */
+  /** Between two requests, or without taking any of an answer, ms: the connection is closed. */
   readonly idleTimeoutMs: number;
   /** Without a byte of a request's body, while we are ready to read, ms: 408. */
   readonly bodyTimeoutMs: number;

@@ -15,6 +15,8 @@ import { HTTP1_LIMITS, type Http1Limits } from "#proxy/http1/limits.ts";
 /** Open connections of one listener; one more is closed at once. */
 const CONNECTIONS_MAX = 10_000;
 const BACKLOG = 1_024;
+/** From a TLS connection's start to the end of its handshake. */
+const HANDSHAKE_MS: Millis = 5_000;
 
 /** TLS of a listener, and who the peers are that it proves. */
 export interface ServerTls {
@@ -120,7 +122,7 @@ class Port {
     this.server =
       tls === undefined
         ? createServer(base, (socket) => this.#accept(socket, anonymous(addressOf(socket))))
-        : createTlsServer({ ...tls.options, ...base }, (socket) => {
+        : createTlsServer({ ...tls.options, ...base, handshakeTimeout: HANDSHAKE_MS }, (socket) => {
             const peer = tls.peerOf(socket);
             if (peer === undefined) this.#refuse(socket);
             else this.#accept(socket, peer);

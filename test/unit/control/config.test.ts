@@ -9,6 +9,7 @@ import { loadResources } from "#control/config/load.ts";
 import { parseResources } from "#control/config/parse.ts";
 import { referenceProblems } from "#control/config/references.ts";
 import { formatProblem } from "#kernel/result.ts";
+import { ROOT } from "#test/kit/processes.ts";
 
 /** The file of the README, word for word. */
 export const STATIC = `apiVersion: gateway.networking.k8s.io/v1
@@ -239,6 +240,16 @@ describe("resources", () => {
     const gone = await loadResources(join(dir, "gone.yaml"));
     assert.ok(!gone.ok && gone.error[0]!.message.includes("no such file"));
     await rm(dir, { recursive: true });
+  });
+});
+
+describe("the example tree", () => {
+  it("is one", async () => {
+    const loaded = await loadResources(join(ROOT, "examples", "tree.yaml"));
+    assert.ok(loaded.ok, JSON.stringify(loaded));
+    const planned = planTree(loaded.value);
+    assert.ok(planned.ok, JSON.stringify(planned));
+    assert.equal(planned.value.length, 3);
   });
 });
 

@@ -1,0 +1,132 @@
+import assert from "node:assert/strict";
+import { type AddressInfo, connect, createServer } from "node:net";
+import { afterEach, describe, it } from "node:test";
+import { TimerWheel } from "#kernel/timer_wheel.ts";
+import { VirtualClock } from "#kernel/virtual_clock.ts";
+import type { Exchange } from "#proxy/exchange/exchange.ts";
+import { anonymous } from "#proxy/exchange/peer.ts";
+import { DownstreamConnection } from "#proxy/http1/downstream.ts";
+import { HTTP1_LIMITS } from "#proxy/http1/limits.ts";
+import { until } from "#test/kit/processes.ts";
+
+const close: Array<() => void> = [];
+afterEach(() => {
+  for (const act of close.splice(0)) act();
+});
+
+/** A connection under a clock that the test turns, and what its client has heard. */
+async function open(onRequest: (exchange: Exchange) => void = () => {}) {
+  const clock = new VirtualClock();
+  const wheel = new TimerWheel(clock);
+  const refused: string[] = [];
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    new DownstreamConnection(socket, anonymous("client"), {
+      listener: "http",
+      handler: { onRequest },
+      wheel,
+      limits: HTTP1_LIMITS,
+      self: "core.acme.mesh",
+      onRefused: ({ kind }) => refused.push(kind),
+      onClosed: () => {},
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const client = connect((server.address() as AddressInfo).port, "127.0.0.1");
+  const heard = { text: "", closed: false };
+  client.on("data", (chunk) => {
+    heard.text += chunk.toString();
+  });
+  client.on("error", () => {});
+  client.on("close", () => {
+    heard.closed = true;
+  });
+  close.push(() => {
+    client.destroy();
+    server.close();
+  });
+  await until("it is connected", () => wheel.size > 0);
+  return { clock, client, heard, refused };
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 30));
+
+describe("a client's connection", () => {
+  it("is given up when its head does not come in time, however slowly it trickles", async () => {
+    const { clock, client, heard, refused } = await open();
+    client.write("GET / HT");
+    for (let i = 0; i < 4; i++) {
+      await turn();
+      clock.advance(4_000);
+      client.write("T");
+    }
+    await until("it is refused", () => refused.length > 0);
+    assert.deepEqual(refused, ["head_timeout"]);
+    await until("the client knows", () => heard.text.startsWith("HTTP/1.1 408 "));
+  });
+
+  it("is closed when nothing was asked for a while", async () => {
+    const { clock, heard } = await open();
+    clock.advance(HTTP1_LIMITS.headTimeoutMs + 100);
+    await until("it is closed", () => heard.closed);
+    assert.equal(heard.text, "");
+  });
+
+  it("is given up when a body stops half way", async () => {
+    const gone: string[] = [];
+    const { clock, client, heard } = await open((exchange) => {
+      exchange.observer = { onClientGone: ({ kind }) => gone.push(kind), onAnswerDrain: () => {} };
+      exchange.readBody({ onBody: () => true, onBodyEnd: () => {} });
+    });
+    client.write("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nabc");
+    await turn();
+    clock.advance(2 * HTTP1_LIMITS.bodyTimeoutMs + 100);
+    await turn();
+    clock.advance(2 * HTTP1_LIMITS.bodyTimeoutMs + 100);
+    assert.deepEqual(gone, ["body_timeout"]);
+    await until("the client knows", () => heard.text.startsWith("HTTP/1.1 408 "));
+  });
+
+  it("is given up when the client takes nothing of its answer, and kept while it waits for one", async () => {
+    const gone: string[] = [];
+    let running: Exchange | undefined;
+    // More than any socket's buffers hold.
+    const push = (): void => {
+      while (running!.answerBody(Buffer.alloc(1_000_000)));
+    };
+    const { clock, client, heard } = await open((exchange) => {
+      running = exchange;
+      exchange.observer = { onClientGone: ({ kind }) => gone.push(kind), onAnswerDrain: push };
+    });
+    client.pause();
+    client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    await until("it is asked", () => running !== undefined);
+    for (let i = 0; i < 10; i++) clock.advance(HTTP1_LIMITS.idleTimeoutMs);
+    assert.deepEqual(gone, [], "a slow endpoint is not the client's fault");
+    running!.answer({ status: 200, reason: "", fields: [], body: 100_000_000 });
+    push();
+    for (let i = 0; i < 10; i++) await turn();
+    for (let i = 0; i < 3; i++) {
+      clock.advance(HTTP1_LIMITS.idleTimeoutMs + 100);
+      await turn();
+    }
+    assert.deepEqual(gone, ["client_closed"]);
+    client.resume();
+    await until("the client knows", () => heard.closed);
+  });
+
+  it("holds back requests that come while one is answered", async () => {
+    const seen: string[] = [];
+    const waiting: Exchange[] = [];
+    const { client } = await open((exchange) => {
+      seen.push(exchange.head.target);
+      waiting.push(exchange);
+    });
+    client.write("GET /1 HTTP/1.1\r\nhost: a\r\n\r\nGET /2 HTTP/1.1\r\nhost: a\r\n\r\n");
+    await until("the first is asked", () => seen.length === 1);
+    await turn();
+    assert.deepEqual(seen, ["/1"]);
+    waiting[0]!.answer({ status: 204, reason: "", fields: [], body: 0 });
+    waiting[0]!.answerEnd(undefined);
+    await until("the second is asked", () => seen.length === 2);
+  });
+});
