@@ -51,7 +51,8 @@ try {
   } else throw error;
 }
 
-/** A refusal of the operating system, which a person can read: no stack is needed. */
+/** A refusal of the operating system or of the database, which a person can read: no stack is needed. */
 function isFromSystem(error: unknown): error is NodeJS.ErrnoException {
-  return error instanceof Error && "code" in error && "syscall" in error;
+  if (!(error instanceof Error) || !("code" in error)) return false;
+  return "syscall" in error || error.code === "ERR_SQLITE_ERROR";
 }

@@ -1,12 +1,15 @@
 import { open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 
+/** Two writers of one file must not meet in its temporary one. */
+let written = 0;
+
 /**
  * Replaces the file at `path` so that a crash at any moment leaves the old content or the new one,
  * never a part of it. Throws what the file system throws.
  */
 export async function writeAtomically(path: string, content: string, mode = 0o644): Promise<void> {
-  const temporary = `${path}.${process.pid}.tmp`;
+  const temporary = `${path}.${process.pid}-${++written}.tmp`;
   try {
     const file = await open(temporary, "w", mode);
     try {

@@ -4,7 +4,6 @@ import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { cpuSeconds, rssMb } from "#bench/load/cpu.ts";
 import {
-  freePort,
   isInstalled,
   type LoadResult,
   listening,
@@ -13,6 +12,7 @@ import {
   wrk,
 } from "#bench/load/programs.ts";
 import { microLines } from "#bench/micro/decisions.ts";
+import { freePort } from "#test/kit/ports.ts";
 
 /*
  * espalier proxy beside nginx: the same origin, the same load, one after the other in turns, the proxy

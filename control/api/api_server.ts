@@ -6,6 +6,7 @@ import {
   ServerCredentials,
   type ServerDuplexStream,
   type ServerUnaryCall,
+  type sendUnaryData,
   status,
 } from "@grpc/grpc-js";
 import type { Identity, IdentitySource } from "#certs/identity/identity.ts";
@@ -34,7 +35,7 @@ import type {
 } from "#discovery/wire/messages.ts";
 import type { Clock } from "#kernel/clock.ts";
 import type { Logger } from "#kernel/log.ts";
-import { ok, type Result } from "#kernel/result.ts";
+import { err, ok, type Result } from "#kernel/result.ts";
 import type { Snapshot } from "#model/snapshot.ts";
 
 export interface ApiServerOptions {
@@ -182,21 +183,28 @@ export class ApiServer {
         callback(caller);
         return;
       }
-      void run(this.#options.context, caller, call.request.csr).then((result) => {
-        if (result.ok) callback(null, result.value);
-        else callback(result.error);
-      });
+      void this.#answer(run(this.#options.context, caller, call.request.csr), callback);
     };
   }
 
   #join(): handleUnaryCall<JoinRequest, IssuedCertificate> {
     return (call: ServerUnaryCall<JoinRequest, IssuedCertificate>, callback) => {
-      void join(this.#options.context, call.request).then((result) => {
-        this.#options.log.info("join", { from: call.getPeer(), ok: result.ok });
-        if (result.ok) callback(null, result.value);
-        else callback(result.error);
-      });
+      this.#options.log.info("join", { from: call.getPeer() });
+      void this.#answer(join(this.#options.context, call.request), callback);
     };
+  }
+
+  /** A disk that is full, say, fails one call and not the service. */
+  async #answer(
+    running: Promise<Result<IssuedCertificate, Refusal>>,
+    callback: sendUnaryData<IssuedCertificate>,
+  ): Promise<void> {
+    const result = await running.catch((error: Error) => {
+      this.#options.log.error("call failed", { error: error.message });
+      return err(refusal(status.INTERNAL, "the control service could not do it; see its log"));
+    });
+    if (result.ok) callback(null, result.value);
+    else callback(result.error);
   }
 
   #stream(): handleBidiStreamingCall<ProxyMessage, Snapshot> {

@@ -124,7 +124,8 @@ export class Store implements TokenStore {
       for (const e of view) entry.run(`${e.cluster}/${e.service}`, JSON.stringify(e));
       this.#db.exec("commit");
     } catch (error) {
-      this.#db.exec("rollback");
+      // A full disk has ended the transaction by itself.
+      if (this.#db.isTransaction) this.#db.exec("rollback");
       throw error;
     }
   }

@@ -40,6 +40,7 @@ export class NatsServer {
   #process: ChildProcess | undefined = undefined;
   #port: number;
   #closing = false;
+  #updating: Promise<void> = Promise.resolve();
   #crashes = 0;
 
   private constructor(options: NatsServerOptions) {
@@ -73,9 +74,14 @@ export class NatsServer {
   }
 
   /** Puts another certificate or other users in force; clients whose rights stay keep their connection. */
-  async update(certificate: BusCertificate, users: readonly BusUser[]): Promise<void> {
-    await this.#write(certificate, users);
-    this.#process?.kill("SIGHUP");
+  update(certificate: BusCertificate, users: readonly BusUser[]): Promise<void> {
+    // One after the other: the last one to be asked for is the one that stays.
+    const updated = this.#updating.then(async () => {
+      await this.#write(certificate, users);
+      this.#process?.kill("SIGHUP");
+    });
+    this.#updating = updated.catch(() => {});
+    return updated;
   }
 
   async close(): Promise<void> {

@@ -8,7 +8,8 @@ import {
   ProcessMesh,
   serviceYaml,
 } from "#test/kit/mesh_processes.ts";
-import { type EspalierProcess, until } from "#test/kit/processes.ts";
+import { freePort } from "#test/kit/ports.ts";
+import { type EspalierProcess, espalier, until } from "#test/kit/processes.ts";
 
 const MENU = "menu.shop.svc.acme.mesh";
 
@@ -28,7 +29,11 @@ describe("three clusters of separate processes", { timeout: 240_000 }, () => {
     mesh = await ProcessMesh.create();
     await Promise.all([coreMenu.start(), farMenu.start(), farOrders.start()]);
     core = await mesh.core({
-      "cluster.yaml": clusterYaml("core.acme.mesh"),
+      // Fixed, so that its children find it where it was when it is started again.
+      "cluster.yaml": clusterYaml("core.acme.mesh", {
+        bus: await freePort(),
+        api: await freePort(),
+      }),
       "menu.yaml": serviceYaml("menu", coreMenu.port),
     });
     [near, far] = await Promise.all([
@@ -101,6 +106,36 @@ describe("three clusters of separate processes", { timeout: 240_000 }, () => {
     const good = (answers.get("menu@core") ?? 0) + (answers.get("menu@store-2") ?? 0);
     assert.equal(good, sent, JSON.stringify([...answers]));
     assert.ok((answers.get("menu@core") ?? 0) > 300, JSON.stringify([...answers]));
+  });
+
+  it("lets no second control service use the same state directory", async () => {
+    const second = await espalier("control", "-f", core.config, "--state", core.state);
+    assert.equal(second.code, 2);
+    assert.match(second.err, /is in use by the control service with process id \d+/);
+  });
+
+  it("lets a token be used once, and only for what it is for", async () => {
+    const token = await core.token("--gateway");
+    const join = (n: number) => espalier("join", token, "--state", `${mesh.dir}/thief-${n}`);
+    const all = await Promise.all([join(1), join(2), join(3)]);
+    assert.deepEqual(all.map(({ code }) => code).sort(), [0, 1, 1]);
+    const refused = all.find(({ code }) => code === 1)!;
+    assert.match(refused.err, /the join token is not valid/);
+    const foreign = ["token", "create", "--state", near.state, "--enrol", "x:1"];
+    const { code, err } = await espalier(...foreign, "--cluster", "store-2.acme.mesh");
+    assert.equal(code, 2);
+    assert.match(err, /does not stand right below store-1\.acme\.mesh/);
+  });
+
+  it("finds its children again after a control service was killed and started again", async () => {
+    await core.control.stop("SIGKILL");
+    await core.startControl();
+    const { port } = await core.control.ready("admin");
+    await until("the children are heard", async () => {
+      const { body } = await get(port, { path: "/config" });
+      const known = JSON.parse(body).children as Array<{ cluster: string; freshness: string }>;
+      return known.length === 2 && known.every(({ freshness }) => freshness === "fresh");
+    });
   });
 
   it("serves from disk when every control service and every bus is dead", async () => {

@@ -144,16 +144,16 @@ export class ProcessMesh {
   }
 }
 
-/** A Cluster whose ports the system chooses. */
-export function clusterYaml(name: string): string {
+/** A Cluster whose ports the system chooses, but for those that are given. */
+export function clusterYaml(name: string, { bus = 0, api = 0 } = {}): string {
   return `apiVersion: espalier.dev/v1alpha1
 kind: Cluster
 metadata: { name: ${name} }
 spec:
   mesh: acme.mesh
   gateway: { listen: "127.0.0.1:0" }
-  bus: 127.0.0.1:0
-  api: 127.0.0.1:0
+  bus: 127.0.0.1:${bus}
+  api: 127.0.0.1:${api}
   enrol: 127.0.0.1:0
   admin: 127.0.0.1:0
 ---

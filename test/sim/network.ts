@@ -29,6 +29,9 @@ interface SimGate {
   readonly running: Set<SimExchange>;
 }
 
+/** Between two tries of TCP to get something through. */
+const RETRANSMIT_MS = 400;
+
 /** The connections of a whole mesh: what they carry, how late, and what they swallow. */
 export class SimNetwork {
   readonly clock: Clock;
@@ -177,11 +180,14 @@ export class SimUpstreams implements Upstreams {
     });
   }
 
-  /** Over the link to `to`, unless it swallows it. */
+  /** Over the link to `to`; what it swallows is sent again, as TCP would, until the hole has closed. */
   #over(to: ClusterName, arrive: () => void): void {
-    this.#network.clock.after(delayOf(this.#self, to), () => {
-      if (!this.#network.isHole(this.#self, to)) arrive();
-    });
+    const { clock } = this.#network;
+    const attempt = (): void => {
+      if (this.#network.isHole(this.#self, to)) clock.after(RETRANSMIT_MS, attempt);
+      else arrive();
+    };
+    clock.after(delayOf(this.#self, to), attempt);
   }
 }
 

@@ -201,6 +201,9 @@ describe("atomic files", () => {
     await writeAtomically(path, "one", 0o600);
     await writeAtomically(path, "two", 0o600);
     assert.equal(await readFile(path, "utf8"), "two");
+    const texts = Array.from({ length: 20 }, (_, i) => `${i}`.repeat(10_000));
+    await Promise.all(texts.map((text) => writeAtomically(path, text)));
+    assert.ok(texts.includes(await readFile(path, "utf8")), "writers that meet do not mix");
     await assert.rejects(writeAtomically(join(dir, "no", "x"), "three"));
     assert.deepEqual(await readdir(dir), ["x"]);
     await rm(dir, { recursive: true });
