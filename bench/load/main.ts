@@ -13,6 +13,7 @@ import {
 } from "#bench/load/programs.ts";
 import { microLines } from "#bench/micro/decisions.ts";
 import { freePort } from "#test/kit/ports.ts";
+import { staticYaml } from "#test/kit/static_yaml.ts";
 
 /*
  * espalier proxy beside nginx: the same origin, the same load, one after the other in turns, the proxy
@@ -146,30 +147,6 @@ function report(
   console.log(
     `  espalier / nginx: ${ratio.toFixed(2)} × requests/s, ${cpu.toFixed(2)} × requests per CPU second`,
   );
-}
-
-function staticYaml(port: number, origin: number): string {
-  return `apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: { name: edge }
-spec:
-  gatewayClassName: espalier
-  listeners: [{ name: http, port: ${port}, protocol: HTTP }]
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: { name: all }
-spec:
-  parentRefs: [{ name: edge }]
-  rules: [{ backendRefs: [{ name: origin, port: 80 }] }]
----
-apiVersion: espalier.dev/v1alpha1
-kind: Service
-metadata: { name: origin }
-spec:
-  ports: [{ port: 80 }]
-  endpoints: [{ address: 127.0.0.1, port: ${origin} }]
-`;
 }
 
 await main();

@@ -1,34 +1,28 @@
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { loadAuthority } from "#certs/authority/ca_files.ts";
-import type { RotatingIdentity } from "#certs/identity/identity.ts";
-import { controlId } from "#certs/identity/spiffe_id.ts";
-import { PeerVerifier } from "#certs/workload/peer_verifier.ts";
-import { clientTls } from "#certs/workload/tls.ts";
+import type { AuthorityMaterial } from "#certs/authority/cluster_authority.ts";
+import { ClusterBus } from "#cli/control/cluster_bus.ts";
 import { type ControlConfig, loadControlConfig } from "#cli/control/config.ts";
-import { startIdentities } from "#cli/control/identities.ts";
+import { type Identities, startIdentities } from "#cli/control/identities.ts";
 import { badConfig, fail, missing, usage } from "#cli/exit.ts";
 import { jsonLine } from "#cli/output.ts";
 import { proxyLog } from "#cli/proxy/run.ts";
 import { busDir, caDir, parentPath, storePath } from "#cli/state_dir.ts";
-import { lockState } from "#cli/state_lock.ts";
+import { lockState, type StateLock } from "#cli/state_lock.ts";
 import { ApiServer } from "#control/api/api_server.ts";
 import { adminRoutes } from "#control/app/admin_routes.ts";
 import { ControlService } from "#control/app/control_service.ts";
-import { busPermissions } from "#control/authority/table.ts";
 import type { HostPort } from "#control/config/schema.ts";
 import { Store } from "#control/store/store.ts";
-import { NatsBus } from "#discovery/bus/nats.ts";
 import { findNatsServer } from "#discovery/bus/nats_binary.ts";
-import type { BusUser } from "#discovery/bus/nats_config.ts";
-import { NatsServer } from "#discovery/bus/nats_server.ts";
-import { openAdmin } from "#kernel/admin_http.ts";
+import { type AdminServer, openAdmin } from "#kernel/admin_http.ts";
 import { systemClock } from "#kernel/clock.ts";
 import type { Logger } from "#kernel/log.ts";
 import { formatProblem } from "#kernel/result.ts";
 import { systemRng } from "#kernel/rng.ts";
 import { watchPath } from "#kernel/watch_path.ts";
-import { type ClusterName, coreOf, type MeshName, parentOf } from "#model/names.ts";
+import { type ClusterName, coreOf } from "#model/names.ts";
 
 /** Directory of the program: `.tools/` is looked for there. */
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -38,34 +32,91 @@ export interface RunningControl {
   stop(): Promise<void>;
 }
 
+/** What must be right before anything is started. */
+interface Inputs {
+  readonly material: AuthorityMaterial;
+  readonly config: ControlConfig;
+  readonly parent: { readonly api: string; readonly bus: string } | undefined;
+  readonly natsServer: string;
+  readonly lock: StateLock;
+}
+
+/** What runs besides its ports. */
+interface Parts {
+  readonly control: ControlService;
+  readonly bus: ClusterBus;
+  readonly identities: Identities;
+  readonly store: Store;
+  readonly log: Logger;
+}
+
 /** A control service with its ports, its bus and its files. Wiring only. */
 export async function startControl(path: string, state: string): Promise<RunningControl> {
   const log = proxyLog();
-  const ports = { clock: systemClock, rng: systemRng(), log };
+  const inputs = await readInputs(path, state);
+  const parts = await startParts(inputs, state, log);
+  const { api, admin } = await openPorts(inputs.config, parts);
+  const { cluster } = parts.control;
+  const reload = (): void => void reloadConfig(path, cluster, parts.control, log);
+  const watcher = watchPath(path, { clock: systemClock, log, onChange: reload });
+  process.on("SIGHUP", reload);
+  const { bus } = inputs.config.spec;
+  jsonLine({ event: "ready", listener: "bus", address: bus.address, port: parts.bus.port });
+  jsonLine({ event: "ready", listener: "api", ...api.api });
+  jsonLine({ event: "ready", listener: "enrol", ...api.enrol });
+  const { address, port } = admin;
+  jsonLine({ event: "ready", listener: "admin", address, port });
+  return {
+    stop: async () => {
+      watcher.close();
+      await admin.close();
+      api.close();
+      parts.control.close();
+      parts.identities.close();
+      await parts.bus.close();
+      parts.store.close();
+      await inputs.lock.release();
+    },
+  };
+}
+
+async function readInputs(path: string, state: string): Promise<Inputs> {
   const material = await loadAuthority(caDir(state));
   if (!material.ok) throw usage(material.error);
-  const { cluster } = material.value;
-  const config = await loadControlConfig(path, cluster);
+  const config = await loadControlConfig(path, material.value.cluster);
   if (!config.ok) throw badConfig(config.error);
-  const { mesh, spec, resources } = config.value;
-  const binary = await findNatsServer(ROOT, process.env);
-  if (!binary.ok) throw missing(binary.error);
+  const parent = await parentPlaces(config.value, state);
+  const natsServer = await findNatsServer(ROOT, process.env);
+  if (!natsServer.ok) throw missing(natsServer.error);
   const lock = await lockState(state);
   if (!lock.ok) throw usage(lock.error);
-  const parent = await parentPlaces(config.value, state);
-  const identities = await startIdentities(caDir(state), material.value, parent?.api, ports);
-  const { authority, identity } = identities;
+  return {
+    material: material.value,
+    config: config.value,
+    parent,
+    natsServer: natsServer.value,
+    lock: lock.value,
+  };
+}
+
+async function startParts(inputs: Inputs, state: string, log: Logger): Promise<Parts> {
+  const { material, config, parent, natsServer } = inputs;
+  const { name: cluster, mesh, spec, resources } = config;
+  const ports = { clock: systemClock, rng: systemRng(), log };
+  const identities = await startIdentities(caDir(state), material, parent?.api, ports);
   const store = Store.open(storePath(state), log);
-  const server = await NatsServer.start(
-    { ...ports, binary: binary.value, dir: busDir(state), ...spec.bus },
-    identity.current(),
-    busUsers(cluster, mesh, store),
-  );
-  if (!server.ok) throw usage(`spec.bus: ${server.error}`);
-  const busPorts = { ...ports, identity };
-  const bus = connectBus(`127.0.0.1:${server.value.port}`, cluster, busPorts);
-  const parentBus =
-    parent === undefined ? undefined : connectBus(parent.bus, parentOf(cluster, mesh)!, busPorts);
+  const bus = await ClusterBus.open({
+    ...ports,
+    mesh,
+    cluster,
+    identity: identities.identity,
+    store,
+    binary: natsServer,
+    dir: busDir(state),
+    listen: spec.bus,
+    parent: parent?.bus,
+  });
+  if (!bus.ok) throw usage(`spec.bus: ${bus.error}`);
   const control = new ControlService({
     ...ports,
     mesh,
@@ -74,73 +125,49 @@ export async function startControl(path: string, state: string): Promise<Running
     resources,
     store,
     boot: process.pid.toString(36) + Math.trunc(systemClock.wall()).toString(36),
-    bus,
-    ...(parentBus === undefined ? {} : { parentBus }),
+    bus: bus.value.own,
+    ...(bus.value.parent === undefined ? {} : { parentBus: bus.value.parent }),
   });
-  const updateBus = (): Promise<void> =>
-    server.value
-      .update(identity.current(), busUsers(cluster, mesh, store))
-      .catch((error: Error) => log.error("bus not updated", { error: error.message }));
-  identity.onRotate(() => {
-    void updateBus();
-    bus.reconnect();
-    parentBus?.reconnect();
-  });
+  return { control, bus: bus.value, identities, store, log };
+}
+
+async function openPorts(
+  { name: cluster, mesh, spec }: ControlConfig,
+  { control, bus, identities, store, log }: Parts,
+): Promise<{ api: ApiServer; admin: AdminServer }> {
   const api = await ApiServer.open({
-    ...ports,
+    clock: systemClock,
+    log,
     listen: spec.api,
     enrol: spec.enrol,
-    identity,
+    identity: identities.identity,
     hub: control.hub,
     context: {
       mesh,
       cluster,
-      authority,
+      authority: identities.authority,
       tokens: store,
       clock: systemClock,
       child: (label) => control.child(label),
       registerChild: async (label, tiers) => {
         control.registerChild({ label, tiers });
-        await updateBus();
+        await bus.update();
       },
       places: () => ({
         api: placeText({ ...spec.api, port: api.ok ? api.value.api.port : spec.api.port }),
-        bus: placeText({ ...spec.bus, port: server.value.port }),
+        bus: placeText({ ...spec.bus, port: bus.port }),
       }),
     },
   });
-  const admin = await openAdmin({ ...spec.admin, routes: adminRoutes({ control, bus, api }) });
-  const stop = async (): Promise<void> => {
-    watcher.close();
-    if (admin.ok) await admin.value.close();
-    if (api.ok) api.value.close();
-    control.close();
-    identities.close();
-    await bus.close();
-    await parentBus?.close();
-    await server.value.close();
-    store.close();
-    await lock.value.release();
-  };
-  const reload = (): void => void reloadConfig(path, cluster, control, log);
-  const watcher = watchPath(path, { clock: systemClock, log, onChange: reload });
-  if (!api.ok || !admin.ok) {
-    await stop();
-    throw usage(
-      api.ok ? `spec.admin: ${admin.ok || admin.error}` : `spec.api, spec.enrol: ${api.error}`,
-    );
-  }
-  process.on("SIGHUP", reload);
-  jsonLine({ event: "ready", listener: "bus", address: spec.bus.address, port: server.value.port });
-  jsonLine({ event: "ready", listener: "api", ...api.value.api });
-  jsonLine({ event: "ready", listener: "enrol", ...api.value.enrol });
-  jsonLine({
-    event: "ready",
-    listener: "admin",
-    address: admin.value.address,
-    port: admin.value.port,
+  const admin = await openAdmin({
+    ...spec.admin,
+    routes: adminRoutes({ control, bus: bus.own, api }),
   });
-  return { stop };
+  if (api.ok && admin.ok) return { api: api.value, admin: admin.value };
+  // The nats-server is a process of its own: it must not stay when we go.
+  await bus.close();
+  if (!api.ok) throw usage(`spec.api, spec.enrol: ${api.error}`);
+  throw usage(`spec.admin: ${admin.ok ? "" : admin.error}`);
 }
 
 async function reloadConfig(
@@ -172,42 +199,6 @@ async function parentPlaces(
   } catch {
     throw fail(`${name} has a parent: give spec.parent, or join with \`espalier join\``);
   }
-}
-
-/** This control service itself and every registered child. */
-function busUsers(cluster: ClusterName, mesh: MeshName, store: Store): BusUser[] {
-  const below = cluster === coreOf(mesh) ? mesh : cluster;
-  return [
-    { id: controlId(cluster), permissions: busPermissions("self", "") },
-    ...store.children().map(({ label }) => ({
-      id: controlId(`${label}.${below}` as ClusterName),
-      permissions: busPermissions("child", label),
-    })),
-  ];
-}
-
-function connectBus(
-  server: string,
-  owner: ClusterName,
-  ports: {
-    clock: typeof systemClock;
-    rng: ReturnType<typeof systemRng>;
-    log: Logger;
-    identity: RotatingIdentity;
-  },
-): NatsBus {
-  const { identity, clock, rng, log } = ports;
-  return new NatsBus({
-    server,
-    name: identity.current().cluster,
-    clock,
-    rng,
-    log,
-    tls: () => {
-      const current = identity.current();
-      return clientTls(current, new PeerVerifier(current.rootsPem, clock), controlId(owner));
-    },
-  });
 }
 
 function placeText({ address, port }: HostPort): string {

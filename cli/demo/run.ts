@@ -43,7 +43,8 @@ export async function runDemo(options: DemoOptions): Promise<number> {
   const admin = await openAdmin({ address: "127.0.0.1", port: 0, routes: shop.tree.adminRoutes() });
   if (!admin.ok) throw new Error(admin.error);
   const port = await shop.ingressPort(STORE);
-  print(welcome(port, admin.value.port));
+  const header = welcome(port, admin.value.port);
+  print(header);
   const traffic = new Traffic(port, clock);
   for (const service of DEMO_SERVICES) traffic.start(service, hostOf(service), PER_SECOND);
   let over = false;
@@ -54,7 +55,9 @@ export async function runDemo(options: DemoOptions): Promise<number> {
   do {
     for (const act of ACTS) {
       if (over) break;
-      outcomes.push(await perform(act, { shop, traffic, clock, options, over: () => over }));
+      outcomes.push(
+        await perform(act, { shop, traffic, clock, options, header, over: () => over }),
+      );
     }
   } while (!once && !over);
   await traffic.stop();
@@ -71,11 +74,13 @@ interface Stage {
   readonly traffic: Traffic;
   readonly clock: Clock;
   readonly options: DemoOptions;
+  /** Stays on the screen. */
+  readonly header: string;
   readonly over: () => boolean;
 }
 
 async function perform(act: Act, stage: Stage): Promise<Outcome> {
-  const { shop, traffic, clock, options, over } = stage;
+  const { shop, traffic, clock, options, header, over } = stage;
   const { once, print, live } = options;
   print(`\n── ${act.says}`);
   const errorsBefore = traffic.errors.length;
@@ -92,7 +97,11 @@ async function perform(act: Act, stage: Stage): Promise<Outcome> {
     }
     if (live && clock.now() - drawnAt >= 1_000) {
       drawnAt = clock.now();
-      print(`\x1b[2J\x1b[H── ${act.says}\n\n${await demoTable(shop, traffic)}`);
+      const secondsLeft = Math.max(0, Math.ceil(ACT_S - elapsedS));
+      const next = `next in ${secondsLeft} s; Ctrl-C ends`;
+      print(
+        `\x1b[2J\x1b[H${header}\n\n── ${act.says}\n\n${await demoTable(shop, traffic)}\n${next}`,
+      );
     }
     if (
       once ? elapsedS >= act.withinS || (afterS !== undefined && elapsedS >= 4) : elapsedS >= ACT_S

@@ -10,7 +10,7 @@ const WINDOW_S = 2;
 export async function demoTable(shop: Shop, traffic: Traffic): Promise<string> {
   const samples = traffic.recent(WINDOW_S * 1_000);
   const rows = [["SERVICE", "FROM", "TO", "LOCALE", "REQ/S", "P50", "P99", "WHY"]];
-  for (const service of new Set(samples.map((sample) => sample.service))) {
+  for (const service of [...new Set(samples.map((sample) => sample.service))].sort()) {
     const locales = await localesOf(shop, service);
     const own = samples.filter((sample) => sample.service === service);
     const places = new Set(own.map(placeOf));

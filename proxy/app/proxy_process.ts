@@ -112,6 +112,9 @@ export class ProxyProcess {
   async #explain(query: URLSearchParams) {
     const url = query.get("url") ?? "";
     if (!URL.canParse(url)) return textAnswer(400, "give ?url=http://host/path");
-    return jsonAnswer(200, await this.#options.plane.explain(new URL(url)));
+    const explanation = await this.#options.plane.explain(new URL(url));
+    const from = query.get("from");
+    if (from === null || from === explanation.cluster) return jsonAnswer(200, explanation);
+    return textAnswer(404, `this proxy stands in ${explanation.cluster}, not in ${from}`);
   }
 }

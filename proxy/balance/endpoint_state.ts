@@ -47,12 +47,18 @@ export class LocaleState {
   linkUp = true;
   /** Share of new requests, 0 to 1, as the waterfall gave it. */
   weight = 0;
-  inflight = 0;
   /** Requests sent there so far. */
   requests = 0;
 
   constructor(locale: Locale) {
     this.locale = locale;
+  }
+
+  /** Requests running there now. */
+  get inflight(): number {
+    let sum = 0;
+    for (const endpoint of this.endpoints) sum += endpoint.inflight;
+    return sum;
   }
 
   get kind(): Locale["kind"] {

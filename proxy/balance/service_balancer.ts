@@ -21,17 +21,25 @@ const FAILURE_PENALTY_MS = 1_000;
 const DEMAND_DECAY_MS = 500;
 const REACHES: readonly Reach[] = ["healthy", "ejected", "tried"];
 
+/**
+ * How much is asked of the service. One object for all its balancers, one after the other: requests end
+ * at the balancer that they began with, whatever snapshot is in force by then.
+ */
+interface Load {
+  inflight: number;
+  /** `inflight` as it was lately: what the waterfall places. */
+  demand: number;
+  at: Millis;
+}
+
 /** Where the requests of one service go, as seen from this worker. */
 export class ServiceBalancer {
   readonly service: Service;
   readonly locales: readonly LocaleState[];
-  /** Requests running now. */
-  inflight = 0;
   readonly #self: ClusterName;
   readonly #latency: LatencyWindow;
   #state: WaterfallState | undefined = undefined;
-  #demand = 0;
-  #demandAt: Millis;
+  readonly #load: Load;
   #nextAt: Millis = 0;
 
   /** @param previous the balancer of the snapshot before, whose experience is carried over. */
@@ -39,9 +47,7 @@ export class ServiceBalancer {
     this.service = service;
     this.#self = self;
     this.#latency = previous === undefined ? new LatencyWindow() : previous.#latency;
-    this.#demand = previous === undefined ? 0 : previous.#demand;
-    this.#demandAt = previous === undefined ? now : previous.#demandAt;
-    this.inflight = previous === undefined ? 0 : previous.inflight;
+    this.#load = previous === undefined ? { inflight: 0, demand: 0, at: now } : previous.#load;
     this.locales = service.locales.map((locale) => {
       const state = new LocaleState(locale);
       const known = previous?.locales.find((old) => localeKey(old.locale) === localeKey(locale));
@@ -80,6 +86,11 @@ export class ServiceBalancer {
     return undefined;
   }
 
+  /** Requests running now, those of earlier snapshots among them. */
+  get inflight(): number {
+    return this.#load.inflight;
+  }
+
   /** True if `pick` refuses requests for want of capacity rather than of endpoints. */
   get shedding(): boolean {
     return (this.#state?.shed ?? 0) > 0;
@@ -89,17 +100,15 @@ export class ServiceBalancer {
   started(endpoint: EndpointState, now: Millis): void {
     this.#learnDemand(now);
     endpoint.inflight++;
-    endpoint.locale.inflight++;
     endpoint.locale.requests++;
-    this.inflight++;
+    this.#load.inflight++;
   }
 
   /** A try has ended. @param latencyMs to the head of its answer, or to its failure. */
   finished(endpoint: EndpointState, outcome: Outcome, latencyMs: Millis, now: Millis): void {
     this.#learnDemand(now);
     endpoint.inflight--;
-    endpoint.locale.inflight--;
-    this.inflight--;
+    this.#load.inflight--;
     if (outcome === "cancelled") return;
     if (outcome === "ok") {
       endpoint.ewma.add(latencyMs, now);
@@ -216,9 +225,10 @@ export class ServiceBalancer {
   }
 
   #learnDemand(now: Millis): void {
-    const kept = Math.exp(-Math.max(0, now - this.#demandAt) / DEMAND_DECAY_MS);
-    this.#demand = this.inflight + (this.#demand - this.inflight) * kept;
-    this.#demandAt = now;
+    const load = this.#load;
+    const kept = Math.exp(-Math.max(0, now - load.at) / DEMAND_DECAY_MS);
+    load.demand = load.inflight + (load.demand - load.inflight) * kept;
+    load.at = now;
   }
 
   #refresh(now: Millis): void {
@@ -229,7 +239,7 @@ export class ServiceBalancer {
       freshness: locale.locale.freshness,
       home: locale.kind === "local",
     }));
-    this.#state = waterfall(inputs, this.#demand, this.#state, now);
+    this.#state = waterfall(inputs, this.#load.demand, this.#state, now);
     for (let i = 0; i < this.locales.length; i++) {
       this.locales[i]!.weight = this.#state.weights[i]!;
     }
@@ -241,7 +251,6 @@ function carryOver(state: LocaleState, known: LocaleState | undefined, now: Mill
   if (known !== undefined) {
     state.rttMs = known.rttMs;
     state.linkUp = known.linkUp;
-    state.inflight = known.inflight;
     state.requests = known.requests;
     state.weight = known.weight;
   }

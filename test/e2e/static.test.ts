@@ -6,31 +6,7 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { get, TestOrigin } from "#test/kit/http.ts";
 import { EspalierProcess, espalier, until } from "#test/kit/processes.ts";
-
-/** The README's file with other ports. */
-function staticYaml(port: number, origin: number): string {
-  return `apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: { name: edge }
-spec:
-  gatewayClassName: espalier
-  listeners: [{ name: http, port: ${port}, protocol: HTTP }]
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: { name: all }
-spec:
-  parentRefs: [{ name: edge }]
-  rules: [{ backendRefs: [{ name: origin, port: 80 }] }]
----
-apiVersion: espalier.dev/v1alpha1
-kind: Service
-metadata: { name: origin }
-spec:
-  ports: [{ port: 80, appProtocol: http }]
-  endpoints: [{ address: 127.0.0.1, port: ${origin} }]
-`;
-}
+import { staticYaml } from "#test/kit/static_yaml.ts";
 
 describe("espalier proxy -f", { timeout: 120_000 }, () => {
   let dir: string;

@@ -7,6 +7,7 @@ import { after, before, describe, it } from "node:test";
 import { promisify } from "node:util";
 import { get, TestOrigin } from "#test/kit/http.ts";
 import { ROOT } from "#test/kit/processes.ts";
+import { staticYaml } from "#test/kit/static_yaml.ts";
 
 const run = promisify(execFile);
 
@@ -45,24 +46,7 @@ describe("the npm package", { timeout: 120_000 }, () => {
 
   it("serves, with workers", async () => {
     const file = join(dir, "edge.yaml");
-    await writeFile(
-      file,
-      `apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: { name: edge }
-spec: { gatewayClassName: espalier, listeners: [{ name: http, port: 0, protocol: HTTP }] }
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: { name: all }
-spec: { parentRefs: [{ name: edge }], rules: [{ backendRefs: [{ name: origin, port: 80 }] }] }
----
-apiVersion: espalier.dev/v1alpha1
-kind: Service
-metadata: { name: origin }
-spec: { ports: [{ port: 80 }], endpoints: [{ address: 127.0.0.1, port: ${origin.port} }] }
-`,
-    );
+    await writeFile(file, staticYaml(0, origin.port));
     const args = [main, "proxy", "-f", file, "--workers", "2", "--admin", "127.0.0.1:0"];
     const proxy = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
     const port = await new Promise<number>((resolve) => {

@@ -51,6 +51,7 @@ export function* notConverged(world: SimWorld): Iterable<string> {
       if (said?.freshness !== "fresh") yield `${parent.name}: ${name} is ${said?.freshness}`;
     }
     const balancer = tables?.services.get(SIM_SERVICE)?.balancer;
+    if (balancer?.inflight !== 0) yield `${name}: counts ${balancer?.inflight} requests that run`;
     const local = balancer?.locales.find(({ kind }) => kind === "local");
     if (local === undefined || local.weight < 0.9) {
       const constraint = { visited: [], tried: [], within: undefined, foreign: false };

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it } from "node:test";
@@ -10,29 +10,9 @@ import { parseResources } from "#control/config/parse.ts";
 import { referenceProblems } from "#control/config/references.ts";
 import { formatProblem } from "#kernel/result.ts";
 import { ROOT } from "#test/kit/processes.ts";
+import { staticYaml } from "#test/kit/static_yaml.ts";
 
-/** The file of the README, word for word. */
-export const STATIC = `apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: { name: edge }
-spec:
-  gatewayClassName: espalier
-  listeners: [{ name: http, port: 8080, protocol: HTTP }]
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: { name: all }
-spec:
-  parentRefs: [{ name: edge }]
-  rules: [{ backendRefs: [{ name: origin, port: 80 }] }]
----
-apiVersion: espalier.dev/v1alpha1
-kind: Service
-metadata: { name: origin }
-spec:
-  ports: [{ port: 80, appProtocol: http }]
-  endpoints: [{ address: 127.0.0.1, port: 9000 }]
-`;
+const STATIC = staticYaml();
 
 function problemsOf(text: string): string[] {
   const { resources, problems } = parseResources(text, "f.yaml");
@@ -41,7 +21,9 @@ function problemsOf(text: string): string[] {
 }
 
 describe("resources", () => {
-  it("of the README are read as they are meant", () => {
+  it("of the README are read as they are meant", async () => {
+    const readme = await readFile(join(ROOT, "README.md"), "utf8");
+    assert.ok(readme.includes(`\`\`\`yaml\n${STATIC}\`\`\`\n`), "the README has another file");
     const { resources, problems } = parseResources(STATIC, "f.yaml");
     assert.deepEqual(problems, []);
     const { revision, ...snapshot } = compileStatic(resources);

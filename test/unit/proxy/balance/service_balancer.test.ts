@@ -163,6 +163,23 @@ describe("service balancer", () => {
     assert.ok(share(counts, [1]) < 0.1);
   });
 
+  it("counts what is running across snapshots, wherever it ends", () => {
+    const first = new ServiceBalancer(service(), SELF, 0);
+    const rng = seededRng(1);
+    const running = Array.from({ length: 10 }, () => {
+      const endpoint = first.pick(anywhere, 0, rng)!;
+      first.started(endpoint, 0);
+      return endpoint;
+    });
+    const second = new ServiceBalancer(service({ port: 81 }), SELF, 1, first);
+    const third = new ServiceBalancer(service({ port: 82 }), SELF, 2, second);
+    assert.equal(third.inflight, 10);
+    assert.equal(third.locales[0]!.inflight, 10);
+    for (const endpoint of running) first.finished(endpoint, "ok", 2, 3);
+    assert.equal(third.inflight, 0);
+    assert.equal(third.locales[0]!.inflight, 0);
+  });
+
   it("spills beyond its capacity and sheds what nobody can bear", () => {
     const [local, sibling] = service().locales;
     const small = service({

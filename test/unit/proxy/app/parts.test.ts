@@ -1,0 +1,127 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { VirtualClock } from "#kernel/virtual_clock.ts";
+import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
+import { parseSnapshot } from "#model/snapshot.ts";
+import type { DataPlane } from "#proxy/app/data_plane.ts";
+import { explain } from "#proxy/app/explain.ts";
+import { ProxyProcess } from "#proxy/app/proxy_process.ts";
+import { mergeReports } from "#proxy/app/reports.ts";
+import { inboundSnapshot, withOutbound } from "#proxy/app/sidecar.ts";
+import { buildTables, endpointsOf, linksOf } from "#proxy/app/tables.ts";
+import { RequestStats } from "#proxy/observe/service_stats.ts";
+import { FixedSource } from "#proxy/subscribe/mapped_source.ts";
+import { must } from "#test/kit/mesh.ts";
+import { simpleSnapshot } from "#test/kit/proxy.ts";
+
+const place = { address: "127.0.0.1", port: 1 };
+
+describe("reports of several workers", () => {
+  it("are one: the most favourable health, all requests, the mean of medians", () => {
+    assert.deepEqual(
+      mergeReports([
+        [{ service: "a.b", healthy: 1, inflight: 2, p50Ms: 4 }],
+        [{ service: "a.b", healthy: 3, inflight: 1, p50Ms: 6 }],
+        [{ service: "a.b", healthy: 2, inflight: 0 }],
+      ]),
+      [{ service: "a.b", healthy: 3, inflight: 3, p50Ms: 5 }],
+    );
+  });
+});
+
+describe("a sidecar", () => {
+  it("has one way in, by mTLS, to its workload", () => {
+    const snapshot = inboundSnapshot({
+      mesh: "acme.mesh" as MeshName,
+      cluster: "core.acme.mesh" as ClusterName,
+      service: "menu.shop" as ServiceName,
+      listen: { address: "10.0.0.1", port: 15_008 },
+      app: { address: "127.0.0.1", port: 80 },
+    });
+    assert.deepEqual(must(parseSnapshot(structuredClone(snapshot), "x")), snapshot);
+    assert.deepEqual(
+      snapshot.listeners.map(({ protocol, port }) => [protocol, port]),
+      [["MESH", 15_008]],
+    );
+    assert.deepEqual(
+      [...endpointsOf(snapshot)].map(({ port }) => port),
+      [80],
+    );
+    assert.deepEqual(linksOf(snapshot), []);
+  });
+
+  it("has one way out, where its workload sends everything", () => {
+    const snapshot = withOutbound(simpleSnapshot([1]), { address: "127.0.0.1", port: 15_001 });
+    assert.deepEqual(
+      snapshot.listeners.map(({ name }) => name),
+      ["outbound"],
+    );
+    assert.deepEqual(snapshot.routes[0]!.listeners, ["outbound"]);
+  });
+});
+
+describe("an explanation", () => {
+  it("says what a request would meet, also when that is nothing", () => {
+    const tables = buildTables(simpleSnapshot([1]), undefined, new RequestStats(), 0);
+    const about = { cluster: "core.acme.mesh", listener: "http" };
+    const found = explain(tables, { ...about, url: new URL("http://any/") }, 0);
+    assert.deepEqual([found.route, found.services[0]?.service], ["all", "origin.shop"]);
+    const unknown = explain(tables, { ...about, url: new URL("http://no.one.svc.acme.mesh/") }, 0);
+    assert.match(unknown.problem!, /nobody serves no\.one/);
+    const nowhere = explain(tables, { ...about, listener: "x", url: new URL("http://any/") }, 0);
+    assert.match(nowhere.problem!, /no route/);
+  });
+});
+
+describe("a proxy's admin port", () => {
+  const plane: DataPlane = {
+    apply: ({ revision }) =>
+      revision === "bad"
+        ? { kind: "nack", revision, problems: [{ source: "s", path: "p", message: "no" }] }
+        : { kind: "ack", revision },
+    settled: async () => [
+      { name: "http", bound: place },
+      { name: "mesh", problem: "EADDRINUSE" },
+    ],
+    metricsText: async () => "metrics\n",
+    reports: async () => [],
+    explain: async (url) => ({ url: url.href, cluster: "core.acme.mesh", services: [] }),
+    drain: async () => {},
+  };
+  const processOf = (revision: string): ProxyProcess =>
+    new ProxyProcess({
+      clock: new VirtualClock(),
+      plane,
+      source: new FixedSource(simpleSnapshot([1], { revision })),
+    });
+  const ask = async (proxy: ProxyProcess, path: string, query = "") =>
+    proxy.adminRoutes().get(path)!(new URLSearchParams(query));
+
+  it("is not ready before there is a configuration, with a listener that is not open, or when it ends", async () => {
+    const proxy = processOf("1");
+    assert.deepEqual((await ask(proxy, "/ready")).body, "no configuration yet\n");
+    proxy.start();
+    const ready = await ask(proxy, "/ready");
+    assert.deepEqual([ready.status, ready.body], [503, "mesh: EADDRINUSE\n"]);
+    await proxy.stop(0);
+    assert.deepEqual((await ask(proxy, "/ready")).body, "draining\n");
+  });
+
+  it("shows the configuration and what was refused", async () => {
+    const proxy = processOf("bad");
+    proxy.start();
+    assert.deepEqual(JSON.parse((await ask(proxy, "/config")).body), {
+      source: "static",
+      snapshot: null,
+      refused: ["s: p: no"],
+    });
+  });
+
+  it("explains, for its own cluster only", async () => {
+    const proxy = processOf("1");
+    assert.equal((await ask(proxy, "/explain", "url=nonsense")).status, 400);
+    assert.equal((await ask(proxy, "/explain", "url=http://a/")).status, 200);
+    assert.equal((await ask(proxy, "/explain", "url=http://a/&from=core.acme.mesh")).status, 200);
+    assert.equal((await ask(proxy, "/explain", "url=http://a/&from=eu.acme.mesh")).status, 404);
+  });
+});
