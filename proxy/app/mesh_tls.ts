@@ -1,6 +1,6 @@
 import type { ConnectionOptions, TLSSocket } from "node:tls";
 import type { IdentitySource } from "#certs/identity/identity.ts";
-import { parseSpiffeId, roleOf, type SpiffeId } from "#certs/identity/spiffe_id.ts";
+import { parseSpiffeId, roleOf } from "#certs/identity/spiffe_id.ts";
 import { PeerVerifier } from "#certs/workload/peer_verifier.ts";
 import { clientTls, serverTls } from "#certs/workload/tls.ts";
 import type { Clock } from "#kernel/clock.ts";
@@ -58,7 +58,10 @@ export class MeshTls {
     this.#rotation.close();
   }
 
-  /** Gateways of the whole mesh may come, and this cluster's own proxies. */
+  /**
+   * To a gateway may come the gateways of the whole mesh and this cluster's own proxies; to a workload's
+   * proxy only this cluster's own: other clusters have to pass its gateway.
+   */
   #peerOf(socket: TLSSocket): Peer | undefined {
     const peer = this.#verifier.peerOf(socket);
     const address = socket.remoteAddress ?? "";
@@ -67,8 +70,11 @@ export class MeshTls {
       return undefined;
     }
     const { id, cluster } = peer.value;
-    const kind = roleOf(id as SpiffeId);
-    if (kind === undefined || (kind !== "gateway" && cluster !== this.#source.current().cluster)) {
+    const kind = roleOf(id);
+    const own = this.#source.current();
+    const takesGateways = roleOf(own.id) === "gateway";
+    const mayCome = cluster === own.cluster || (takesGateways && kind === "gateway");
+    if (kind === undefined || !mayCome) {
       this.#log.warn("peer refused", { address, error: `${id} may not come here` });
       return undefined;
     }

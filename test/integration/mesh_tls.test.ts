@@ -1,0 +1,170 @@
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "node:test";
+import { connect as connectTls, type TLSSocket } from "node:tls";
+import { type Identity, RotatingIdentity } from "#certs/identity/identity.ts";
+import { controlId, gatewayId, type SpiffeId, workloadId } from "#certs/identity/spiffe_id.ts";
+import { PeerVerifier } from "#certs/workload/peer_verifier.ts";
+import { clientTls } from "#certs/workload/tls.ts";
+import { systemClock } from "#kernel/clock.ts";
+import { MemoryLogger } from "#kernel/log.ts";
+import { seededRng } from "#kernel/rng.ts";
+import type { ClusterName } from "#model/names.ts";
+import { parseSnapshot } from "#model/snapshot.ts";
+import { LocalPlane } from "#proxy/app/local_plane.ts";
+import { cluster, MESH, must, TestTree } from "#test/kit/mesh.ts";
+
+const EU = cluster("eu");
+
+describe("mTLS between proxies", { timeout: 30_000 }, () => {
+  const tree = new TestTree();
+  const planes: LocalPlane[] = [];
+  let gateway: { port: number; id: SpiffeId; identity: RotatingIdentity };
+  let sidecar: { port: number; id: SpiffeId; identity: RotatingIdentity };
+
+  /** A proxy of `EU` with one MESH listener. */
+  async function start(id: SpiffeId) {
+    const identity = new RotatingIdentity(await tree.identity(id, EU));
+    const plane = new LocalPlane({
+      cluster: EU,
+      clock: systemClock,
+      rng: seededRng(1),
+      log: new MemoryLogger(),
+      identity,
+      reusePort: false,
+    });
+    planes.push(plane);
+    const listener = { name: "mesh", address: "127.0.0.1", port: 0, protocol: "MESH" };
+    plane.apply(
+      must(
+        parseSnapshot(
+          {
+            revision: "1",
+            mesh: MESH,
+            cluster: EU,
+            listeners: [listener],
+            routes: [],
+            services: [],
+          },
+          "test",
+        ),
+      ),
+    );
+    const [status] = await plane.settled();
+    return { port: status!.bound!.port, id, identity };
+  }
+
+  before(async () => {
+    gateway = await start(gatewayId(EU));
+    sidecar = await start(workloadId(EU, "shop", "menu"));
+  });
+  after(() => Promise.all(planes.map((plane) => plane.drain(0))));
+
+  /** A connection as `who`; undefined if it ends without a word. */
+  function dial(who: Identity, to: { port: number; id: SpiffeId }, expected = to.id): TLSSocket {
+    const verifier = new PeerVerifier(who.rootsPem, systemClock);
+    const options = clientTls(who, verifier, expected);
+    const socket = connectTls({ ...options, port: to.port, host: "127.0.0.1" });
+    socket.on("error", () => {});
+    return socket;
+  }
+
+  function ping(socket: TLSSocket): Promise<string> {
+    return new Promise((resolve) => {
+      let said = "";
+      socket.on("data", (chunk) => {
+        said += chunk.toString();
+        if (said.includes("\r\n\r\n")) resolve(said.split("\r\n", 1)[0]!);
+      });
+      socket.on("close", () => resolve(said));
+      socket.write(`GET /ping HTTP/1.1\r\nhost: ${EU}\r\n\r\n`);
+    });
+  }
+
+  const cases: ReadonlyArray<
+    readonly [string, (of: typeof cluster) => [SpiffeId, ClusterName], boolean, boolean]
+  > = [
+    ["its own gateway", (of) => [gatewayId(of("eu")), of("eu")], true, true],
+    ["its own workload", (of) => [workloadId(of("eu"), "shop", "till"), of("eu")], true, true],
+    ["a sibling's gateway", (of) => [gatewayId(of("us")), of("us")], true, false],
+    ["the core's gateway", (of) => [gatewayId(of("core")), of("core")], true, false],
+    ["a child's gateway", (of) => [gatewayId(of("store-1.eu")), of("store-1.eu")], true, false],
+    [
+      "a sibling's workload",
+      (of) => [workloadId(of("us"), "shop", "menu"), of("us")],
+      false,
+      false,
+    ],
+    [
+      "a child's control service",
+      (of) => [controlId(of("store-1.eu")), of("store-1.eu")],
+      false,
+      false,
+    ],
+  ];
+  for (const [who, make, toGateway, toSidecar] of cases) {
+    it(`lets ${who} ${toGateway ? "to" : "not to"} a gateway, ${toSidecar ? "and" : "but not"} to a sidecar`, async () => {
+      const [id, of] = make(cluster);
+      const identity = await tree.identity(id, of);
+      for (const [place, may] of [
+        [gateway, toGateway],
+        [sidecar, toSidecar],
+      ] as const) {
+        const socket = dial(identity, place);
+        assert.equal(await ping(socket), may ? "HTTP/1.1 204 No Content" : "", place.id);
+        socket.destroy();
+      }
+    });
+  }
+
+  it("sends not a byte to anybody but the one who is expected", async () => {
+    const identity = await tree.identity(gatewayId(cluster("us")), cluster("us"));
+    const socket = dial(identity, gateway, gatewayId(cluster("core")));
+    let secured = false;
+    socket.on("secureConnect", () => {
+      secured = true;
+    });
+    assert.equal(await ping(socket), "");
+    assert.equal(secured, false);
+  });
+
+  it("takes no stranger's root for ours", async () => {
+    const other = new TestTree();
+    const identity = await other.identity(gatewayId(EU), EU);
+    assert.equal(await ping(dial(identity, gateway)), "");
+  });
+
+  it("never resumes a session", async () => {
+    const identity = await tree.identity(gatewayId(EU), EU);
+    let session: Buffer | undefined;
+    const first = dial(identity, gateway);
+    first.on("session", (ticket) => {
+      session = ticket;
+    });
+    await ping(first);
+    first.destroy();
+    const verifier = new PeerVerifier(identity.rootsPem, systemClock);
+    const again = connectTls({
+      ...clientTls(identity, verifier, gateway.id),
+      port: gateway.port,
+      host: "127.0.0.1",
+      ...(session === undefined ? {} : { session }),
+    });
+    assert.match(await ping(again), /204/);
+    assert.equal(again.isSessionReused(), false);
+    again.destroy();
+  });
+
+  it("takes up a new identity for new connections and keeps the old ones", async () => {
+    const identity = await tree.identity(gatewayId(EU), EU);
+    const old = dial(identity, gateway);
+    assert.match(await ping(old), /204/);
+    const before = old.getPeerX509Certificate()!.serialNumber;
+    gateway.identity.rotate(await tree.identity(gatewayId(EU), EU));
+    const fresh = dial(identity, gateway);
+    assert.match(await ping(fresh), /204/);
+    assert.notEqual(fresh.getPeerX509Certificate()!.serialNumber, before);
+    assert.match(await ping(old), /204/);
+    old.destroy();
+    fresh.destroy();
+  });
+});
