@@ -1,13 +1,5 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from "commander";
-import { registerCa } from "#cli/commands/ca.ts";
-import { registerControl } from "#cli/commands/control.ts";
-import { registerDemo } from "#cli/commands/demo.ts";
-import { registerExplain } from "#cli/commands/explain.ts";
-import { registerJoin } from "#cli/commands/join.ts";
-import { registerProxy } from "#cli/commands/proxy.ts";
-import { registerToken } from "#cli/commands/token.ts";
-import { registerUp } from "#cli/commands/up.ts";
 import { CommandError, EXIT } from "#cli/exit.ts";
 import { VERSION } from "#cli/version.ts";
 
@@ -25,14 +17,20 @@ const program = new Command("espalier")
   .showHelpAfterError("(--help shows the options)")
   .exitOverride();
 
-registerUp(program);
-registerProxy(program);
-registerControl(program);
-registerCa(program);
-registerToken(program);
-registerJoin(program);
-registerExplain(program);
-registerDemo(program);
+/** Only the asked command is loaded: a proxy need not hold what a control service is made of. */
+const COMMANDS: Readonly<Record<string, () => Promise<(program: Command) => void>>> = {
+  up: async () => (await import("#cli/commands/up.ts")).registerUp,
+  proxy: async () => (await import("#cli/commands/proxy.ts")).registerProxy,
+  control: async () => (await import("#cli/commands/control.ts")).registerControl,
+  ca: async () => (await import("#cli/commands/ca.ts")).registerCa,
+  token: async () => (await import("#cli/commands/token.ts")).registerToken,
+  join: async () => (await import("#cli/commands/join.ts")).registerJoin,
+  explain: async () => (await import("#cli/commands/explain.ts")).registerExplain,
+  demo: async () => (await import("#cli/commands/demo.ts")).registerDemo,
+};
+
+const asked = COMMANDS[process.argv[2] ?? ""];
+for (const load of asked === undefined ? Object.values(COMMANDS) : [asked]) (await load())(program);
 for (const command of program.commands) command.exitOverride().copyInheritedSettings(program);
 
 try {

@@ -1,21 +1,9 @@
-import { mkdir } from "node:fs/promises";
 import type { Command } from "commander";
-import type { RotatingIdentity } from "#certs/identity/identity.ts";
-import { roleOf } from "#certs/identity/spiffe_id.ts";
 import { usage } from "#cli/exit.ts";
 import { countOption, hostPortOption } from "#cli/options.ts";
-import { startIdentity } from "#cli/proxy/identity.ts";
-import { proxyLog, type RunningProxy, runProxy } from "#cli/proxy/run.ts";
-import { runSidecar } from "#cli/proxy/sidecar.ts";
 import { startStatic } from "#cli/proxy/static.ts";
 import { untilStopped } from "#cli/signals.ts";
-import { snapshotPath } from "#cli/state_dir.ts";
-import { VERSION } from "#cli/version.ts";
 import type { HostPort } from "#control/config/schema.ts";
-import { systemClock } from "#kernel/clock.ts";
-import { systemRng } from "#kernel/rng.ts";
-import { ControlSource } from "#proxy/subscribe/control_source.ts";
-import { LastGood, LastGoodSource } from "#proxy/subscribe/last_good.ts";
 
 /** Options of `espalier proxy`, as commander gives them. */
 export interface ProxyOptions {
@@ -65,35 +53,7 @@ async function run(options: ProxyOptions): Promise<void> {
   const running =
     options.file !== undefined
       ? await startStatic(options, options.file)
-      : await startJoined(options);
+      : await (await import("#cli/proxy/joined.ts")).startJoined(options, options.state!);
   await untilStopped();
   await running.stop(options.drain * 1_000);
-}
-
-async function startJoined(options: ProxyOptions): Promise<RunningProxy> {
-  const log = proxyLog();
-  const state = options.state!;
-  const { identity, api, stop } = await startIdentity(state, options.control, log);
-  await mkdir(state, { recursive: true, mode: 0o700 });
-  const store = new LastGood(snapshotPath(state), log);
-  const first = await store.load();
-  const live = new ControlSource({
-    control: options.control ?? api,
-    identity,
-    version: VERSION,
-    clock: systemClock,
-    rng: systemRng(),
-    log,
-  });
-  const source = new LastGoodSource(live, store, first);
-  const report = (...said: Parameters<ControlSource["report"]>): void => live.report(...said);
-  const isGateway = roleOf(identity.current().id) === "gateway";
-  const base = { options, log, identity: identity as RotatingIdentity, source, report };
-  const running = isGateway ? await runProxy(base) : await runSidecar(base);
-  return {
-    stop: async (maxMs) => {
-      await running.stop(maxMs);
-      stop();
-    },
-  };
 }

@@ -58,12 +58,14 @@ export interface Import {
 export function importsOf(text: string): Import[] {
   const found = text.matchAll(/^(?:import|export)\s+(type\s)?[^;]*?from\s+"([^"]+)"/gms);
   const bare = text.matchAll(/^import\s+"([^"]+)"/gm);
+  const lazy = text.matchAll(/\bimport\("([^"]+)"\)/g);
   return [
     ...Array.from(found, (m) => ({
       from: m[2]!,
       typeOnly: m[1] !== undefined,
       line: lineAt(text, m.index),
     })),
+    ...Array.from(lazy, (m) => ({ from: m[1]!, typeOnly: false, line: lineAt(text, m.index) })),
     ...Array.from(bare, (m) => ({ from: m[1]!, typeOnly: false, line: lineAt(text, m.index) })),
   ];
 }
