@@ -128,6 +128,10 @@ export class ParsedFields {
 
   /** Returns the fields that it names, to be dropped with it. */
   #connection(value: string, named: string[] | undefined): string[] | undefined {
+    if (value === "keep-alive") {
+      this.keepAlive = true;
+      return named;
+    }
     for (const part of value.toLowerCase().split(",")) {
       const option = part.trim();
       if (option === "close") this.close = true;
@@ -160,10 +164,10 @@ function isBlank(code: number): boolean {
   return code === 32 || code === 9;
 }
 
-const CONTROL = /[^\t\r\n -~\x80-\xff]/;
-const BARE_CR_OR_LF = /\r(?!\n)|(?<!\r)\n/;
+/** Lines of allowed characters between CRLFs. Each character can match in one way only: linear. */
+const CLEAN = /^[\t -~\x80-\xff]*(?:\r\n[\t -~\x80-\xff]*)*$/;
 
 /** True if `head` holds NUL, another control character, or a CR or LF that is not part of CRLF. */
 export function hasStrayBytes(head: string): boolean {
-  return CONTROL.test(head) || BARE_CR_OR_LF.test(head);
+  return !CLEAN.test(head);
 }
