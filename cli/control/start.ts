@@ -161,7 +161,7 @@ async function openPorts(
   });
   const admin = await openAdmin({
     ...spec.admin,
-    routes: adminRoutes({ control, bus: bus.own, api }),
+    routes: adminRoutes({ control, bus: bus.own, ...identities, api }),
   });
   if (api.ok && admin.ok) return { api: api.value, admin: admin.value };
   // The nats-server is a process of its own: it must not stay when we go.

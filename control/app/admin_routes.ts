@@ -1,3 +1,5 @@
+import type { ClusterAuthority } from "#certs/authority/cluster_authority.ts";
+import type { IdentitySource } from "#certs/identity/identity.ts";
 import type { ControlService } from "#control/app/control_service.ts";
 import type { Bus } from "#discovery/bus/bus.ts";
 import { type AdminRoute, jsonAnswer, textAnswer } from "#kernel/admin_http.ts";
@@ -8,9 +10,11 @@ import type { Result } from "#kernel/result.ts";
 export function adminRoutes(parts: {
   readonly control: ControlService;
   readonly bus: Bus;
+  readonly identity: IdentitySource;
+  readonly authority: ClusterAuthority;
   readonly api: Result<{ readonly refused: number }, string>;
 }): ReadonlyMap<string, AdminRoute> {
-  const { control, bus, api } = parts;
+  const { control, bus, api, identity, authority } = parts;
   const metrics = new Metrics();
   control.register(metrics);
   const labels = ["cluster"];
@@ -21,6 +25,17 @@ export function adminRoutes(parts: {
   metrics.counter(
     { name: "espalier_api_refused_total", help: "Peers that the API did not let in.", labels },
     () => [{ labels: [control.cluster], value: api.ok ? api.value.refused : 0 }],
+  );
+  metrics.gauge(
+    {
+      name: "espalier_certificate_not_after_seconds",
+      help: "End of the control service's own certificate and of the cluster's CA, Unix time.",
+      labels: ["cluster", "certificate"],
+    },
+    () => [
+      { labels: [control.cluster, "leaf"], value: identity.current().notAfter / 1000 },
+      { labels: [control.cluster, "ca"], value: authority.validity.notAfter / 1000 },
+    ],
   );
   return new Map<string, AdminRoute>([
     ["/ready", () => textAnswer(200, "ready")],

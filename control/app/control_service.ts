@@ -44,6 +44,8 @@ export interface ControlServiceOptions {
 
 /** Changes that come together are compiled once. */
 const COALESCE_MS = 20;
+/** Compiling may take this share of the time: a parent of many must not do nothing else. */
+const COMPILE_SHARE = 0.1;
 /** The catalog is written to disk at most this often. */
 const SAVE_MS = 1_000;
 
@@ -61,6 +63,8 @@ export class ControlService {
   #refresh: Timer | undefined = undefined;
   #save: Timer | undefined = undefined;
   #catalog: Catalog;
+  /** How long the last one took. */
+  #compileMs = 0;
 
   constructor(options: ControlServiceOptions) {
     this.#options = options;
@@ -171,11 +175,15 @@ export class ControlService {
   }
 
   #changed(): void {
-    this.#refresh ??= this.#options.clock.after(COALESCE_MS, () => {
+    const { clock } = this.#options;
+    const delayMs = Math.max(COALESCE_MS, this.#compileMs / COMPILE_SHARE);
+    this.#refresh ??= clock.after(delayMs, () => {
       this.#refresh = undefined;
+      const startedAt = clock.now();
       this.#catalog = this.#gather();
       this.#compile();
-      this.#save ??= this.#options.clock.after(SAVE_MS, () => {
+      this.#compileMs = clock.now() - startedAt;
+      this.#save ??= clock.after(SAVE_MS, () => {
         this.#save = undefined;
         this.#saveNow();
       });

@@ -78,6 +78,7 @@ export class LocalPlane implements DataPlane {
       upstreams,
       services: () => this.#tables?.services.values() ?? [],
       now: () => clock.now(),
+      ...(identity === undefined ? {} : { identity }),
     });
   }
 

@@ -1,3 +1,4 @@
+import type { IdentitySource } from "#certs/identity/identity.ts";
 import type { Metrics, Sample } from "#kernel/metrics.ts";
 import type { ListenerSet } from "#proxy/app/listener_set.ts";
 import { explainLocales } from "#proxy/balance/explain_locales.ts";
@@ -14,6 +15,7 @@ export interface MetricSources {
   readonly upstreams: HttpUpstreams;
   readonly services: () => Iterable<ServiceRuntime>;
   readonly now: () => number;
+  readonly identity?: IdentitySource;
 }
 
 /** Registers everything that a data plane counts. */
@@ -22,6 +24,16 @@ export function registerMetrics(metrics: Metrics, sources: MetricSources): void 
   registerLocales(metrics, sources);
   registerLinks(metrics, sources.prober);
   registerConnections(metrics, sources);
+  const { identity } = sources;
+  if (identity === undefined) return;
+  metrics.gauge(
+    {
+      name: "espalier_identity_not_after_seconds",
+      help: "End of the proxy's certificate, Unix time.",
+      labels: [],
+    },
+    () => [{ labels: [], value: identity.current().notAfter / 1000 }],
+  );
 }
 
 function registerLocales(metrics: Metrics, { services, now }: MetricSources): void {

@@ -1,6 +1,7 @@
 import { type AdminRoute, jsonAnswer, textAnswer } from "#kernel/admin_http.ts";
 import type { Millis } from "#kernel/brand.ts";
 import type { Clock, Timer } from "#kernel/clock.ts";
+import { Metrics } from "#kernel/metrics.ts";
 import { formatProblem } from "#kernel/result.ts";
 import type { ServiceReport } from "#model/report.ts";
 import type { Snapshot } from "#model/snapshot.ts";
@@ -27,6 +28,9 @@ export class ProxyProcess {
   #snapshot: Snapshot | undefined = undefined;
   #refused: Extract<Verdict, { kind: "nack" }> | undefined = undefined;
   #draining = false;
+  readonly #metrics = new Metrics();
+  #accepted = 0;
+  #nacked = 0;
   #reporter: Timer | undefined = undefined;
   #firstSnapshot: () => void = () => {};
   /** Resolves once a first snapshot is in force. */
@@ -34,6 +38,7 @@ export class ProxyProcess {
 
   constructor(options: ProxyProcessOptions) {
     this.#options = options;
+    this.#register();
     this.started = new Promise((resolve) => {
       this.#firstSnapshot = resolve;
     });
@@ -70,7 +75,7 @@ export class ProxyProcess {
     return new Map<string, AdminRoute>([
       ["/live", () => textAnswer(200, "live")],
       ["/ready", () => this.#ready()],
-      ["/metrics", () => this.#metrics()],
+      ["/metrics", () => this.#metricsAnswer()],
       ["/config", () => this.#config()],
       ["/explain", (query) => this.#explain(query)],
     ]);
@@ -79,9 +84,11 @@ export class ProxyProcess {
   #apply(snapshot: Snapshot): Verdict {
     const verdict = this.#options.plane.apply(snapshot);
     if (verdict.kind === "nack") {
+      this.#nacked++;
       this.#refused = verdict;
       return verdict;
     }
+    this.#accepted++;
     this.#snapshot = snapshot;
     this.#refused = undefined;
     this.#firstSnapshot();
@@ -96,8 +103,8 @@ export class ProxyProcess {
     return textAnswer(503, failed.map(({ name, problem }) => `${name}: ${problem}`).join("\n"));
   }
 
-  async #metrics() {
-    const text = await this.#options.plane.metricsText();
+  async #metricsAnswer() {
+    const text = (await this.#options.plane.metricsText()) + (await this.#metrics.text());
     return { status: 200, contentType: "text/plain; version=0.0.4; charset=utf-8", body: text };
   }
 
@@ -116,5 +123,22 @@ export class ProxyProcess {
     const from = query.get("from");
     if (from === null || from === explanation.cluster) return jsonAnswer(200, explanation);
     return textAnswer(404, `this proxy stands in ${explanation.cluster}, not in ${from}`);
+  }
+
+  #register(): void {
+    const { source } = this.#options;
+    const count = (name: string, help: string, value: () => number): void =>
+      this.#metrics.counter({ name, help, labels: [] }, () => [{ labels: [], value: value() }]);
+    count("espalier_snapshots_accepted_total", "Snapshots put in force.", () => this.#accepted);
+    count(
+      "espalier_snapshots_refused_total",
+      "Snapshots and configurations that were refused; the one before stays in force.",
+      () => this.#nacked + source.failures().refused,
+    );
+    count(
+      "espalier_snapshots_unsaved_total",
+      "Snapshots that could not be written to disk.",
+      () => source.failures().unsaved,
+    );
   }
 }

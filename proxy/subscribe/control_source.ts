@@ -12,7 +12,12 @@ import { formatProblem } from "#kernel/result.ts";
 import type { Rng } from "#kernel/rng.ts";
 import type { ServiceReport } from "#model/report.ts";
 import { parseSnapshot, type Snapshot } from "#model/snapshot.ts";
-import type { SnapshotSource, Verdict } from "#proxy/subscribe/source.ts";
+import {
+  NO_FAILURES,
+  type SnapshotSource,
+  type SourceFailures,
+  type Verdict,
+} from "#proxy/subscribe/source.ts";
 
 export interface ControlSourceOptions {
   /** `host:port` of the control service's API. */
@@ -57,6 +62,10 @@ export class ControlSource implements SnapshotSource {
 
   status(): string {
     return this.#connected ? "connected" : "connecting";
+  }
+
+  failures(): SourceFailures {
+    return NO_FAILURES;
   }
 
   async close(): Promise<void> {

@@ -1,6 +1,11 @@
 import type { ServiceReport } from "#model/report.ts";
 import type { Snapshot } from "#model/snapshot.ts";
-import type { SnapshotSource, Verdict } from "#proxy/subscribe/source.ts";
+import {
+  NO_FAILURES,
+  type SnapshotSource,
+  type SourceFailures,
+  type Verdict,
+} from "#proxy/subscribe/source.ts";
 
 /** A control service in the same process, as a proxy sees it. */
 export interface DirectSubscription {
@@ -44,6 +49,10 @@ export class DirectSource implements SnapshotSource {
 
   status(): string {
     return "connected";
+  }
+
+  failures(): SourceFailures {
+    return NO_FAILURES;
   }
 
   async close(): Promise<void> {

@@ -3,7 +3,7 @@ import type { Logger } from "#kernel/log.ts";
 import { formatProblem, type Problem, type Result } from "#kernel/result.ts";
 import { watchPath } from "#kernel/watch_path.ts";
 import type { Snapshot } from "#model/snapshot.ts";
-import type { SnapshotSource, Verdict } from "#proxy/subscribe/source.ts";
+import type { SnapshotSource, SourceFailures, Verdict } from "#proxy/subscribe/source.ts";
 
 export interface FileSourceOptions {
   /** File or directory that is watched. */
@@ -21,8 +21,7 @@ export class FileSource implements SnapshotSource {
   #watcher: { close(): void } | undefined = undefined;
   #apply: ((snapshot: Snapshot) => Verdict) | undefined = undefined;
   #loading: Promise<void> = Promise.resolve();
-  /** Loads that were refused. */
-  refused = 0;
+  #refused = 0;
 
   constructor(options: FileSourceOptions) {
     this.#options = options;
@@ -45,6 +44,10 @@ export class FileSource implements SnapshotSource {
     return "static";
   }
 
+  failures(): SourceFailures {
+    return { refused: this.#refused, unsaved: 0 };
+  }
+
   async close(): Promise<void> {
     this.#watcher?.close();
     this.#apply = undefined;
@@ -58,7 +61,7 @@ export class FileSource implements SnapshotSource {
       this.#apply?.(loaded.value);
       return;
     }
-    this.refused++;
+    this.#refused++;
     log.error("configuration refused; the old one stays in force", { path });
     for (const problem of loaded.error) log.error(formatProblem(problem));
   }

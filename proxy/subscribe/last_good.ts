@@ -3,7 +3,7 @@ import { readFile, rename } from "node:fs/promises";
 import { writeAtomically } from "#kernel/files.ts";
 import type { Logger } from "#kernel/log.ts";
 import { parseSnapshot, type Snapshot } from "#model/snapshot.ts";
-import type { SnapshotSource, Verdict } from "#proxy/subscribe/source.ts";
+import type { SnapshotSource, SourceFailures, Verdict } from "#proxy/subscribe/source.ts";
 
 const VERSION = 1;
 
@@ -120,6 +120,10 @@ export class LastGoodSource implements SnapshotSource {
 
   status(): string {
     return this.#live.status();
+  }
+
+  failures(): SourceFailures {
+    return { ...this.#live.failures(), unsaved: this.#store.failures };
   }
 
   async close(): Promise<void> {

@@ -1,5 +1,10 @@
 import type { Snapshot } from "#model/snapshot.ts";
-import type { SnapshotSource, Verdict } from "#proxy/subscribe/source.ts";
+import {
+  NO_FAILURES,
+  type SnapshotSource,
+  type SourceFailures,
+  type Verdict,
+} from "#proxy/subscribe/source.ts";
 
 /** Another source whose snapshots are changed on their way: what a sidecar adds of its own. */
 export class MappedSource implements SnapshotSource {
@@ -17,6 +22,10 @@ export class MappedSource implements SnapshotSource {
 
   status(): string {
     return this.#source.status();
+  }
+
+  failures(): SourceFailures {
+    return this.#source.failures();
   }
 
   close(): Promise<void> {
@@ -38,6 +47,10 @@ export class FixedSource implements SnapshotSource {
 
   status(): string {
     return "static";
+  }
+
+  failures(): SourceFailures {
+    return NO_FAILURES;
   }
 
   async close(): Promise<void> {}

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -62,6 +63,8 @@ describe("espalier proxy -f", { timeout: 120_000 }, () => {
         metrics,
         /espalier_request_duration_seconds_count\{service="origin\.default"\} \d\d/,
       );
+      assert.match(metrics, /espalier_snapshots_accepted_total [3-9]\n/);
+      assert.match(metrics, /espalier_snapshots_refused_total [1-9]\n/);
       const config = JSON.parse((await get(admin, { path: "/config" })).body);
       assert.equal(config.source, "static");
       const explained = await espalier(
@@ -80,13 +83,9 @@ describe("espalier proxy -f", { timeout: 120_000 }, () => {
     await writeFile(file, staticYaml(0, one.port));
     const proxy = start("--workers", "2");
     const { port } = await proxy.ready("default/edge/http");
-    const { execFileSync } = await import("node:child_process");
+    const { pid } = proxy.child;
     const workersOf = (): number[] =>
-      execFileSync("ps", ["-o", "pid=", "--ppid", String(proxy.child.pid)])
-        .toString()
-        .trim()
-        .split(/\s+/)
-        .map(Number);
+      readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").map(Number);
     const before = workersOf();
     assert.equal(before.length, 2);
     process.kill(before[0]!, "SIGKILL");

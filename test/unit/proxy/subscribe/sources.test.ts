@@ -11,7 +11,7 @@ import { DirectSource } from "#proxy/subscribe/direct_source.ts";
 import { FileSource } from "#proxy/subscribe/file_source.ts";
 import { LastGood, LastGoodSource } from "#proxy/subscribe/last_good.ts";
 import { FixedSource, MappedSource } from "#proxy/subscribe/mapped_source.ts";
-import type { SnapshotSource, Verdict } from "#proxy/subscribe/source.ts";
+import { NO_FAILURES, type SnapshotSource, type Verdict } from "#proxy/subscribe/source.ts";
 import { until } from "#test/kit/processes.ts";
 import { simpleSnapshot } from "#test/kit/proxy.ts";
 
@@ -54,7 +54,7 @@ describe("sources of snapshots", () => {
     await rename(`${path}.new`, path);
     await until("a replaced file is read", () => taken.at(-1) === "3");
     await writeFile(path, "bad");
-    await until("a bad file is refused", () => source.refused > 0);
+    await until("a bad file is refused", () => source.failures().refused > 0);
     assert.equal(taken.at(-1), "3");
     assert.ok(log.lines.some(({ message }) => message.includes("x: is bad")));
     await writeFile(path, "4");
@@ -103,6 +103,7 @@ describe("sources of snapshots", () => {
         live.apply = apply;
       },
       status: () => "connected",
+      failures: () => NO_FAILURES,
       close: async () => {},
     };
     const kept = new LastGoodSource(source, store, snapshot("disk"));
