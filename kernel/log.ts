@@ -21,7 +21,18 @@ export function jsonLogger(level: LogLevel = "info"): Logger {
   const sink = pino.destination({ dest: 2, sync: true });
   // A full or closed stderr must not end a proxy: the line is lost, the request is not.
   sink.on("error", () => {});
-  return wrap(pino({ level, base: null, messageKey: "message", timestamp: isoTime }, sink));
+  return wrap(
+    pino(
+      {
+        level,
+        base: null,
+        messageKey: "message",
+        timestamp: isoTime,
+        formatters: { level: (label) => ({ level: label }) },
+      },
+      sink,
+    ),
+  );
 }
 
 function isoTime(): string {
