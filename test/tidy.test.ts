@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import { ROOT } from "#test/kit/processes.ts";
 import { importLadder, noCycles, noDeadFiles, pureFiles } from "#test/tidy/imports.ts";
 import { type Rule, readTree, type SourceFile } from "#test/tidy/source.ts";
-import { banned, documented, fileNames, lengths, links } from "#test/tidy/text.ts";
+import { banned, documented, fileNames, lengths, links, noDeadExports } from "#test/tidy/text.ts";
 
 /** Each house rule with a case that it must catch: a rule that catches nothing holds nothing. */
 const RULES: ReadonlyArray<{ name: string; rule: Rule; bad: readonly SourceFile[] }> = [
@@ -71,6 +71,11 @@ const RULES: ReadonlyArray<{ name: string; rule: Rule; bad: readonly SourceFile[
     name: "exports say what they mean",
     rule: documented,
     bad: [{ path: "kernel/a.ts", text: "export function f(): void {}\n" }],
+  },
+  {
+    name: "nothing exported is dead",
+    rule: noDeadExports,
+    bad: [{ path: "kernel/a.ts", text: "/** Says nothing. */\nexport function f(): void {}\n" }],
   },
   {
     name: "links lead somewhere",

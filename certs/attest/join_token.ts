@@ -91,18 +91,3 @@ export function rootOf(token: JoinToken): string {
 function hashOf(secret: string): string {
   return createHash("sha256").update(secret).digest("hex");
 }
-
-/** For tests and for a tree in one process. */
-export class MemoryTokenStore implements TokenStore {
-  readonly #records = new Map<string, TokenRecord>();
-
-  put(record: TokenRecord): void {
-    this.#records.set(record.hash, record);
-  }
-
-  take(hash: string): TokenRecord | undefined {
-    const record = this.#records.get(hash);
-    this.#records.delete(hash);
-    return record;
-  }
-}

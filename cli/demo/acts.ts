@@ -79,7 +79,7 @@ export const ACTS: readonly Act[] = [
         await origin.start();
       }
     },
-    withinS: 14,
+    withinS: 18,
     expects: "the store's own menu answers",
     holds: (samples) => share(samples, local) > 0.9,
   },

@@ -1,5 +1,3 @@
-import type { Result } from "#kernel/result.ts";
-
 /*
  * The message bus of one cluster, as one principal sees it (reference: NATS core semantics).
  * At most once; ordered per publisher and subscription; a publish while disconnected is lost.
@@ -44,5 +42,3 @@ export interface Bus {
 
 /** Largest message that either implementation accepts, bytes. */
 export const BUS_PAYLOAD_MAX = 1_048_576;
-
-export type BusConnect = () => Promise<Result<Bus, string>>;

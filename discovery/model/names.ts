@@ -90,11 +90,6 @@ export function lineage(cluster: ClusterName, mesh: MeshName): ClusterName[] {
   return line;
 }
 
-/** True if `cluster` stands at or below `top` in the tree (core is above every cluster). */
-export function isInSubtree(cluster: ClusterName, top: ClusterName, mesh: MeshName): boolean {
-  return top === coreOf(mesh) ? isWithin(cluster, mesh) : isWithin(cluster, top);
-}
-
 /** Where a mesh address points: a service, and the subtree it must be served from. */
 export interface ServiceAddress {
   readonly service: ServiceName;

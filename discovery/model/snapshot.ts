@@ -51,7 +51,6 @@ const locale = z.strictObject({
   freshness: z.enum(["fresh", "stale", "suspect"]).default("fresh"),
 });
 export type Locale = z.infer<typeof locale>;
-export type LocaleKind = Locale["kind"];
 export type Freshness = Locale["freshness"];
 
 const service = z.strictObject({

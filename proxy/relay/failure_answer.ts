@@ -1,3 +1,4 @@
+import { REFUSED_FIELD } from "#proxy/authorize/hop.ts";
 import type { AnswerHead, Exchange } from "#proxy/exchange/exchange.ts";
 import { FAILURES, type Failure } from "#proxy/exchange/failure.ts";
 
@@ -31,7 +32,7 @@ export function answerFailure(exchange: Exchange, failure: Failure, about: Failu
   };
   if (kind.status === 503) head.fields.push("retry-after", "1");
   if (about.untouched && exchange.peer.kind === "gateway") {
-    head.fields.push("x-mesh-refused", failure.kind);
+    head.fields.push(REFUSED_FIELD, failure.kind);
   }
   exchange.answer(head);
   exchange.answerBody(text);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { makeClientConstructor, status } from "@grpc/grpc-js";
-import { MemoryTokenStore, mintToken, readToken } from "#certs/attest/join_token.ts";
+import { mintToken, readToken } from "#certs/attest/join_token.ts";
 import { newRequest } from "#certs/authority/keys.ts";
 import { type Identity, RotatingIdentity } from "#certs/identity/identity.ts";
 import { controlId, gatewayId, type SpiffeId, workloadId } from "#certs/identity/spiffe_id.ts";
@@ -21,6 +21,7 @@ import { ControlSource } from "#proxy/subscribe/control_source.ts";
 import { cluster, MESH, must, TestTree } from "#test/kit/mesh.ts";
 import { until } from "#test/kit/processes.ts";
 import { simpleSnapshot } from "#test/kit/proxy.ts";
+import { MemoryTokenStore } from "#test/kit/tokens.ts";
 
 const CORE = cluster("core");
 const ANY_PORT = { address: "127.0.0.1", port: 0 };

@@ -129,6 +129,25 @@ export const documented: Rule = (files) =>
       }),
     );
 
+/** What is exported and nobody names, not even its own file, is dead. */
+export const noDeadExports: Rule = (files) => {
+  const production = files.filter(({ path }) => !/^(?:test|bench)\//.test(path));
+  return production
+    .filter(({ path }) => !TEST_DOUBLES.has(path))
+    .flatMap(({ path, text }) =>
+      Array.from(text.matchAll(EXPORTED)).flatMap((found) => {
+        const name = new RegExp(`\\b${found[1]!}\\b`, "g");
+        const here = [...codeOf(text).matchAll(name)].length;
+        if (here > 1 || production.some((f) => f.path !== path && name.test(f.text))) return [];
+        const line = lineAt(text, found.index);
+        return [{ path, line, says: `nobody uses ${found[1]}: remove it, or move it to test/kit` }];
+      }),
+    );
+};
+
+/** Stand-ins for effects, kept beside what they stand in for. */
+const TEST_DOUBLES = new Set(["kernel/virtual_clock.ts", "kernel/log.ts"]);
+
 /** Links of Markdown files to files of ours. */
 export const links: Rule = (files) => {
   const known = new Set(files.map(({ path }) => path));

@@ -3,14 +3,7 @@ import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import {
-  MemoryTokenStore,
-  mintToken,
-  readToken,
-  redeemToken,
-  rootOf,
-  TOKEN_TTL,
-} from "#certs/attest/join_token.ts";
+import { mintToken, readToken, redeemToken, rootOf, TOKEN_TTL } from "#certs/attest/join_token.ts";
 import { loadAuthority, saveAuthority } from "#certs/authority/ca_files.ts";
 import { ClusterAuthority, createMesh } from "#certs/authority/cluster_authority.ts";
 import { keyOfRequest, newRequest } from "#certs/authority/keys.ts";
@@ -26,6 +19,7 @@ import { err, ok } from "#kernel/result.ts";
 import { seededRng } from "#kernel/rng.ts";
 import { VirtualClock } from "#kernel/virtual_clock.ts";
 import { cluster, MESH, must, TestTree } from "#test/kit/mesh.ts";
+import { MemoryTokenStore } from "#test/kit/tokens.ts";
 
 const HOUR = 3_600_000;
 
