@@ -80,6 +80,17 @@ describe("three clusters of separate processes", { timeout: 240_000 }, () => {
     });
   });
 
+  it("goes on when a bus is killed: it is started again and all find it", async () => {
+    const killed = await core.busPid();
+    process.kill(killed, "SIGKILL");
+    await far.configure("till.yaml", serviceYaml("till", farOrders.port));
+    await until("the change has come through the new bus", async () => {
+      const { status, body } = await get(outbound, { host: "till.shop.svc.acme.mesh" });
+      return status === 200 && body === "orders@store-2";
+    });
+    assert.notEqual(await core.busPid(), killed);
+  });
+
   it("loses no GET when a gateway is killed under 200 requests/s", async () => {
     const agent = new Agent({ keepAlive: true, maxSockets: 32 });
     const answers = new Map<string, number>();
