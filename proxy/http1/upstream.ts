@@ -172,12 +172,14 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
       return false;
     }
     this.#answering = true;
-    if (this.#unread.length === 0) this.#consume(chunk);
-    else {
-      const joined = Buffer.concat([this.#unread, chunk]);
-      this.#unread = EMPTY;
-      this.#consume(joined);
+    const joined = this.#unread.length === 0 ? chunk : Buffer.concat([this.#unread, chunk]);
+    if (this.#paused) {
+      // TLS hands on what it has deciphered already, although nobody reads any more.
+      this.#unread = joined === chunk ? Buffer.from(chunk) : joined;
+      return false;
     }
+    this.#unread = EMPTY;
+    this.#consume(joined);
     return !this.#paused;
   }
 
@@ -238,7 +240,7 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
         if (wantsMore) continue;
         this.#paused = true;
         this.#socket.pause();
-        // The read buffer will be written again: what is left of it must move.
+        // TLS may write into the read buffer once more: what is left in it must move.
         this.#unread = Buffer.from(buffer.subarray(body.at));
         return;
       }

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { after, before, describe, it } from "node:test";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 import { type Identity, RotatingIdentity } from "#certs/identity/identity.ts";
@@ -8,10 +10,12 @@ import { clientTls } from "#certs/workload/tls.ts";
 import { systemClock } from "#kernel/clock.ts";
 import { MemoryLogger } from "#kernel/log.ts";
 import { seededRng } from "#kernel/rng.ts";
-import type { ClusterName } from "#model/names.ts";
-import { parseSnapshot } from "#model/snapshot.ts";
+import type { ClusterName, ServiceName } from "#model/names.ts";
+import { parseSnapshot, type Snapshot } from "#model/snapshot.ts";
 import { LocalPlane } from "#proxy/app/local_plane.ts";
+import { inboundSnapshot } from "#proxy/app/sidecar.ts";
 import { cluster, MESH, must, TestTree } from "#test/kit/mesh.ts";
+import { countedBody, readSlowly, sendCounted } from "#test/kit/slow_reader.ts";
 
 const EU = cluster("eu");
 
@@ -22,7 +26,13 @@ describe("mTLS between proxies", { timeout: 30_000 }, () => {
   let sidecar: { port: number; id: SpiffeId; identity: RotatingIdentity };
 
   /** A proxy of `EU` with one MESH listener. */
-  async function start(id: SpiffeId) {
+  function start(id: SpiffeId) {
+    const listener = { name: "mesh", address: "127.0.0.1", port: 0, protocol: "MESH" };
+    const content = { revision: "1", mesh: MESH, cluster: EU, listeners: [listener], routes: [] };
+    return startWith(id, must(parseSnapshot({ ...content, services: [] }, "test")));
+  }
+
+  async function startWith(id: SpiffeId, snapshot: Snapshot) {
     const identity = new RotatingIdentity(await tree.identity(id, EU));
     const plane = new LocalPlane({
       cluster: EU,
@@ -33,22 +43,7 @@ describe("mTLS between proxies", { timeout: 30_000 }, () => {
       reusePort: false,
     });
     planes.push(plane);
-    const listener = { name: "mesh", address: "127.0.0.1", port: 0, protocol: "MESH" };
-    plane.apply(
-      must(
-        parseSnapshot(
-          {
-            revision: "1",
-            mesh: MESH,
-            cluster: EU,
-            listeners: [listener],
-            routes: [],
-            services: [],
-          },
-          "test",
-        ),
-      ),
-    );
+    plane.apply(snapshot);
     const [status] = await plane.settled();
     return { port: status!.bound!.port, id, identity };
   }
@@ -167,4 +162,49 @@ describe("mTLS between proxies", { timeout: 30_000 }, () => {
     old.destroy();
     fresh.destroy();
   });
+
+  it("delivers every byte in its place through two proxies and mTLS", async () => {
+    const body = countedBody(8_000_000);
+    const origin = createServer((asked, answer) => sendCounted(body, asked, answer));
+    await new Promise<void>((resolve) => origin.listen(0, "127.0.0.1", resolve));
+    const id = workloadId(EU, "shop", "large");
+    const listen = { address: "127.0.0.1", port: 0 };
+    const app = { address: "127.0.0.1", port: (origin.address() as AddressInfo).port };
+    const service = "large.shop" as ServiceName;
+    const inner = await startWith(
+      id,
+      inboundSnapshot({ mesh: MESH, cluster: EU, service, listen, app }),
+    );
+    const outer = await startWith(gatewayId(EU), throughSidecar(inner.port, id));
+    const host = "large.shop.svc.acme.mesh";
+    const paths = ["/length", "/chunked", "/pieces"];
+    await Promise.all(paths.map((path) => readSlowly(outer.port, body, { path, host })));
+    origin.closeAllConnections();
+    origin.close();
+  });
 });
+
+/** A plain listener, and one service behind a sidecar that must prove `id`. */
+function throughSidecar(port: number, identity: SpiffeId): Snapshot {
+  const endpoints = [{ address: "127.0.0.1", port, identity }];
+  return must(
+    parseSnapshot(
+      {
+        revision: "1",
+        mesh: MESH,
+        cluster: EU,
+        listeners: [{ name: "http", address: "127.0.0.1", port: 0, protocol: "HTTP" }],
+        routes: [],
+        services: [
+          {
+            name: "large.shop",
+            port: 80,
+            appProtocol: "http",
+            locales: [{ kind: "local", cluster: EU, endpoints, healthy: 1 }],
+          },
+        ],
+      },
+      "test",
+    ),
+  );
+}

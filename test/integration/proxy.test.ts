@@ -6,6 +6,7 @@ import type { LocalPlane } from "#proxy/app/local_plane.ts";
 import { get, rawExchange } from "#test/kit/http.ts";
 import { until } from "#test/kit/processes.ts";
 import { simpleSnapshot, startPlane } from "#test/kit/proxy.ts";
+import { countedBody, readSlowly, sendCounted } from "#test/kit/slow_reader.ts";
 
 const close: Array<() => Promise<unknown> | unknown> = [];
 afterEach(async () => {
@@ -218,6 +219,26 @@ describe("a proxy between real sockets", { timeout: 60_000 }, () => {
     );
   });
 
+  it("never sends a POST twice that an endpoint may have acted upon", async () => {
+    let seen = 0;
+    const bad = await rawOrigin((socket) => {
+      socket.once("data", () => {
+        seen++;
+        socket.destroy();
+      });
+    });
+    const fine = await httpOrigin((request, response) => {
+      seen++;
+      request.pipe(response);
+    });
+    const port = await proxyTo([bad, fine]);
+    const statuses: number[] = [];
+    for (let i = 0; i < 12; i++)
+      statuses.push((await get(port, { method: "POST", body: "x" })).status);
+    assert.equal(seen, 12);
+    assert.ok(statuses.includes(502) && statuses.includes(200), statuses.join(" "));
+  });
+
   it("sends a POST elsewhere when no connection could be made", async () => {
     const gone = await listen(createServer());
     await close.pop()!();
@@ -288,6 +309,14 @@ describe("a proxy between real sockets", { timeout: 60_000 }, () => {
       return still;
     });
     assert.ok(sent < 20_000_000, `${sent} bytes were taken for nobody`);
+  });
+
+  it("delivers every byte in its place to clients that read by fits and starts", async () => {
+    const body = countedBody(12_000_000);
+    const origin = await httpOrigin((asked, answer) => sendCounted(body, asked, answer));
+    const port = await proxyTo([origin]);
+    const paths = ["/length", "/chunked", "/pieces", "/pieces"];
+    await Promise.all(paths.map((path) => readSlowly(port, body, { path, host: "a" })));
   });
 
   it("tells the origin when the client has gone", async () => {

@@ -167,10 +167,22 @@ describe("chain verifier", () => {
       store,
       region,
     ]);
+    // Whatever a careless parent has allowed by its constraints, the binding rule holds.
+    const careless = await ca("eu.acme.mesh", root, { constraints: "acme.mesh" });
+    const cousin = await ca("store-1.us.acme.mesh", careless);
+    await refuse("a CA for another region", [
+      await forge({ names: [uri("store-1.us.acme.mesh/mesh/gateway")], by: cousin }),
+      cousin,
+      careless,
+    ]);
+    await refuse("a leaf for another region", [
+      await forge({ names: [uri("us.acme.mesh/mesh/gateway")], by: careless }),
+      careless,
+    ]);
     for (const more of [{ constraints: null }, { constraintsCritical: false }]) {
-      const careless = await ca(STORE, region, more);
+      const loose = await ca(STORE, region, more);
       const what = `a CA ${JSON.stringify(more)}`;
-      await refuse(what, [await leaf({ by: careless }), careless, region]);
+      await refuse(what, [await leaf({ by: loose }), loose, region]);
     }
     const expired = await ca(STORE, region, {
       notBefore: Date.now() - DAY,
