@@ -1,0 +1,113 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { seededRng } from "#kernel/rng.ts";
+import { VirtualClock } from "#kernel/virtual_clock.ts";
+import type { ClusterName } from "#model/names.ts";
+import type { AnswerSink, UpstreamStream } from "#proxy/exchange/exchange.ts";
+import { failure } from "#proxy/exchange/failure.ts";
+import { LinkProber } from "#proxy/health/link_probe.ts";
+import type { Upstreams } from "#proxy/upstream/upstreams.ts";
+
+const CLUSTER = "eu.acme.mesh" as ClusterName;
+const LINK = { cluster: CLUSTER, endpoint: { address: "10.0.0.1", port: 1, weight: 1 } };
+
+/** A link that answers after `rttMs`, refuses, or swallows; and what the prober made of it. */
+function watched() {
+  const clock = new VirtualClock();
+  const link = { rttMs: 10, mode: "answers" as "answers" | "refuses" | "swallows" };
+  const seen = { readings: [] as Array<number | undefined>, severed: [] as number[], open: 0 };
+  const upstreams: Upstreams = {
+    open: (_endpoint, head, sink: AnswerSink): UpstreamStream => {
+      assert.deepEqual([head.target, head.authority], ["/ping", CLUSTER]);
+      seen.open++;
+      let over = false;
+      const end = (act: () => void): void => {
+        if (over) return;
+        over = true;
+        seen.open--;
+        act();
+      };
+      if (link.mode === "answers") {
+        clock.after(link.rttMs, () =>
+          end(() => {
+            sink.onAnswer({ status: 204, reason: "", fields: [], body: 0 });
+            sink.onAnswerEnd(undefined);
+          }),
+        );
+      } else if (link.mode === "refuses") {
+        clock.after(1, () => end(() => sink.onFailure(failure("connect_refused", ""))));
+      }
+      return {
+        sendBody: () => true,
+        sendEnd: () => {},
+        resume: () => {},
+        cancel: () => end(() => {}),
+      };
+    },
+    sever: () => void seen.severed.push(clock.now()),
+    retain: () => {},
+    close: () => {},
+  };
+  const prober = new LinkProber({
+    clock,
+    rng: seededRng(1),
+    upstreams,
+    pingTarget: "/ping",
+    onReading: (_link, rttMs) => seen.readings.push(rttMs),
+  });
+  prober.watch([LINK]);
+  return { clock, link, seen, prober };
+}
+
+describe("link prober", () => {
+  it("measures the round trip again and again", () => {
+    const { clock, seen } = watched();
+    clock.advance(5_000);
+    assert.ok(seen.readings.length >= 7, String(seen.readings.length));
+    assert.ok(seen.readings.every((rtt) => rtt === 10));
+    assert.deepEqual(seen.severed, []);
+  });
+
+  it("fails what runs on a link that swallows everything, once, within 3.2 s", () => {
+    const { clock, link, seen } = watched();
+    clock.advance(2_000);
+    link.mode = "swallows";
+    clock.advance(10_000);
+    assert.equal(seen.severed.length, 1);
+    assert.ok(seen.severed[0]! <= 2_000 + 3_200, String(seen.severed[0]));
+    assert.equal(seen.readings.at(-1), undefined);
+  });
+
+  it("lets one lost probe pass", () => {
+    const { clock, link, seen } = watched();
+    clock.advance(2_000);
+    link.mode = "refuses";
+    clock.advance(450);
+    link.mode = "answers";
+    clock.advance(3_000);
+    assert.deepEqual(seen.severed, []);
+  });
+
+  it("takes a link up again with its first answer, and severs it anew when it fails anew", () => {
+    const { clock, link, seen } = watched();
+    link.mode = "refuses";
+    clock.advance(3_000);
+    link.mode = "answers";
+    clock.advance(2_000);
+    assert.equal(seen.readings.at(-1), 10);
+    link.mode = "swallows";
+    clock.advance(5_000);
+    assert.equal(seen.severed.length, 2);
+  });
+
+  it("leaves nothing running when it is told to watch nothing", () => {
+    const { clock, link, seen, prober } = watched();
+    link.mode = "swallows";
+    clock.advance(600);
+    prober.watch([]);
+    assert.equal(seen.open, 0);
+    const { length } = seen.readings;
+    clock.advance(10_000);
+    assert.equal(seen.readings.length, length);
+  });
+});
