@@ -1,6 +1,7 @@
 import type { Result } from "#kernel/result.ts";
 import { err, ok } from "#kernel/result.ts";
 import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
+import { setForwarding } from "#proxy/authorize/forwarding.ts";
 import { type Hop, readHop } from "#proxy/authorize/hop.ts";
 import type { Exchange, Handler } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
@@ -54,6 +55,7 @@ export class Dispatcher implements Handler {
       pong(exchange);
       return;
     }
+    setForwarding(head.fields, peer, head.authority, this.#ports.self);
     const plan = this.#plan(tables, exchange, hop.value);
     if (plan.ok) new Relay(this.#ports, exchange, plan.value).start();
     else this.#refuse(exchange, plan.error);
