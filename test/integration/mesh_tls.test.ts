@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { after, before, describe, it } from "node:test";
-import { connect as connectTls, type TLSSocket } from "node:tls";
+import { connect as connectTls, createServer as createTlsServer, type TLSSocket } from "node:tls";
 import { type Identity, RotatingIdentity } from "#certs/identity/identity.ts";
 import { controlId, gatewayId, type SpiffeId, workloadId } from "#certs/identity/spiffe_id.ts";
 import { PeerVerifier } from "#certs/workload/peer_verifier.ts";
-import { clientTls } from "#certs/workload/tls.ts";
+import { clientTls, serverTls } from "#certs/workload/tls.ts";
 import { systemClock } from "#kernel/clock.ts";
 import { MemoryLogger } from "#kernel/log.ts";
 import { seededRng } from "#kernel/rng.ts";
@@ -161,6 +161,24 @@ describe("mTLS between proxies", { timeout: 30_000 }, () => {
     assert.match(await ping(old), /204/);
     old.destroy();
     fresh.destroy();
+  });
+
+  it("delivers an answer that ends with its connection to the end, however slowly it is read", async () => {
+    const body = countedBody(3_000_000);
+    const id = workloadId(EU, "shop", "until-close");
+    const server = createTlsServer(serverTls(await tree.identity(id, EU)), (socket) => {
+      socket.on("error", () => {});
+      socket.once("data", () => {
+        socket.write("HTTP/1.1 200 OK\r\n\r\n");
+        socket.end(body);
+      });
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const { port } = server.address() as AddressInfo;
+    const outer = await startWith(gatewayId(EU), throughSidecar(port, id));
+    const about = { path: "/", host: "large.shop.svc.acme.mesh" };
+    await Promise.all([1, 2, 3].map(() => readSlowly(outer.port, body, about)));
+    server.close();
   });
 
   it("delivers every byte in its place through two proxies and mTLS", async () => {
