@@ -37,6 +37,9 @@ export class EndpointState {
   }
 }
 
+/** Time constant of a locale's demand. */
+const DEMAND_DECAY_MS: Millis = 500;
+
 /** One locale of one service, with its endpoints. */
 export class LocaleState {
   readonly locale: Locale;
@@ -47,18 +50,34 @@ export class LocaleState {
   linkUp = true;
   /** Share of new requests, 0 to 1, as the waterfall gave it. */
   weight = 0;
+  /** Requests running there now, of the endpoints that it has. */
+  inflight = 0;
   /** Requests sent there so far. */
   requests = 0;
+  #demand = 0;
+  #demandAt: Millis = 0;
 
   constructor(locale: Locale) {
     this.locale = locale;
   }
 
-  /** Requests running there now. */
-  get inflight(): number {
-    let sum = 0;
-    for (const endpoint of this.endpoints) sum += endpoint.inflight;
-    return sum;
+  /** A request begins there (1) or ends (-1). */
+  count(change: 1 | -1, now: Millis): void {
+    this.#demand = this.demand(now);
+    this.#demandAt = now;
+    this.inflight += change;
+  }
+
+  /** Requests running there, as it was lately: what the waterfall has to place. */
+  demand(now: Millis): number {
+    const kept = Math.exp(-Math.max(0, now - this.#demandAt) / DEMAND_DECAY_MS);
+    return this.inflight + (this.#demand - this.inflight) * kept;
+  }
+
+  /** Takes over what `before` knew of it. */
+  carryDemand(before: LocaleState, now: Millis): void {
+    this.#demand = before.demand(now);
+    this.#demandAt = now;
   }
 
   get kind(): Locale["kind"] {

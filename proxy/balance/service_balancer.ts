@@ -17,20 +17,7 @@ import { endpointKey } from "#proxy/upstream/upstreams.ts";
 
 /** A failed try is remembered as at least this slow, or fast failures would attract traffic. */
 const FAILURE_PENALTY_MS = 1_000;
-/** Time constant of the demand that the waterfall places. */
-const DEMAND_DECAY_MS = 500;
 const REACHES: readonly Reach[] = ["healthy", "ejected", "tried"];
-
-/**
- * How much is asked of the service. One object for all its balancers, one after the other: requests end
- * at the balancer that they began with, whatever snapshot is in force by then.
- */
-interface Load {
-  inflight: number;
-  /** `inflight` as it was lately: what the waterfall places. */
-  demand: number;
-  at: Millis;
-}
 
 /** Where the requests of one service go, as seen from this worker. */
 export class ServiceBalancer {
@@ -39,7 +26,6 @@ export class ServiceBalancer {
   readonly #self: ClusterName;
   readonly #latency: LatencyWindow;
   #state: WaterfallState | undefined = undefined;
-  readonly #load: Load;
   #nextAt: Millis = 0;
 
   /** @param previous the balancer of the snapshot before, whose experience is carried over. */
@@ -47,7 +33,6 @@ export class ServiceBalancer {
     this.service = service;
     this.#self = self;
     this.#latency = previous === undefined ? new LatencyWindow() : previous.#latency;
-    this.#load = previous === undefined ? { inflight: 0, demand: 0, at: now } : previous.#load;
     this.locales = service.locales.map((locale) => {
       const state = new LocaleState(locale);
       const known = previous?.locales.find((old) => localeKey(old.locale) === localeKey(locale));
@@ -86,9 +71,11 @@ export class ServiceBalancer {
     return undefined;
   }
 
-  /** Requests running now, those of earlier snapshots among them. */
+  /** Requests running now, those that began under an earlier snapshot among them. */
   get inflight(): number {
-    return this.#load.inflight;
+    let sum = 0;
+    for (const locale of this.locales) sum += locale.inflight;
+    return sum;
   }
 
   /** True if `pick` refuses requests for want of capacity rather than of endpoints. */
@@ -98,17 +85,15 @@ export class ServiceBalancer {
 
   /** A try begins. */
   started(endpoint: EndpointState, now: Millis): void {
-    this.#learnDemand(now);
     endpoint.inflight++;
     endpoint.locale.requests++;
-    this.#load.inflight++;
+    endpoint.locale.count(1, now);
   }
 
   /** A try has ended. @param latencyMs to the head of its answer, or to its failure. */
   finished(endpoint: EndpointState, outcome: Outcome, latencyMs: Millis, now: Millis): void {
-    this.#learnDemand(now);
     endpoint.inflight--;
-    this.#load.inflight--;
+    endpoint.locale.count(-1, now);
     if (outcome === "cancelled") return;
     if (outcome === "ok") {
       endpoint.ewma.add(latencyMs, now);
@@ -224,13 +209,6 @@ export class ServiceBalancer {
     return undefined;
   }
 
-  #learnDemand(now: Millis): void {
-    const load = this.#load;
-    const kept = Math.exp(-Math.max(0, now - load.at) / DEMAND_DECAY_MS);
-    load.demand = load.inflight + (load.demand - load.inflight) * kept;
-    load.at = now;
-  }
-
   #refresh(now: Millis): void {
     const inputs = this.locales.map((locale) => ({
       cost: this.costOf(locale, now),
@@ -239,7 +217,12 @@ export class ServiceBalancer {
       freshness: locale.locale.freshness,
       home: locale.kind === "local",
     }));
-    this.#state = waterfall(inputs, this.#load.demand, this.#state, now);
+    // What is stuck where nobody answers is no measure of what the others have to bear.
+    let demand = 0;
+    for (let i = 0; i < inputs.length; i++) {
+      if (inputs[i]!.usable) demand += this.locales[i]!.demand(now);
+    }
+    this.#state = waterfall(inputs, demand, this.#state, now);
     for (let i = 0; i < this.locales.length; i++) {
       this.locales[i]!.weight = this.#state.weights[i]!;
     }
@@ -253,6 +236,7 @@ function carryOver(state: LocaleState, known: LocaleState | undefined, now: Mill
     state.linkUp = known.linkUp;
     state.requests = known.requests;
     state.weight = known.weight;
+    state.carryDemand(known, now);
   }
   for (const endpoint of state.locale.endpoints) {
     const key = endpointKey(endpoint);
@@ -265,6 +249,7 @@ function carryOver(state: LocaleState, known: LocaleState | undefined, now: Mill
     old.locale = state;
     old.ewma.seed(state.seedMs());
     state.endpoints.push(old);
+    state.inflight += old.inflight;
   }
 }
 

@@ -221,14 +221,14 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     const rule = FAILURES[reason.kind].retry;
     this.#endTry(isConnectFailure(reason.kind) ? "unreachable" : "failed");
     if (rule !== "always") this.#touched = true;
-    const next = this.#next(rule, now);
+    const next = this.#next(rule, now, this.#isLinkFailure(reason.kind));
     if (next === undefined) this.#giveUp(reason);
     else this.#tryAgain(next, now);
   }
 
   /** True if an answer that says "not now" was dropped for another try. */
   #retryInsteadOf(status: number, now: Millis): boolean {
-    const next = this.#next("idempotent", now);
+    const next = this.#next("idempotent", now, false);
     if (next === undefined) return false;
     this.#touched = true;
     this.#plan.service.stats.failed(status === 504 ? "try_timeout" : "bad_answer");
@@ -237,14 +237,24 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     return true;
   }
 
-  /** Where to try next, paid for; undefined if there is to be no other try. */
-  #next(rule: RetryRule, now: Millis): EndpointState | undefined {
+  /**
+   * True if the way was lost and not the endpoint: such a retry adds no load to anybody, and when a
+   * gateway or a link dies under load every request on it needs one at once. It is not charged.
+   */
+  #isLinkFailure(kind: FailureName): boolean {
+    if (kind === "link_down" || FAILURES[kind].retry === "always") return true;
+    const wasCut = kind === "closed_early" || kind === "stale_connection";
+    return wasCut && this.#endpoint!.locale.kind !== "local";
+  }
+
+  /** Where to try next, paid for unless it is free; undefined if there is to be no other try. */
+  #next(rule: RetryRule, now: Millis, free: boolean): EndpointState | undefined {
     if (this.#retriesLeft <= 0 || this.#replay?.complete === false) return undefined;
     if (!mayRetry(rule, this.#head.method)) return undefined;
     this.#tried.push(this.#endpoint!);
     const next = this.#pick(now);
     if (next === undefined) return undefined;
-    if (this.#plan.service.budget.tryWithdraw(now)) return next;
+    if (free || this.#plan.service.budget.tryWithdraw(now)) return next;
     this.#plan.service.stats.retriesDenied++;
     return undefined;
   }
