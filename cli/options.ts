@@ -1,6 +1,6 @@
 import { isIP } from "node:net";
 import { InvalidArgumentError } from "commander";
-import { type HostPort, splitHostPort } from "#control/config/schema.ts";
+import { type HostPort, splitHostPort } from "#control/config/scalars.ts";
 
 /** Parses `HOST:PORT` of an option; a port of 0 lets the system choose. */
 export function hostPortOption(text: string): HostPort {

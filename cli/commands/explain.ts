@@ -3,12 +3,14 @@ import type { Command } from "commander";
 import { fail, usage } from "#cli/exit.ts";
 import { hostPortOption } from "#cli/options.ts";
 import { jsonLine, tableText } from "#cli/output.ts";
-import type { HostPort } from "#control/config/schema.ts";
+import type { HostPort } from "#control/config/scalars.ts";
 import type { Explanation } from "#proxy/app/explain.ts";
 
 interface ExplainOptions {
   readonly from?: string;
   readonly admin: HostPort;
+  readonly method: string;
+  readonly header?: readonly string[];
   readonly json?: boolean;
 }
 
@@ -20,6 +22,8 @@ export function registerExplain(program: Command): void {
     .description("Says where a request would go, and why not elsewhere.")
     .argument("<url>", "http://menu.shop.svc.acme.mesh/ or any URL that a route matches")
     .option("--from <cluster>", "the cluster whose gateway is asked, where one port serves several")
+    .option("--method <name>", "of the request", "GET")
+    .option("--header <name:value...>", "of the request; may be given several times")
     .option("--admin <host:port>", "admin port of a running proxy or tree", hostPortOption, {
       address: "127.0.0.1",
       port: 9180,
@@ -36,8 +40,11 @@ async function run(url: string, options: ExplainOptions): Promise<void> {
   else process.stdout.write(`${explanationText(explanation)}\n`);
 }
 
-function ask(url: string, { from, admin }: ExplainOptions): Promise<Explanation> {
-  const query = new URLSearchParams({ url, ...(from === undefined ? {} : { from }) });
+function ask(url: string, options: ExplainOptions): Promise<Explanation> {
+  const { from, admin, method, header = [] } = options;
+  const query = new URLSearchParams({ url, method });
+  if (from !== undefined) query.set("from", from);
+  for (const line of header) query.append("header", line);
   return new Promise((resolve, reject) => {
     const { address: host, port } = admin;
     const asked = request({ host, port, path: `/explain?${query}`, timeout: TIMEOUT_MS });

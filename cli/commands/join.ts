@@ -11,7 +11,7 @@ import { meshOf } from "#certs/x509/root.ts";
 import { fail, usage } from "#cli/exit.ts";
 import { jsonLine } from "#cli/output.ts";
 import { caDir, membershipPath, parentPath } from "#cli/state_dir.ts";
-import { splitHostPort } from "#control/config/schema.ts";
+import { splitHostPort } from "#control/config/scalars.ts";
 import { systemClock } from "#kernel/clock.ts";
 import { writeAtomically } from "#kernel/files.ts";
 import { type ClusterName, parseClusterName } from "#model/names.ts";

@@ -3,7 +3,7 @@ import { usage } from "#cli/exit.ts";
 import { countOption, hostPortOption } from "#cli/options.ts";
 import { startStatic } from "#cli/proxy/static.ts";
 import { untilStopped } from "#cli/signals.ts";
-import type { HostPort } from "#control/config/schema.ts";
+import type { HostPort } from "#control/config/scalars.ts";
 
 /** Options of `espalier proxy`, as commander gives them. */
 export interface ProxyOptions {

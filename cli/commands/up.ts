@@ -7,7 +7,7 @@ import { untilStopped } from "#cli/signals.ts";
 import { Tree } from "#cli/up/tree.ts";
 import { planTree } from "#cli/up/tree_problems.ts";
 import { loadResources } from "#control/config/load.ts";
-import type { HostPort } from "#control/config/schema.ts";
+import type { HostPort } from "#control/config/scalars.ts";
 import { openAdmin } from "#kernel/admin_http.ts";
 import { systemClock } from "#kernel/clock.ts";
 import { systemRng } from "#kernel/rng.ts";

@@ -3,7 +3,7 @@ import { controlId } from "#certs/identity/spiffe_id.ts";
 import { PeerVerifier } from "#certs/workload/peer_verifier.ts";
 import { clientTls } from "#certs/workload/tls.ts";
 import { busPermissions } from "#control/authority/table.ts";
-import type { HostPort } from "#control/config/schema.ts";
+import type { HostPort } from "#control/config/scalars.ts";
 import type { Store } from "#control/store/store.ts";
 import { NatsBus } from "#discovery/bus/nats.ts";
 import type { BusUser } from "#discovery/bus/nats_config.ts";

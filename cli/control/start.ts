@@ -13,7 +13,7 @@ import { lockState, type StateLock } from "#cli/state_lock.ts";
 import { ApiServer } from "#control/api/api_server.ts";
 import { adminRoutes } from "#control/app/admin_routes.ts";
 import { ControlService } from "#control/app/control_service.ts";
-import type { HostPort } from "#control/config/schema.ts";
+import type { HostPort } from "#control/config/scalars.ts";
 import { Store } from "#control/store/store.ts";
 import { findNatsServer } from "#discovery/bus/nats_binary.ts";
 import { type AdminServer, openAdmin } from "#kernel/admin_http.ts";

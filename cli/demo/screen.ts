@@ -29,7 +29,11 @@ interface LocaleLine {
 
 async function localesOf(shop: Shop, service: string): Promise<readonly LocaleLine[]> {
   const gateway = shop.tree.cluster(STORE).gateway;
-  const explained = await gateway?.plane.explain(new URL(`http://${hostOf(service)}/`));
+  const explained = await gateway?.plane.explain({
+    url: `http://${hostOf(service)}/`,
+    method: "GET",
+    fields: [],
+  });
   return explained?.services[0]?.locales ?? [];
 }
 

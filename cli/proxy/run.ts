@@ -1,7 +1,7 @@
 import type { RotatingIdentity } from "#certs/identity/identity.ts";
 import { fail, usage } from "#cli/exit.ts";
 import { jsonLine } from "#cli/output.ts";
-import type { HostPort } from "#control/config/schema.ts";
+import type { HostPort } from "#control/config/scalars.ts";
 import { openAdmin } from "#kernel/admin_http.ts";
 import { systemClock } from "#kernel/clock.ts";
 import { jsonLogger, type Logger } from "#kernel/log.ts";

@@ -5,7 +5,7 @@ import { compileStatic } from "#control/compile/static.ts";
 import { loadResources } from "#control/config/load.ts";
 import { referenceProblems } from "#control/config/references.ts";
 import { problemAt, type Resources } from "#control/config/resources.ts";
-import type { HostPort } from "#control/config/schema.ts";
+import type { HostPort } from "#control/config/scalars.ts";
 import { systemClock } from "#kernel/clock.ts";
 import { err, ok, type Problem, type Result } from "#kernel/result.ts";
 import type { Snapshot } from "#model/snapshot.ts";

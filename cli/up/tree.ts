@@ -4,6 +4,7 @@ import { type AdminRoute, jsonAnswer, textAnswer } from "#kernel/admin_http.ts";
 import { Metrics, mergedText } from "#kernel/metrics.ts";
 import type { ClusterName } from "#model/names.ts";
 import type { ListenerStatus } from "#proxy/app/data_plane.ts";
+import { askedOf } from "#proxy/app/explain.ts";
 
 /** A whole tree of clusters in this process. */
 export class Tree {
@@ -87,8 +88,9 @@ export class Tree {
   }
 
   async #explain(query: URLSearchParams) {
-    const [url, from] = [query.get("url") ?? "", query.get("from") ?? ""];
-    if (!URL.canParse(url)) return textAnswer(400, "give ?url=http://host/path&from=CLUSTER");
+    const from = query.get("from") ?? "";
+    const asked = askedOf(query);
+    if (!asked.ok) return textAnswer(400, asked.error);
     const gateway = this.#clusters.get(from as ClusterName)?.gateway;
     if (gateway === undefined) {
       return textAnswer(
@@ -96,7 +98,7 @@ export class Tree {
         `no gateway in "${from}"; there are: ${[...this.#clusters.keys()].join(" ")}`,
       );
     }
-    return jsonAnswer(200, await gateway.plane.explain(new URL(url)));
+    return jsonAnswer(200, await gateway.plane.explain(asked.value));
   }
 
   #registerMetrics(): void {

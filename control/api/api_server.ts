@@ -25,7 +25,7 @@ import {
 import type { SnapshotHub } from "#control/api/snapshot_hub.ts";
 import { TlsFront } from "#control/api/tls_front.ts";
 import { type Method, mayCall } from "#control/authority/table.ts";
-import type { HostPort } from "#control/config/schema.ts";
+import type { HostPort } from "#control/config/scalars.ts";
 import { MESSAGE_BYTES_MAX, WIRE } from "#discovery/wire/definition.ts";
 import type {
   CertificateRequest,

@@ -1,4 +1,4 @@
-import type { HostPort } from "#control/config/schema.ts";
+import type { HostPort } from "#control/config/scalars.ts";
 import type { ServiceReport } from "#model/report.ts";
 import type { Snapshot } from "#model/snapshot.ts";
 

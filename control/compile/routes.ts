@@ -1,7 +1,7 @@
+import { compileHttpRule } from "#control/compile/http_rule.ts";
 import type { Resource, Resources } from "#control/config/resources.ts";
-import type { RouteSpec } from "#control/config/schema.ts";
-import { serviceName } from "#model/names.ts";
-import type { Listener, Route, RouteRule } from "#model/snapshot.ts";
+import type { RouteSpec } from "#control/config/schema_route.ts";
+import type { Listener, Route } from "#model/snapshot.ts";
 
 /** All addresses of the machine, IPv4 and IPv6. */
 const ANY_ADDRESS = "::";
@@ -27,38 +27,37 @@ export function compileListeners({ gateways }: Resources): Listener[] {
 
 /** Every HTTPRoute, attached to the listeners that it names. */
 export function compileHttpRoutes(resources: Resources): Route[] {
-  return resources.routes.map((route) => ({
+  return [...resources.routes].sort(byPrecedence).map((route) => ({
     name: `${route.metadata.namespace}/${route.metadata.name}`,
     listeners: attachedTo(route, resources),
     hostnames: route.spec.hostnames,
-    rules: route.spec.rules.map((rule) => compileRule(route, rule)),
+    rules: route.spec.rules.map((rule) => compileHttpRule(rule, route.metadata.namespace)),
   }));
 }
 
-function attachedTo(route: Resource<RouteSpec>, { gateways }: Resources): string[] {
-  return route.spec.parentRefs.flatMap((ref) => {
-    const namespace = ref.namespace ?? route.metadata.namespace;
+/** The listeners that `refs` name. */
+function attachedTo({ spec, metadata }: Resource<RouteSpec>, { gateways }: Resources): string[] {
+  const names = spec.parentRefs.flatMap((ref) => {
+    const namespace = ref.namespace ?? metadata.namespace;
     const gateway = gateways.find(
-      ({ metadata }) => metadata.name === ref.name && metadata.namespace === namespace,
+      (one) => one.metadata.name === ref.name && one.metadata.namespace === namespace,
     );
     if (gateway === undefined) return [];
     return gateway.spec.listeners
       .filter(({ name }) => ref.sectionName === undefined || ref.sectionName === name)
+      .filter(({ port }) => ref.port === undefined || ref.port === port)
       .map(({ name }) => listenerName(gateway, name));
   });
+  return [...new Set(names)];
 }
 
-function compileRule(route: Resource<RouteSpec>, rule: RouteSpec["rules"][number]): RouteRule {
-  const { matches, backendRefs, timeouts } = rule;
-  return {
-    // Gateway API: a rule without matches is for every path.
-    paths:
-      matches.length === 0 ? [{ type: "PathPrefix", value: "/" }] : matches.map(({ path }) => path),
-    backends: backendRefs.map((ref) => ({
-      service: serviceName(ref.name, ref.namespace ?? route.metadata.namespace),
-      weight: ref.weight,
-    })),
-    ...(timeouts.request === undefined ? {} : { requestTimeoutMs: timeouts.request }),
-    ...(timeouts.backendRequest === undefined ? {} : { backendTimeoutMs: timeouts.backendRequest }),
-  };
+/** Gateway API: where two are equally specific the older one wins, then the one earlier in the alphabet. */
+function byPrecedence(a: Resource<unknown>, b: Resource<unknown>): number {
+  const age = (one: Resource<unknown>): number =>
+    Date.parse(one.metadata.creationTimestamp ?? "") || Number.POSITIVE_INFINITY;
+  const [ageA, ageB] = [age(a), age(b)];
+  if (ageA !== ageB) return ageA < ageB ? -1 : 1;
+  const name = ({ metadata }: Resource<unknown>): string =>
+    `${metadata.namespace}/${metadata.name}`;
+  return name(a) < name(b) ? -1 : 1;
 }

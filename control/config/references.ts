@@ -1,5 +1,5 @@
 import { meshNameOf, problemAt, type Resource, type Resources } from "#control/config/resources.ts";
-import type { RouteSpec } from "#control/config/schema.ts";
+import type { RouteSpec } from "#control/config/schema_route.ts";
 import type { Problem } from "#kernel/result.ts";
 import { serviceName } from "#model/names.ts";
 
@@ -77,39 +77,59 @@ function parentProblems(route: Resource<RouteSpec>, { gateways }: Resources): Pr
       problems.push(problemAt(route.origin, [...at, "name"], message));
       return;
     }
-    const { sectionName } = ref;
-    if (sectionName === undefined) return;
-    if (gateway.spec.listeners.some(({ name }) => name === sectionName)) return;
-    const message = `Gateway ${namespace}/${ref.name} has no listener "${sectionName}"`;
-    problems.push(problemAt(route.origin, [...at, "sectionName"], message));
+    const { sectionName, port } = ref;
+    const named = gateway.spec.listeners.filter(
+      ({ name }) => sectionName === undefined || name === sectionName,
+    );
+    if (named.length === 0) {
+      const message = `Gateway ${namespace}/${ref.name} has no listener "${sectionName}"`;
+      problems.push(problemAt(route.origin, [...at, "sectionName"], message));
+    } else if (port !== undefined && !named.some((listener) => listener.port === port)) {
+      const message = `Gateway ${namespace}/${ref.name} has no such listener at port ${port}`;
+      problems.push(problemAt(route.origin, [...at, "port"], message));
+    }
   });
   return problems;
 }
 
 function backendProblems(
   route: Resource<RouteSpec>,
-  { services }: Resources,
-  { elsewhere }: ReferenceRules,
+  resources: Resources,
+  rules: ReferenceRules,
 ): Problem[] {
   const problems: Problem[] = [];
   route.spec.rules.forEach((rule, r) => {
+    const at = ["spec", "rules", r];
     rule.backendRefs.forEach((ref, b) => {
-      const at = ["spec", "rules", r, "backendRefs", b];
-      const name = serviceName(ref.name, ref.namespace ?? route.metadata.namespace);
-      const service = services.find((s) => meshNameOf(s) === name);
-      if (service === undefined) {
-        if (elsewhere === undefined || elsewhere.has(name)) return;
-        const message = `no Service ${name} is defined`;
-        problems.push(problemAt(route.origin, [...at, "name"], message));
-        return;
-      }
-      const { port } = service.spec.ports[0]!;
-      if (port === ref.port) return;
-      const message = `Service ${name} has no port ${ref.port}; its port is ${port}`;
-      problems.push(problemAt(route.origin, [...at, "port"], message));
+      problems.push(...refProblems(route, [...at, "backendRefs", b], ref, resources, rules));
+    });
+    rule.filters.forEach((filter, f) => {
+      if (filter.type !== "RequestMirror") return;
+      const place = [...at, "filters", f, "requestMirror", "backendRef"];
+      const { backendRef } = filter.requestMirror;
+      problems.push(...refProblems(route, place, backendRef, resources, rules));
     });
   });
   return problems;
+}
+
+function refProblems(
+  route: Resource<unknown>,
+  at: readonly PropertyKey[],
+  ref: { readonly name: string; readonly namespace?: string | undefined; readonly port: number },
+  { services }: Resources,
+  { elsewhere }: ReferenceRules,
+): Problem[] {
+  const name = serviceName(ref.name, ref.namespace ?? route.metadata.namespace);
+  const service = services.find((s) => meshNameOf(s) === name);
+  if (service === undefined) {
+    if (elsewhere === undefined || elsewhere.has(name)) return [];
+    return [problemAt(route.origin, [...at, "name"], `no Service ${name} is defined`)];
+  }
+  const { port } = service.spec.ports[0]!;
+  if (port === ref.port) return [];
+  const message = `Service ${name} has no port ${ref.port}; its port is ${port}`;
+  return [problemAt(route.origin, [...at, "port"], message)];
 }
 
 function exportProblems({ exports, services }: Resources): Problem[] {

@@ -1,10 +1,6 @@
-import type {
-  ClusterSpec,
-  GatewaySpec,
-  Metadata,
-  RouteSpec,
-  ServiceSpec,
-} from "#control/config/schema.ts";
+import type { Metadata } from "#control/config/scalars.ts";
+import type { ClusterSpec, GatewaySpec, ServiceSpec } from "#control/config/schema.ts";
+import type { RouteSpec } from "#control/config/schema_route.ts";
 import type { Problem } from "#kernel/result.ts";
 import { type ServiceName, serviceName } from "#model/names.ts";
 import { pathText } from "#model/problems.ts";

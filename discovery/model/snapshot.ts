@@ -2,6 +2,7 @@ import { z } from "zod";
 import { err, ok, type Problem, type Result } from "#kernel/result.ts";
 import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
 import { parseClusterName, parseMeshName, parseServiceName } from "#model/names.ts";
+import { parsePattern } from "#model/pattern.ts";
 import { problemsOf } from "#model/problems.ts";
 
 /*
@@ -63,22 +64,129 @@ const service = z.strictObject({
 });
 export type Service = z.infer<typeof service>;
 
+const header = z.strictObject({ name: z.string(), value: z.string() });
+/** Names in lower case. `set` replaces, `add` appends, `remove` goes first. */
+const headerEdits = z.strictObject({
+  set: z.array(header).default([]),
+  add: z.array(header).default([]),
+  remove: z.array(z.string()).default([]),
+});
+export type HeaderEdits = z.infer<typeof headerEdits>;
+
+const pathEdit = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("ReplaceFullPath"), value: z.string() }),
+  z.strictObject({ type: z.literal("ReplacePrefixMatch"), value: z.string() }),
+]);
+export type PathEdit = z.infer<typeof pathEdit>;
+
+const redirect = z.strictObject({
+  scheme: z.enum(["http", "https"]).optional(),
+  hostname: z.string().optional(),
+  path: pathEdit.optional(),
+  port: positivePort.optional(),
+  status: z.int().min(301).max(308),
+});
+export type Redirect = z.infer<typeof redirect>;
+
+const rewrite = z.strictObject({ hostname: z.string().optional(), path: pathEdit.optional() });
+export type Rewrite = z.infer<typeof rewrite>;
+
+const cors = z.strictObject({
+  /** Origins: exact, with one `*` for any labels, or `*`. */
+  allowOrigins: z.array(z.string()),
+  allowCredentials: z.boolean(),
+  allowMethods: z.array(z.string()),
+  allowHeaders: z.array(z.string()),
+  exposeHeaders: z.array(z.string()),
+  /** How long a browser may keep the answer to its preflight, seconds. */
+  maxAge: z.int().min(0),
+});
+export type Cors = z.infer<typeof cors>;
+
+/** Requests that are sent to a second service as well, whose answers nobody sees. */
+const mirror = z.strictObject({
+  service: serviceName,
+  /** Share of the requests, 0 to 1. */
+  share: z.number().min(0).max(1),
+});
+export type Mirror = z.infer<typeof mirror>;
+
+/** What happens to a request, and to its answer, besides being passed on. */
+const filters = z.strictObject({
+  request: headerEdits.optional(),
+  answer: headerEdits.optional(),
+  redirect: redirect.optional(),
+  rewrite: rewrite.optional(),
+  cors: cors.optional(),
+  mirrors: z.array(mirror).default([]),
+});
+export type Filters = z.infer<typeof filters>;
+
 const backend = z.strictObject({
   service: serviceName,
   /** Share among the rule's backends; 0 = none. */
   weight: z.int().min(0).max(1_000_000).default(1),
+  /** Done to requests that go to this backend. */
+  request: headerEdits.optional(),
+  answer: headerEdits.optional(),
 });
-export type Backend = z.infer<typeof backend>;
 
-const pathMatch = z.strictObject({
-  type: z.enum(["Exact", "PathPrefix"]),
-  value: z.string().startsWith("/"),
-});
+const regularExpression = z.string().refine((text) => parsePattern(text).ok);
+
+const valueMatch = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("Exact"), name: z.string(), value: z.string() }),
+  z.strictObject({
+    type: z.literal("RegularExpression"),
+    name: z.string(),
+    value: regularExpression,
+  }),
+]);
+export type ValueMatch = z.infer<typeof valueMatch>;
+
+const pathMatch = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("Exact"), value: z.string().startsWith("/") }),
+  z.strictObject({ type: z.literal("PathPrefix"), value: z.string().startsWith("/") }),
+  z.strictObject({ type: z.literal("RegularExpression"), value: regularExpression }),
+]);
 export type PathMatch = z.infer<typeof pathMatch>;
+
+/** All that it says must hold. */
+const requestMatch = z.strictObject({
+  path: pathMatch,
+  method: z.string().optional(),
+  /** Names in lower case. */
+  headers: z.array(valueMatch).default([]),
+  queries: z.array(valueMatch).default([]),
+});
+export type RequestMatch = z.infer<typeof requestMatch>;
+
+const retry = z.strictObject({
+  /** Statuses that are tried again, with methods that allow it; empty: 502, 503, 504. */
+  statuses: z.array(z.int().min(400).max(599)).default([]),
+  /** Retries of one request; absent: 3. */
+  attempts: z.int().min(0).max(10).optional(),
+  /** Wait before each retry. */
+  backoffMs: z.number().min(0).optional(),
+});
+
+/** Keeps a client's requests at one endpoint (Gateway API GEP-1619). */
+const persistence = z.strictObject({
+  type: z.enum(["Cookie", "Header"]),
+  /** Of the cookie or the header; a header's in lower case. */
+  name: z.string(),
+  /** The cookie outlives the browser's session. */
+  permanent: z.boolean(),
+  /** A session ends that long after it began; absent: it does not. */
+  absoluteTimeoutMs: z.number().positive().optional(),
+  /** A session ends that long after its last request; absent: it does not. */
+  idleTimeoutMs: z.number().positive().optional(),
+});
+export type Persistence = z.infer<typeof persistence>;
 
 const routeRule = z.strictObject({
   /** Any one of them is enough. */
-  paths: z.array(pathMatch).min(1),
+  matches: z.array(requestMatch).min(1),
+  filters: filters.optional(),
   backends: z.array(backend),
   /**
    * Whole request, from its head to the last byte of the answer; 0: none. Absent: 15 s to the head of
@@ -87,6 +195,8 @@ const routeRule = z.strictObject({
   requestTimeoutMs: z.number().min(0).optional(),
   /** One try at one endpoint, to the head of its answer; absent or 0: only the whole counts. */
   backendTimeoutMs: z.number().min(0).optional(),
+  retry: retry.optional(),
+  persistence: persistence.optional(),
 });
 export type RouteRule = z.infer<typeof routeRule>;
 
@@ -109,7 +219,7 @@ const listener = z.strictObject({
    * `HTTP`: plain clients, matched against the routes and the mesh's own addresses.
    * `MESH`: mTLS from gateways and this cluster's proxies.
    */
-  protocol: z.enum(["HTTP", "MESH"]),
+  protocol: z.enum(["HTTP", "HTTPS", "MESH"]),
   /** Hosts it answers for (Gateway API `hostname`); absent: all. */
   hostname: z.string().optional(),
 });

@@ -1,7 +1,7 @@
 import type { Millis } from "#kernel/brand.ts";
 import type { ServiceReport } from "#model/report.ts";
 import type { Snapshot } from "#model/snapshot.ts";
-import type { Explanation } from "#proxy/app/explain.ts";
+import type { AskedRequest, Explanation } from "#proxy/app/explain.ts";
 import type { Verdict } from "#proxy/subscribe/source.ts";
 
 /** What became of one listener of the snapshot in force. */
@@ -22,8 +22,8 @@ export interface DataPlane {
   /** Prometheus text. */
   metricsText(): Promise<string>;
   reports(): Promise<readonly ServiceReport[]>;
-  /** What would happen to a request for `url` that came to one of the plain listeners. */
-  explain(url: URL): Promise<Explanation>;
+  /** What would happen to a request that came to one of the plain listeners. */
+  explain(asked: AskedRequest): Promise<Explanation>;
   /** Stops accepting, lets running requests end for at most `maxMs`, then closes. */
   drain(maxMs: Millis): Promise<void>;
 }

@@ -1,5 +1,8 @@
 import type { Millis } from "#kernel/brand.ts";
+import { err, ok, type Result } from "#kernel/result.ts";
 import { explainLocales, type LocaleExplanation } from "#proxy/balance/explain_locales.ts";
+import type { Fields, RequestHead } from "#proxy/exchange/exchange.ts";
+import { fieldValue } from "#proxy/exchange/fields.ts";
 import type { Tables } from "#proxy/relay/dispatcher.ts";
 
 /** Why a request would go where it goes (DESIGN §4.6). */
@@ -21,21 +24,58 @@ export interface ServiceExplanation {
   readonly locales: readonly LocaleExplanation[];
 }
 
+/** The request that is asked about. Plain data: it goes to workers. */
+export interface AskedRequest {
+  readonly url: string;
+  readonly method: string;
+  /** Names in lower case. */
+  readonly fields: Fields;
+}
+
+/** `?url=…&method=…&header=name:value` of an admin port; the error says what is wrong with it. */
+export function askedOf(query: URLSearchParams): Result<AskedRequest, string> {
+  const url = query.get("url") ?? "";
+  if (!URL.canParse(url)) return err("give ?url=http://host/path");
+  const fields: Fields = [];
+  for (const line of query.getAll("header")) {
+    const colon = line.indexOf(":");
+    if (colon <= 0) return err("give header=name:value");
+    fields.push(line.slice(0, colon).trim().toLowerCase(), line.slice(colon + 1).trim());
+  }
+  return ok({ url, method: query.get("method") ?? "GET", fields });
+}
+
 /** @param listener name of the plain listener that the request is thought to come to. */
 export function explain(
   tables: Tables,
-  about: { readonly url: URL; readonly cluster: string; readonly listener: string },
+  about: { readonly asked: AskedRequest; readonly cluster: string; readonly listener: string },
   now: Millis,
 ): Explanation {
-  const { url, cluster, listener } = about;
+  const { asked, cluster, listener } = about;
+  const url = new URL(asked.url);
   const base = { url: url.href, cluster };
-  const match = tables.routes.match(listener, url.host, url.pathname + url.search);
+  const head: RequestHead = {
+    method: asked.method,
+    target: url.pathname + url.search,
+    authority: url.host,
+    fields: asked.fields.slice(),
+    body: 0,
+    upgrade: undefined,
+  };
+  const match = tables.routes.match(listener, head);
   if (match === undefined) return { ...base, services: [], problem: "no route matches (404)" };
+  const answer = match.kind === "address" ? undefined : match.filters?.answerFor(head);
+  if (answer !== undefined && match.kind === "rule") {
+    const to = fieldValue(answer.fields, "location");
+    const says = to === undefined ? "a CORS preflight" : `to ${to}`;
+    const problem = `answered by the proxy: ${answer.status} ${says}`;
+    return { ...base, route: match.route.name, services: [], problem };
+  }
   const within = match.kind === "address" ? match.within : undefined;
   const wanted =
     match.kind === "address"
       ? [{ service: match.service, weight: 1 }]
-      : match.rule.backends.filter((backend) => backend.weight > 0);
+      : match.backends.filter((backend) => backend.weight > 0);
   const total = wanted.reduce((sum, backend) => sum + backend.weight, 0);
   const services: ServiceExplanation[] = [];
   for (const { service, weight } of wanted) {

@@ -10,7 +10,7 @@ import type { ClusterName } from "#model/names.ts";
 import type { ServiceReport } from "#model/report.ts";
 import type { Listener, Snapshot } from "#model/snapshot.ts";
 import type { DataPlane, ListenerStatus } from "#proxy/app/data_plane.ts";
-import { type Explanation, explain } from "#proxy/app/explain.ts";
+import { type AskedRequest, type Explanation, explain } from "#proxy/app/explain.ts";
 import { ListenerSet } from "#proxy/app/listener_set.ts";
 import { MeshTls } from "#proxy/app/mesh_tls.ts";
 import { registerMetrics } from "#proxy/app/proxy_metrics.ts";
@@ -117,13 +117,13 @@ export class LocalPlane implements DataPlane {
     return reports;
   }
 
-  async explain(url: URL): Promise<Explanation> {
+  async explain(asked: AskedRequest): Promise<Explanation> {
     const { cluster, clock } = this.#options;
     const listener = this.#snapshot?.listeners.find(({ protocol }) => protocol === "HTTP");
     if (this.#tables === undefined) {
-      return { url: url.href, cluster, services: [], problem: "no configuration yet" };
+      return { url: asked.url, cluster, services: [], problem: "no configuration yet" };
     }
-    return explain(this.#tables, { url, cluster, listener: listener?.name ?? "" }, clock.now());
+    return explain(this.#tables, { asked, cluster, listener: listener?.name ?? "" }, clock.now());
   }
 
   async drain(maxMs: Millis): Promise<void> {

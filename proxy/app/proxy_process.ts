@@ -6,6 +6,7 @@ import { formatProblem } from "#kernel/result.ts";
 import type { ServiceReport } from "#model/report.ts";
 import type { Snapshot } from "#model/snapshot.ts";
 import type { DataPlane, ListenerStatus } from "#proxy/app/data_plane.ts";
+import { askedOf } from "#proxy/app/explain.ts";
 import type { SnapshotSource, Verdict } from "#proxy/subscribe/source.ts";
 
 /** How often a control service hears of this proxy's services. */
@@ -117,9 +118,9 @@ export class ProxyProcess {
   }
 
   async #explain(query: URLSearchParams) {
-    const url = query.get("url") ?? "";
-    if (!URL.canParse(url)) return textAnswer(400, "give ?url=http://host/path");
-    const explanation = await this.#options.plane.explain(new URL(url));
+    const asked = askedOf(query);
+    if (!asked.ok) return textAnswer(400, asked.error);
+    const explanation = await this.#options.plane.explain(asked.value);
     const from = query.get("from");
     if (from === null || from === explanation.cluster) return jsonAnswer(200, explanation);
     return textAnswer(404, `this proxy stands in ${explanation.cluster}, not in ${from}`);

@@ -27,7 +27,7 @@ export function inboundSnapshot(inbound: SidecarInbound): Snapshot {
         hostnames: [],
         rules: [
           {
-            paths: [{ type: "PathPrefix", value: "/" }],
+            matches: [{ path: { type: "PathPrefix", value: "/" }, headers: [], queries: [] }],
             backends: [{ service: inbound.service, weight: 1 }],
           },
         ],

@@ -27,7 +27,7 @@ export function buildTables(
     });
   }
   stats.retain(new Set(services.keys()));
-  return { mesh: snapshot.mesh, routes: compileRoutes(snapshot), services };
+  return { mesh: snapshot.mesh, self: snapshot.cluster, routes: compileRoutes(snapshot), services };
 }
 
 /** Every endpoint that `snapshot` may send to. */

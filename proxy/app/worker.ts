@@ -75,7 +75,7 @@ export class Worker {
       case "reports":
         return plane.reports();
       case "explain":
-        return plane.explain(new URL(question.url));
+        return plane.explain(question.asked);
       default:
         return question satisfies never;
     }

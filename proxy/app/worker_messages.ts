@@ -3,7 +3,7 @@ import type { MetricsData } from "#kernel/metrics.ts";
 import type { ServiceReport } from "#model/report.ts";
 import type { Snapshot } from "#model/snapshot.ts";
 import type { ListenerStatus } from "#proxy/app/data_plane.ts";
-import type { Explanation } from "#proxy/app/explain.ts";
+import type { AskedRequest, Explanation } from "#proxy/app/explain.ts";
 
 /*
  * What the primary and its workers say to each other over the process's own IPC channel. Both ends are
@@ -20,7 +20,7 @@ export type Question =
   | { readonly kind: "settled" }
   | { readonly kind: "metrics" }
   | { readonly kind: "reports" }
-  | { readonly kind: "explain"; readonly url: string };
+  | { readonly kind: "explain"; readonly asked: AskedRequest };
 
 export interface Answers {
   readonly settled: readonly ListenerStatus[];

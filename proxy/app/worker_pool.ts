@@ -9,7 +9,7 @@ import type { Rng } from "#kernel/rng.ts";
 import type { ServiceReport } from "#model/report.ts";
 import type { Snapshot } from "#model/snapshot.ts";
 import type { DataPlane, ListenerStatus } from "#proxy/app/data_plane.ts";
-import type { Explanation } from "#proxy/app/explain.ts";
+import type { AskedRequest, Explanation } from "#proxy/app/explain.ts";
 import { mergeReports } from "#proxy/app/reports.ts";
 import type { Answers, FromWorker, Question, ToWorker } from "#proxy/app/worker_messages.ts";
 import type { Verdict } from "#proxy/subscribe/source.ts";
@@ -77,10 +77,10 @@ export class WorkerPool implements DataPlane {
     return mergeReports(await this.#askAll({ kind: "reports" }));
   }
 
-  async explain(url: URL): Promise<Explanation> {
-    const question = { kind: "explain", url: url.href } as const;
+  async explain(asked: AskedRequest): Promise<Explanation> {
+    const question = { kind: "explain", asked } as const;
     const answer = await this.#ask(this.#workers[0]!, question);
-    return answer ?? { url: url.href, cluster: "", services: [], problem: "no worker is running" };
+    return answer ?? { url: asked.url, cluster: "", services: [], problem: "no worker is running" };
   }
 
   async drain(maxMs: Millis): Promise<void> {

@@ -2,7 +2,9 @@ import type { Millis } from "#kernel/brand.ts";
 import type { ClusterName } from "#model/names.ts";
 import type { Endpoint, Locale } from "#model/snapshot.ts";
 import { PeakEwma } from "#proxy/balance/peak_ewma.ts";
+import { sessionKeyOf } from "#proxy/balance/session_key.ts";
 import { HEALTHY, type OutlierState } from "#proxy/health/outlier.ts";
+import { endpointKey } from "#proxy/upstream/upstreams.ts";
 
 /** How a try ended. `unreachable`: no connection could be made. */
 export type Outcome = "ok" | "failed" | "unreachable" | "cancelled";
@@ -14,11 +16,18 @@ export class EndpointState {
   inflight = 0;
   readonly ewma: PeakEwma;
   outlier: OutlierState = HEALTHY;
+  #sessionKey: string | undefined = undefined;
 
   constructor(endpoint: Endpoint, locale: LocaleState, now: Millis) {
     this.endpoint = endpoint;
     this.locale = locale;
     this.ewma = new PeakEwma(locale.seedMs(), now);
+  }
+
+  /** Its name in session tokens. */
+  get sessionKey(): string {
+    this.#sessionKey ??= sessionKeyOf(this.locale.cluster, endpointKey(this.endpoint));
+    return this.#sessionKey;
   }
 
   isEjected(now: Millis): boolean {
@@ -114,4 +123,6 @@ export interface PickConstraint {
   readonly within: ClusterName | undefined;
   /** It came from another cluster: only services that are exported serve it here. */
   readonly foreign: boolean;
+  /** Endpoint that its session names: taken if it is well and no try has failed. */
+  readonly session?: string | undefined;
 }

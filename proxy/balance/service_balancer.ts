@@ -52,6 +52,10 @@ export class ServiceBalancer {
    */
   pick(constraint: PickConstraint, now: Millis, rng: Rng): EndpointState | undefined {
     if (now >= this.#nextAt) this.#refresh(now);
+    if (constraint.session !== undefined && constraint.tried.length === 0) {
+      const known = this.#ofSession(constraint.session, constraint, now);
+      if (known !== undefined) return known;
+    }
     const state = this.#state!;
     if (state.shed > 0 && constraint.tried.length === 0 && rng.next() < state.shed) {
       return undefined;
@@ -196,6 +200,16 @@ export class ServiceBalancer {
     // A dead link, or a place that says it has nobody, is asked when everything else is gone.
     if (reach === "healthy" && (!locale.linkUp || locale.locale.healthy === 0)) return undefined;
     return pickP2c(locale.endpoints, { tried: constraint.tried, reach }, now, rng);
+  }
+
+  /** The endpoint of a session if it may and can take a request. */
+  #ofSession(key: string, constraint: PickConstraint, now: Millis): EndpointState | undefined {
+    for (const locale of this.locales) {
+      if (!this.isUsable(locale, now) || !this.allows(locale, constraint)) continue;
+      const known = locale.endpoints.find((endpoint) => endpoint.sessionKey === key);
+      if (known !== undefined) return known.isEjected(now) ? undefined : known;
+    }
+    return undefined;
   }
 
   #draw(rng: Rng): LocaleState | undefined {

@@ -26,6 +26,8 @@ export interface RequestHead {
   fields: Fields;
   /** How the body is framed: none, `bytes` of it, or of a length known only at its end. */
   body: BodyLength;
+  /** The protocol that the client asks to switch to (RFC 9110 §7.8), as it wrote it; undefined: none. */
+  upgrade: string | undefined;
 }
 
 /** ≥ 0: that many bytes. -1: unknown length (chunked, or until close for an answer). */
@@ -55,6 +57,8 @@ export interface Exchange {
   readonly peer: Peer;
   /** Name of the listener that accepted it. */
   readonly listener: string;
+  /** It came over TLS that ends here. */
+  readonly secure: boolean;
 
   /** Starts the flow of the request's body. Until then the codec holds it back, bounded. */
   readBody(sink: BodySink): void;

@@ -105,6 +105,7 @@ export class LinkProber {
       authority: watched.link.cluster,
       fields: [],
       body: 0,
+      upgrade: undefined,
     };
     const stream = upstreams.open(watched.link.endpoint, head, probeSink(done));
     const timeout = clock.after(this.#policy.timeoutMs, () => {

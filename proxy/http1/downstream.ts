@@ -27,10 +27,19 @@ type Phase = "head" | "body" | "answer" | "over";
 const EMPTY = Buffer.alloc(0);
 /** How long a closed connection is still read, so that the client sees our last answer. */
 const LINGER_MS = 2_000;
-const NO_HEAD: RequestHead = { method: "", target: "", authority: "", fields: [], body: 0 };
+const NO_HEAD: RequestHead = {
+  method: "",
+  target: "",
+  authority: "",
+  fields: [],
+  body: 0,
+  upgrade: undefined,
+};
 
 export interface DownstreamOptions {
   readonly listener: string;
+  /** TLS ends here. */
+  readonly secure: boolean;
   readonly handler: Handler;
   readonly wheel: TimerWheel;
   readonly limits: Http1Limits;
@@ -48,6 +57,7 @@ export class DownstreamConnection extends WheelItem implements Exchange {
   head: RequestHead = NO_HEAD;
   readonly peer: Peer;
   readonly listener: string;
+  readonly secure: boolean;
   observer: ExchangeObserver | undefined = undefined;
   readonly #options: DownstreamOptions;
   readonly #socket: Socket;
@@ -80,6 +90,7 @@ export class DownstreamConnection extends WheelItem implements Exchange {
     this.#options = options;
     this.peer = peer;
     this.listener = options.listener;
+    this.secure = options.secure;
     this.#out = new WriteQueue(socket);
     this.#body = new BodyDecoder(options.limits);
     socket.on("data", (chunk: Buffer) => this.#onData(chunk));

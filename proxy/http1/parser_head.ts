@@ -64,6 +64,7 @@ export function parseRequest(text: string, limits: Http1Limits): ParsedRequest |
     authority: place.authority,
     fields: parsed.fields,
     body: body ?? 0,
+    upgrade: undefined,
   };
   return { head, keepAlive: old ? parsed.keepAlive && !parsed.close : !parsed.close, old };
 }

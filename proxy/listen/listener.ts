@@ -110,6 +110,7 @@ class Port {
     const { listener, handler, wheel, self, limits, tls, connectionsMax } = options;
     this.#connection = {
       listener: listener.name,
+      secure: tls !== undefined,
       handler,
       wheel,
       self,

@@ -4,9 +4,12 @@ import type { Rng } from "#kernel/rng.ts";
 import type { TimerWheel } from "#kernel/timer_wheel.ts";
 import type { ClusterName, ServiceName } from "#model/names.ts";
 import type { Hop } from "#proxy/authorize/hop.ts";
+import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
 import type { ServiceBalancer } from "#proxy/balance/service_balancer.ts";
+import type { Fields } from "#proxy/exchange/exchange.ts";
 import type { ServiceStats } from "#proxy/observe/service_stats.ts";
 import type { RetryBudget } from "#proxy/retry/budget.ts";
+import type { RetryPolicy } from "#proxy/route/rule.ts";
 import type { Upstreams } from "#proxy/upstream/upstreams.ts";
 
 /** What one service needs at run time. Replaced as a whole by each snapshot, state carried over. */
@@ -32,7 +35,18 @@ export interface RelayPlan {
   readonly deadlineCoversBody: boolean;
   /** To the head of one try's answer; 0: none. */
   readonly tryTimeoutMs: Millis;
+  /** What its route says of retries; undefined: nothing. */
+  readonly retry: RetryPolicy | undefined;
+  /** Endpoint that the client's session names. */
+  readonly session: string | undefined;
+  /** Changes the head of the answer that goes to the client. */
+  readonly editAnswer: AnswerEdit | undefined;
+  /** Services that get a copy. */
+  readonly mirrors: readonly ServiceRuntime[];
 }
+
+/** @param by the endpoint that answered. */
+export type AnswerEdit = (fields: Fields, by: EndpointState) => void;
 
 /** Effects that a relay may have. */
 export interface RelayPorts {

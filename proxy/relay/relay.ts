@@ -1,6 +1,6 @@
 import type { Millis } from "#kernel/brand.ts";
 import { Timeout, WheelItem } from "#kernel/timer_wheel.ts";
-import { stripHop, writeHop } from "#proxy/authorize/hop.ts";
+import { stripHop } from "#proxy/authorize/hop.ts";
 import type { EndpointState, Outcome, PickConstraint } from "#proxy/balance/endpoint_state.ts";
 import type {
   AnswerHead,
@@ -20,12 +20,16 @@ import {
   type RetryRule,
 } from "#proxy/exchange/failure.ts";
 import { answerFailure } from "#proxy/relay/failure_answer.ts";
+import { headFor } from "#proxy/relay/mesh_head.ts";
+import { Mirror } from "#proxy/relay/mirror.ts";
 import type { RelayPlan, RelayPorts } from "#proxy/relay/plan.ts";
 import { ReplayBody } from "#proxy/relay/replay_body.ts";
 import { isRetryableStatus, mayRetry } from "#proxy/retry/classify.ts";
 
 /** `trying`: nothing of an answer has reached the client, so another try is possible. */
 type State = "trying" | "answering" | "done";
+
+const NO_MIRRORS: readonly Mirror[] = [];
 
 /**
  * One request from its plan to its record: choose an endpoint, send, and pass the answer back; or try
@@ -41,6 +45,8 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
   #state: State = "trying";
   /** The endpoint of the running try, or of the last one. */
   #endpoint: EndpointState | undefined = undefined;
+  /** The endpoint has been told of a try that has not ended. */
+  #running = false;
   /** Undefined between tries. */
   #stream: UpstreamStream | undefined = undefined;
   readonly #tried: EndpointState[] = [];
@@ -53,6 +59,10 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
   #touched = false;
   #replay: ReplayBody | undefined = undefined;
   #tryTimeout: Timeout | undefined = undefined;
+  /** Runs while a retry waits for its turn. */
+  #backoff: Timeout | undefined = undefined;
+  /** Copies of the request; none in almost every case. */
+  #mirrors: readonly Mirror[] = NO_MIRRORS;
 
   constructor(ports: RelayPorts, exchange: Exchange, plan: RelayPlan) {
     super();
@@ -78,6 +88,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
       return;
     }
     this.#try(first, this.#startedAt);
+    if (this.#plan.mirrors.length > 0) this.#startMirrors();
     if (this.#head.body !== 0) {
       this.#replay = new ReplayBody();
       this.#exchange.readBody(this);
@@ -88,18 +99,21 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
 
   onBody(chunk: Buffer): boolean {
     if (this.#state === "trying") this.#replay!.add(chunk);
+    for (const mirror of this.#mirrors) mirror.body(chunk);
     return this.#stream === undefined ? true : this.#stream.sendBody(chunk);
   }
 
   onBodyEnd(trailers: Fields | undefined): void {
     this.#replay!.ended = true;
     this.#replay!.trailers = trailers;
+    for (const mirror of this.#mirrors) mirror.bodyEnd(trailers);
     this.#stream?.sendEnd(trailers);
   }
 
   onClientGone(reason: Failure): void {
     if (this.#state === "done") return;
     this.#plan.service.stats.failed(reason.kind);
+    if (this.#replay?.ended === false) for (const mirror of this.#mirrors) mirror.drop();
     this.#endTry("cancelled");
     this.#finish();
   }
@@ -137,11 +151,12 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
       this.#tryFailed(failure("refused_by_gateway", refusal), now);
       return;
     }
-    if (isRetryableStatus(head.status) && this.#retryInsteadOf(head.status, now)) return;
+    if (this.#isRetryable(head.status) && this.#retryInsteadOf(head.status, now)) return;
     this.#state = "answering";
     if (this.#tryTimeout !== undefined) this.#ports.wheel.disarm(this.#tryTimeout);
     if (!this.#plan.deadlineCoversBody) this.#ports.wheel.disarm(this);
     this.#replay?.drop();
+    this.#plan.editAnswer?.(head.fields, this.#endpoint!);
     this.#exchange.answer(head);
   }
 
@@ -182,6 +197,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
       tried: this.#tried,
       within: this.#plan.within,
       foreign: this.#plan.foreign,
+      session: this.#plan.session,
     };
     return this.#plan.service.balancer.pick(constraint, now, this.#ports.rng);
   }
@@ -189,31 +205,32 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
   #try(endpoint: EndpointState, now: Millis): void {
     this.#endpoint = endpoint;
     this.#tryStartedAt = now;
+    this.#running = true;
     this.#plan.service.balancer.started(endpoint, now);
     const head = endpoint.endpoint.identity === undefined ? this.#head : this.#headForMesh(now);
     this.#stream = this.#ports.upstreams.open(endpoint.endpoint, head, this);
     if (this.#plan.tryTimeoutMs > 0) this.#armTryTimeout(this.#plan.tryTimeoutMs);
   }
 
-  /** The head with the hop's fields. A new list: another try may go where they do not belong. */
   #headForMesh(now: Millis): RequestHead {
-    const { method, target, authority, body } = this.#head;
-    const fields = this.#head.fields.slice();
     const { hop, service, deadlineMs, within } = this.#plan;
-    const { self } = this.#ports;
-    // A sidecar beside us is not another cluster: the path ends here.
-    const leaves = this.#endpoint!.locale.kind !== "local";
-    writeHop(fields, {
+    return headFor(this.#endpoint!, this.#head, {
+      self: this.#ports.self,
       service: service.name,
       within,
-      path: leaves ? [...hop.path, self] : hop.path,
-      // At least 1: what is over here must not become "no deadline" there.
-      deadlineMs:
-        deadlineMs > 0 ? Math.max(1, Math.round(deadlineMs - (now - this.#startedAt))) : undefined,
+      hop,
+      leftMs: deadlineMs > 0 ? deadlineMs - (now - this.#startedAt) : undefined,
       retries: this.#retriesLeft,
-      caller: hop.caller,
     });
-    return { method, target, authority, fields, body };
+  }
+
+  #isRetryable(status: number): boolean {
+    return this.#plan.retry?.statuses?.has(status) ?? isRetryableStatus(status);
+  }
+
+  #startMirrors(): void {
+    this.#mirrors = this.#plan.mirrors.map((service) => new Mirror(this.#ports, service));
+    for (const mirror of this.#mirrors) mirror.start(this.#head, this.#plan);
   }
 
   #tryFailed(reason: Failure, now: Millis): void {
@@ -262,6 +279,18 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
   #tryAgain(endpoint: EndpointState, now: Millis): void {
     this.#retriesLeft--;
     this.#plan.service.stats.retries++;
+    const backoffMs = this.#plan.retry?.backoffMs ?? 0;
+    if (backoffMs === 0) {
+      this.#resend(endpoint, now);
+      return;
+    }
+    this.#backoff = new Timeout(() => {
+      if (this.#state === "trying") this.#resend(endpoint, this.#ports.clock.now());
+    });
+    this.#ports.wheel.arm(this.#backoff, backoffMs);
+  }
+
+  #resend(endpoint: EndpointState, now: Millis): void {
     this.#try(endpoint, now);
     const replay = this.#replay;
     if (replay === undefined) return;
@@ -285,9 +314,10 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     const stream = this.#stream;
     this.#stream = undefined;
     stream?.cancel();
-    const endpoint = this.#endpoint!;
+    if (!this.#running) return;
+    this.#running = false;
     const now = this.#ports.clock.now();
-    this.#plan.service.balancer.finished(endpoint, outcome, this.#firstByteMs, now);
+    this.#plan.service.balancer.finished(this.#endpoint!, outcome, this.#firstByteMs, now);
   }
 
   // ── the end ──
@@ -307,6 +337,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     this.#state = "done";
     this.#ports.wheel.disarm(this);
     if (this.#tryTimeout !== undefined) this.#ports.wheel.disarm(this.#tryTimeout);
+    if (this.#backoff !== undefined) this.#ports.wheel.disarm(this.#backoff);
     const { stats } = this.#plan.service;
     stats.inflight--;
     if (this.#status > 0) {

@@ -1,37 +1,103 @@
+import type { Pattern } from "#model/pattern.ts";
 import type { PathMatch } from "#model/snapshot.ts";
+import type { RequestHead } from "#proxy/exchange/exchange.ts";
+import { type Conditions, conditionsHold, patternOf } from "#proxy/route/conditions.ts";
+
+interface Candidate<T> {
+  readonly conditions: Conditions | undefined;
+  readonly value: T;
+}
 
 /**
  * Paths of one host, looked up by their elements: the cost grows with the depth of the asked path, not
- * with the number of routes. Exact beats prefix, a longer prefix beats a shorter one, and what was
- * added first beats what came later (Gateway API, HTTPRouteMatch).
+ * with the number of routes. Exact beats regular expression (in the order of their length) beats prefix,
+ * a longer prefix beats a shorter one; then a method, more headers, more query parameters; then what
+ * was added first (Gateway API, HTTPRouteMatch). Only regular expressions are tried one by one.
  */
 export class PathTable<T> {
-  readonly #exact = new Map<string, T>();
-  readonly #prefix = new Map<string, T>();
+  readonly #exact = new Map<string, Candidate<T>[]>();
+  readonly #patterns: Array<{ source: string; pattern: Pattern; candidates: Candidate<T>[] }> = [];
+  readonly #prefix = new Map<string, Candidate<T>[]>();
+  /** The usual case: everything goes one way. */
+  #only: T | undefined = undefined;
 
-  add(match: PathMatch, value: T): void {
-    const table = match.type === "Exact" ? this.#exact : this.#prefix;
-    const key = match.type === "Exact" ? match.value : withoutSlash(match.value);
-    if (!table.has(key)) table.set(key, value);
+  add(match: PathMatch, conditions: Conditions | undefined, value: T): void {
+    const candidates = this.#candidatesOf(match);
+    candidates.push({ conditions, value });
+    // Stable: equals stay in the order in which they were added.
+    candidates.sort((a, b) => compare(b.conditions, a.conditions));
+    const root = this.#prefix.get("");
+    const simple = this.#prefix.size === 1 && this.#exact.size === 0 && this.#patterns.length === 0;
+    this.#only =
+      simple && root?.[0] !== undefined && root[0].conditions === undefined
+        ? root[0].value
+        : undefined;
   }
 
-  /** @param path without its query. `/menu` covers `/menu` and `/menu/x`, not `/menux`. */
-  find(path: string): T | undefined {
+  /** `/menu` as a prefix covers `/menu` and `/menu/x`, not `/menux`. */
+  find(head: RequestHead): T | undefined {
+    if (this.#only !== undefined) return this.#only;
+    const { target } = head;
+    const mark = target.indexOf("?");
+    const path = mark < 0 ? target : target.slice(0, mark);
+    const query = mark < 0 ? undefined : target.slice(mark + 1);
     if (this.#exact.size > 0) {
-      const exact = this.#exact.get(path);
+      const exact = pick(this.#exact.get(path), head, query);
       if (exact !== undefined) return exact;
     }
-    let prefix = withoutSlash(path);
-    // The root is asked for last and most often the only one there is.
-    if (this.#prefix.size === 1 && this.#prefix.has("")) return this.#prefix.get("");
+    for (const { pattern, candidates } of this.#patterns) {
+      const value = pattern.covers(path) ? pick(candidates, head, query) : undefined;
+      if (value !== undefined) return value;
+    }
+    // `OPTIONS *` asks of the whole server.
+    let prefix = path === "*" ? "" : withoutSlash(path);
     for (;;) {
-      const value = this.#prefix.get(prefix);
+      const value = pick(this.#prefix.get(prefix), head, query);
       if (value !== undefined) return value;
       const slash = prefix.lastIndexOf("/");
       if (slash < 0) return undefined;
       prefix = prefix.slice(0, slash);
     }
   }
+
+  #candidatesOf({ type, value }: PathMatch): Candidate<T>[] {
+    if (type === "RegularExpression") {
+      const known = this.#patterns.find(({ source }) => source === value);
+      if (known !== undefined) return known.candidates;
+      const fresh = { source: value, pattern: patternOf(value), candidates: [] };
+      this.#patterns.push(fresh);
+      this.#patterns.sort((a, b) => b.source.length - a.source.length);
+      return fresh.candidates;
+    }
+    const table = type === "Exact" ? this.#exact : this.#prefix;
+    const key = type === "Exact" ? value : withoutSlash(value);
+    let candidates = table.get(key);
+    if (candidates === undefined) {
+      candidates = [];
+      table.set(key, candidates);
+    }
+    return candidates;
+  }
+}
+
+function pick<T>(
+  candidates: readonly Candidate<T>[] | undefined,
+  head: RequestHead,
+  query: string | undefined,
+): T | undefined {
+  if (candidates === undefined) return undefined;
+  for (const { conditions, value } of candidates) {
+    if (conditions === undefined || conditionsHold(conditions, head, query)) return value;
+  }
+  return undefined;
+}
+
+/** Positive if `a` is more specific. */
+function compare(a: Conditions | undefined, b: Conditions | undefined): number {
+  const method = Number(a?.method !== undefined) - Number(b?.method !== undefined);
+  if (method !== 0) return method;
+  const headers = (a?.headers.length ?? 0) - (b?.headers.length ?? 0);
+  return headers !== 0 ? headers : (a?.queries.length ?? 0) - (b?.queries.length ?? 0);
 }
 
 function withoutSlash(path: string): string {

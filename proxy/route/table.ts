@@ -1,12 +1,13 @@
 import { type MeshName, parseServiceAddress, type ServiceAddress } from "#model/names.ts";
-import type { Listener, Route, RouteRule, Snapshot } from "#model/snapshot.ts";
+import type { Listener, Route, Snapshot } from "#model/snapshot.ts";
+import type { RequestHead } from "#proxy/exchange/exchange.ts";
+import { compileConditions } from "#proxy/route/conditions.ts";
 import { covers, hostOf } from "#proxy/route/host.ts";
 import { PathTable } from "#proxy/route/paths.ts";
+import { type CompiledRule, compileRule } from "#proxy/route/rule.ts";
 
 /** Where a request is to go: by a route's rule, or by an address of the mesh itself. */
-export type RouteMatch =
-  | { readonly kind: "rule"; readonly route: Route; readonly rule: RouteRule }
-  | ({ readonly kind: "address" } & ServiceAddress);
+export type RouteMatch = CompiledRule | ({ readonly kind: "address" } & ServiceAddress);
 
 /** The routes of one listener: by exact host, by `*.` suffix, and for every other host. */
 interface Hosts {
@@ -25,22 +26,17 @@ export class RouteTable {
     this.#listeners = listeners;
   }
 
-  /**
-   * @param authority lower case, possibly with a port.
-   * @param target path and query.
-   * The most specific host that has routes decides alone; then the path.
-   */
-  match(listener: string, authority: string, target: string): RouteMatch | undefined {
+  /** The most specific host that has routes decides alone; then the path and what else they ask for. */
+  match(listener: string, head: RequestHead): RouteMatch | undefined {
     const hosts = this.#listeners.get(listener);
     if (hosts === undefined) return undefined;
-    const host = hostOf(authority);
+    const host = hostOf(head.authority);
     const named = findNamed(hosts, host);
     if (named === undefined) {
       const address = parseServiceAddress(host, this.#mesh);
       if (address !== undefined) return { kind: "address", ...address };
     }
-    const query = target.indexOf("?");
-    return (named ?? hosts.any)?.find(query < 0 ? target : target.slice(0, query));
+    return (named ?? hosts.any)?.find(head);
   }
 }
 
@@ -70,7 +66,12 @@ function compileListener(listener: Listener, routes: readonly Route[]): Hosts {
     for (const hostname of hostnamesOn(listener, route)) {
       const paths = tableFor(hosts, hostname);
       for (const rule of route.rules) {
-        for (const path of rule.paths) paths.add(path, { kind: "rule", route, rule });
+        for (const match of rule.matches) {
+          const { path } = match;
+          const prefix = path.type === "PathPrefix" ? path.value : undefined;
+          const compiled = compileRule({ route, rule, listener }, prefix);
+          paths.add(path, compileConditions(match), compiled);
+        }
       }
     }
   }

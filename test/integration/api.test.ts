@@ -18,6 +18,7 @@ import { systemRng } from "#kernel/rng.ts";
 import type { ClusterName } from "#model/names.ts";
 import type { Snapshot } from "#model/snapshot.ts";
 import { ControlSource } from "#proxy/subscribe/control_source.ts";
+import { EVERY_RULE_FIELD, snapshotOf } from "#test/kit/gateway.ts";
 import { cluster, MESH, must, TestTree } from "#test/kit/mesh.ts";
 import { until } from "#test/kit/processes.ts";
 import { simpleSnapshot } from "#test/kit/proxy.ts";
@@ -127,7 +128,9 @@ describe("the control API", { timeout: 60_000 }, () => {
   }
 
   it("sends each proxy what is made for it, the same to the last field", async () => {
-    const sent = simpleSnapshot([9_000, 9_001], { revision: "one", requestTimeoutMs: 500 });
+    const simple = simpleSnapshot([9_000, 9_001], { revision: "one", requestTimeoutMs: 500 });
+    const { routes } = snapshotOf(EVERY_RULE_FIELD);
+    const sent = { ...simple, routes: [...simple.routes, ...routes] };
     hub.publish("gateway", sent);
     let received: Snapshot | undefined;
     const { got } = await follow(gatewayId(CORE), CORE, (snapshot) => {

@@ -33,7 +33,7 @@ export function simpleSnapshot(
             hostnames: [],
             rules: [
               {
-                paths: [{ type: "PathPrefix", value: "/" }],
+                matches: [{ path: { type: "PathPrefix", value: "/" }, headers: [], queries: [] }],
                 backends: [{ service: "origin.shop" }],
                 ...(requestTimeoutMs === undefined ? {} : { requestTimeoutMs }),
                 ...(backendTimeoutMs === undefined ? {} : { backendTimeoutMs }),

@@ -12,6 +12,7 @@ export class SimExchange implements Exchange {
   readonly head: RequestHead;
   readonly peer: Peer;
   readonly listener: string;
+  readonly secure = false;
   observer: ExchangeObserver | undefined = undefined;
   readonly #onAnswer: (head: AnswerHead) => void;
   readonly #onAbort: (reason: Failure) => void;

@@ -149,7 +149,14 @@ export class SimCluster {
       endedAt: 0,
       by: "",
     };
-    const head = { method: "GET", target: "/", authority: host, fields: [], body: 0 };
+    const head = {
+      method: "GET",
+      target: "/",
+      authority: host,
+      fields: [],
+      body: 0,
+      upgrade: undefined,
+    };
     const exchange = new SimExchange(
       head,
       { peer: anonymous("client"), listener: "default/ingress/http" },

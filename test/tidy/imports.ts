@@ -79,13 +79,13 @@ const PURE = [
   /^kernel\/(?:assert|backoff|bounded_queue|brand|result|timer_wheel|virtual_clock)\.ts$/,
   /^certs\/identity\//,
   /^certs\/x509\/(?:certificate|der|pem|rules|root)\.ts$/,
-  /^proxy\/(?:authorize|balance|exchange|relay|retry|route)\//,
+  /^proxy\/(?:authorize|balance|exchange|filter|relay|retry|route)\//,
   /^proxy\/health\//,
   /^proxy\/http1\/(?:limits|parser_body|parser_fields|parser_head|serializer)\.ts$/,
   /^control\/authority\//,
   /^control\/catalog\//,
-  /^control\/compile\/(?:mesh|routes|static)\.ts$/,
-  /^control\/config\/(?:parse|references|resources|schema)\.ts$/,
+  /^control\/compile\/(?:http_rule|mesh|routes|static)\.ts$/,
+  /^control\/config\/(?:parse|references|resources|scalars|schema|schema_route)\.ts$/,
   /^control\/app\/control_service\.ts$/,
 ];
 

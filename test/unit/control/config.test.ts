@@ -39,7 +39,7 @@ describe("resources", () => {
           hostnames: [],
           rules: [
             {
-              paths: [{ type: "PathPrefix", value: "/" }],
+              matches: [{ path: { type: "PathPrefix", value: "/" }, headers: [], queries: [] }],
               backends: [{ service: "origin.default", weight: 1 }],
             },
           ],
@@ -286,3 +286,24 @@ function bomb(): string {
   }
   return `${lines.join("\n")}\n`;
 }
+
+describe("routes that are equally specific", () => {
+  const routeText = (name: string, created?: string): string => `---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: { name: ${name}${created === undefined ? "" : `, creationTimestamp: "${created}"`} }
+spec:
+  parentRefs: [{ name: edge }]
+  rules: [{ backendRefs: [{ name: origin, port: 80 }] }]
+`;
+  const orderOf = (...routes: string[]): string[] =>
+    compileStatic(parseResources(STATIC + routes.join(""), "f.yaml").resources).routes.map(
+      ({ name }) => name.slice("default/".length),
+    );
+
+  it("go by age, then by the alphabet", () => {
+    assert.deepEqual(orderOf(routeText("c"), routeText("b")), ["all", "b", "c"]);
+    const [old, young] = ["2026-01-01T00:00:00Z", "2026-02-01T00:00:00+02:00"];
+    assert.deepEqual(orderOf(routeText("x", young), routeText("z", old)), ["z", "x", "all"]);
+  });
+});

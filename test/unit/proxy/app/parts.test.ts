@@ -60,15 +60,23 @@ describe("a sidecar", () => {
   });
 });
 
+function askedFor(url: string) {
+  return { url, method: "GET", fields: [] };
+}
+
 describe("an explanation", () => {
   it("says what a request would meet, also when that is nothing", () => {
     const tables = buildTables(simpleSnapshot([1]), undefined, new RequestStats(), 0);
     const about = { cluster: "core.acme.mesh", listener: "http" };
-    const found = explain(tables, { ...about, url: new URL("http://any/") }, 0);
+    const found = explain(tables, { ...about, asked: askedFor("http://any/") }, 0);
     assert.deepEqual([found.route, found.services[0]?.service], ["all", "origin.shop"]);
-    const unknown = explain(tables, { ...about, url: new URL("http://no.one.svc.acme.mesh/") }, 0);
+    const unknown = explain(
+      tables,
+      { ...about, asked: askedFor("http://no.one.svc.acme.mesh/") },
+      0,
+    );
     assert.match(unknown.problem!, /nobody serves no\.one/);
-    const nowhere = explain(tables, { ...about, listener: "x", url: new URL("http://any/") }, 0);
+    const nowhere = explain(tables, { ...about, listener: "x", asked: askedFor("http://any/") }, 0);
     assert.match(nowhere.problem!, /no route/);
   });
 });
@@ -85,7 +93,7 @@ describe("a proxy's admin port", () => {
     ],
     metricsText: async () => "metrics\n",
     reports: async () => [],
-    explain: async (url) => ({ url: url.href, cluster: "core.acme.mesh", services: [] }),
+    explain: async ({ url }) => ({ url, cluster: "core.acme.mesh", services: [] }),
     drain: async () => {},
   };
   const processOf = (revision: string): ProxyProcess =>

@@ -21,6 +21,7 @@ async function open(onRequest: (exchange: Exchange) => void = () => {}) {
   const refused: string[] = [];
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     new DownstreamConnection(socket, anonymous("client"), {
+      secure: false,
       listener: "http",
       handler: { onRequest },
       wheel,

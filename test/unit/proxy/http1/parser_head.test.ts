@@ -102,6 +102,7 @@ describe("request heads", () => {
       authority: "shop.example:80",
       fields: ["x-one", "two words", "x-empty", ""],
       body: 0,
+      upgrade: undefined,
     });
     assert.equal(keepAlive, true);
   });

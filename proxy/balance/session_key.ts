@@ -1,0 +1,20 @@
+/*
+ * An endpoint's name in a session token: tells nobody outside where it is. Two different ones could get
+ * the same name (1 in 2^64 pairs), which costs a client its session and nobody anything else.
+ */
+
+/** FNV-1a over two 32-bit halves with different offsets. @param key the endpoint's. */
+export function sessionKeyOf(cluster: string, key: string): string {
+  const text = `${cluster} ${key}`;
+  return half(text, 0x811c9dc5) + half(text, 0x050c5d1f);
+}
+
+function half(text: string, offset: number): string {
+  let hash = offset;
+  for (let i = 0; i < text.length; i++) {
+    hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  }
+  // FNV's low bits are better than its high ones; one round of mixing makes them equal.
+  hash = Math.imul(hash ^ (hash >>> 15), 0x85ebca6b);
+  return ((hash ^ (hash >>> 13)) >>> 0).toString(16).padStart(8, "0");
+}

@@ -1,0 +1,37 @@
+import type { ClusterName, ServiceName } from "#model/names.ts";
+import { type Hop, writeHop } from "#proxy/authorize/hop.ts";
+import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
+import type { RequestHead } from "#proxy/exchange/exchange.ts";
+
+/** What a request tells the next hop. */
+export interface MeshHead {
+  readonly self: ClusterName;
+  readonly service: ServiceName;
+  readonly within: ClusterName | undefined;
+  readonly hop: Hop;
+  /** What remains of its time, ms; undefined: not limited. */
+  readonly leftMs: number | undefined;
+  readonly retries: number;
+}
+
+/**
+ * The head as `endpoint` shall see it, with the fields of a hop if it is in the mesh. A new list then:
+ * another try may go where they do not belong.
+ */
+export function headFor(endpoint: EndpointState, head: RequestHead, about: MeshHead): RequestHead {
+  const { method, target, authority, body, upgrade } = head;
+  const fields = head.fields.slice();
+  const { self, service, within, hop, leftMs, retries } = about;
+  // A sidecar beside us is not another cluster: the path ends here.
+  const leaves = endpoint.locale.kind !== "local";
+  writeHop(fields, {
+    service,
+    within,
+    path: leaves ? [...hop.path, self] : hop.path,
+    // At least 1: what is over here must not become "no deadline" there.
+    deadlineMs: leftMs === undefined ? undefined : Math.max(1, Math.round(leftMs)),
+    retries,
+    caller: hop.caller,
+  });
+  return { method, target, authority, fields, body, upgrade };
+}

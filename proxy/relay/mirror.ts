@@ -1,0 +1,118 @@
+import type { Millis } from "#kernel/brand.ts";
+import { WheelItem } from "#kernel/timer_wheel.ts";
+import type { EndpointState, Outcome } from "#proxy/balance/endpoint_state.ts";
+import type {
+  AnswerHead,
+  AnswerSink,
+  Fields,
+  RequestHead,
+  UpstreamStream,
+} from "#proxy/exchange/exchange.ts";
+import { FAILURES, type Failure, failure } from "#proxy/exchange/failure.ts";
+import { headFor } from "#proxy/relay/mesh_head.ts";
+import type { RelayPlan, RelayPorts, ServiceRuntime } from "#proxy/relay/plan.ts";
+import { DEADLINE_DEFAULT_MS } from "#proxy/retry/deadline.ts";
+
+/**
+ * A copy of a request for a service whose answer nobody sees (Gateway API HTTPRequestMirrorFilter). It
+ * is tried once and holds nobody up: if its endpoint reads more slowly than the real one, it is dropped.
+ */
+export class Mirror extends WheelItem implements AnswerSink {
+  readonly #ports: RelayPorts;
+  readonly #service: ServiceRuntime;
+  readonly #startedAt: Millis;
+  #endpoint: EndpointState | undefined = undefined;
+  #stream: UpstreamStream | undefined = undefined;
+  #firstByteMs: Millis = 0;
+  #status = 0;
+
+  constructor(ports: RelayPorts, service: ServiceRuntime) {
+    super();
+    this.#ports = ports;
+    this.#service = service;
+    this.#startedAt = ports.clock.now();
+  }
+
+  start(head: RequestHead, plan: RelayPlan): void {
+    const { balancer, name, stats } = this.#service;
+    const { rng, self, upstreams, wheel } = this.#ports;
+    const constraint = {
+      visited: plan.hop.path,
+      tried: [],
+      within: undefined,
+      foreign: plan.foreign,
+    };
+    const endpoint = balancer.pick(constraint, this.#startedAt, rng);
+    if (endpoint === undefined) {
+      stats.failed("no_candidate");
+      return;
+    }
+    this.#endpoint = endpoint;
+    balancer.started(endpoint, this.#startedAt);
+    stats.inflight++;
+    wheel.arm(this, DEADLINE_DEFAULT_MS);
+    const about = { self, service: name, within: undefined, hop: plan.hop, retries: 0 };
+    const copy =
+      endpoint.endpoint.identity === undefined
+        ? { ...head, fields: head.fields.slice() }
+        : headFor(endpoint, head, { ...about, leftMs: DEADLINE_DEFAULT_MS });
+    this.#stream = upstreams.open(endpoint.endpoint, copy, this);
+  }
+
+  body(chunk: Buffer): void {
+    if (this.#stream?.sendBody(chunk) === false) this.drop();
+  }
+
+  bodyEnd(trailers: Fields | undefined): void {
+    this.#stream?.sendEnd(trailers);
+  }
+
+  /** The real request broke off, or the copy lags behind. */
+  drop(): void {
+    this.#stream?.cancel();
+    this.#end("cancelled");
+  }
+
+  override onTimeout(): void {
+    this.#stream?.cancel();
+    this.#fail(failure("deadline", "of a mirrored request"));
+  }
+
+  onInterim(): void {}
+
+  onAnswer(head: AnswerHead): void {
+    this.#status = head.status;
+    this.#firstByteMs = this.#ports.clock.now() - this.#startedAt;
+  }
+
+  onAnswerBody(): boolean {
+    return true;
+  }
+
+  onAnswerEnd(): void {
+    this.#service.stats.answered(this.#status, this.#ports.clock.now() - this.#startedAt);
+    this.#end(this.#status >= 500 ? "failed" : "ok");
+  }
+
+  onRequestDrain(): void {}
+
+  onFailure(reason: Failure): void {
+    this.#fail(reason);
+  }
+
+  #fail(reason: Failure): void {
+    this.#service.stats.failed(reason.kind);
+    this.#firstByteMs = this.#ports.clock.now() - this.#startedAt;
+    this.#end(FAILURES[reason.kind].retry === "always" ? "unreachable" : "failed");
+  }
+
+  #end(outcome: Outcome): void {
+    const endpoint = this.#endpoint;
+    if (endpoint === undefined) return;
+    this.#endpoint = undefined;
+    this.#stream = undefined;
+    this.#ports.wheel.disarm(this);
+    this.#service.stats.inflight--;
+    this.#service.balancer.finished(endpoint, outcome, this.#firstByteMs, this.#ports.clock.now());
+  }
+}

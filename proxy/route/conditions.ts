@@ -1,0 +1,56 @@
+import { type Pattern, parsePattern } from "#model/pattern.ts";
+import type { RequestMatch, ValueMatch } from "#model/snapshot.ts";
+import type { RequestHead } from "#proxy/exchange/exchange.ts";
+import { fieldValue } from "#proxy/exchange/fields.ts";
+
+/** What a match asks of a request besides its host and path. */
+export interface Conditions {
+  readonly method: string | undefined;
+  readonly headers: readonly ValueTest[];
+  readonly queries: readonly ValueTest[];
+}
+
+interface ValueTest {
+  readonly name: string;
+  readonly test: (value: string) => boolean;
+}
+
+/** Undefined if it asks for nothing more. */
+export function compileConditions(match: RequestMatch): Conditions | undefined {
+  const { method, headers, queries } = match;
+  if (method === undefined && headers.length === 0 && queries.length === 0) return undefined;
+  return { method, headers: headers.map(valueTest), queries: queries.map(valueTest) };
+}
+
+/** The pattern of a snapshot, which has been checked. */
+export function patternOf(source: string): Pattern {
+  const pattern = parsePattern(source);
+  if (!pattern.ok) throw new Error(pattern.error);
+  return pattern.value;
+}
+
+function valueTest({ name, type, value }: ValueMatch): ValueTest {
+  if (type === "Exact") return { name, test: (asked) => asked === value };
+  const pattern = patternOf(value);
+  return { name, test: (asked) => pattern.covers(asked) };
+}
+
+/** @param query what follows the `?` of the target; undefined: there is none. */
+export function conditionsHold(
+  conditions: Conditions,
+  head: RequestHead,
+  query: string | undefined,
+): boolean {
+  const { method, headers, queries } = conditions;
+  if (method !== undefined && method !== head.method) return false;
+  for (const { name, test } of headers) {
+    const value = name === "host" ? head.authority : fieldValue(head.fields, name);
+    if (value === undefined || !test(value)) return false;
+  }
+  if (queries.length === 0) return true;
+  const asked = new URLSearchParams(query ?? "");
+  return queries.every(({ name, test }) => {
+    const value = asked.get(name);
+    return value !== null && test(value);
+  });
+}
