@@ -1,3 +1,4 @@
+import type { Millis } from "#kernel/brand.ts";
 import type { Failure } from "#proxy/exchange/failure.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
 
@@ -11,6 +12,9 @@ import type { Peer } from "#proxy/exchange/peer.ts";
  * All calls are synchronous. Head fields are one flat list, names in lower case:
  * [name, value, name, value, …]. Bodies are Buffers that the receiver must not keep
  * beyond the call (they may be slices of a recycled read buffer): copy to keep.
+ *
+ * After an answer of 101 the exchange is a tunnel: what were bodies are the bytes of the new protocol,
+ * both ways, each with its own end. `readBody` is called after `answer` then.
  */
 
 /** Flat list: name, value, name, value. Names in lower case. */
@@ -41,6 +45,8 @@ export interface AnswerHead {
   /** End-to-end fields, without framing and hop-by-hop fields. */
   fields: Fields;
   body: BodyLength;
+  /** Of a 101: the protocol switched to. */
+  upgrade: string | undefined;
 }
 
 /** Takes a request's body as it arrives. */
@@ -59,6 +65,8 @@ export interface Exchange {
   readonly listener: string;
   /** It came over TLS that ends here. */
   readonly secure: boolean;
+  /** How long an answer or a tunnel may stand still. */
+  readonly streamIdleMs: Millis;
 
   /** Starts the flow of the request's body. Until then the codec holds it back, bounded. */
   readBody(sink: BodySink): void;

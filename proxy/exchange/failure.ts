@@ -149,6 +149,13 @@ export const FAILURES = {
     status: 503,
     proxyError: "destination_unavailable",
   },
+  /** Neither side said anything for too long. */
+  stream_idle: {
+    source: "upstream",
+    retry: "never",
+    status: 504,
+    proxyError: "http_response_timeout",
+  },
   answer_truncated: {
     source: "upstream",
     retry: "never",

@@ -63,5 +63,5 @@ function answerEdit(
 }
 
 function bare(status: number, fields: Fields): AnswerHead {
-  return { status, reason: "", fields, body: 0 };
+  return { status, reason: "", fields, body: 0, upgrade: undefined };
 }

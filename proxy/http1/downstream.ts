@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import type { Millis } from "#kernel/brand.ts";
 import { type TimerWheel, WheelItem } from "#kernel/timer_wheel.ts";
 import type {
   AnswerHead,
@@ -15,14 +16,16 @@ import { latin1 } from "#proxy/http1/latin1.ts";
 import type { Http1Limits } from "#proxy/http1/limits.ts";
 import { BodyDecoder } from "#proxy/http1/parser_body.ts";
 import { isFailure, parseRequest } from "#proxy/http1/parser_head.ts";
+import { reset } from "#proxy/http1/reset.ts";
 import { type AnswerFraming, answerText, interimText } from "#proxy/http1/serializer.ts";
 import { WriteQueue } from "#proxy/http1/write_queue.ts";
 
 /**
  * `head`: between requests or inside a head. `body`: a request's body is being read.
- * `answer`: the request is read whole, its answer is not finished. `over`: no other request is read.
+ * `answer`: the request is read whole, its answer is not finished. `tunnel`: another protocol, both ways.
+ * `over`: no other request is read.
  */
-type Phase = "head" | "body" | "answer" | "over";
+type Phase = "head" | "body" | "answer" | "tunnel" | "over";
 
 const EMPTY = Buffer.alloc(0);
 /** How long a closed connection is still read, so that the client sees our last answer. */
@@ -58,6 +61,7 @@ export class DownstreamConnection extends WheelItem implements Exchange {
   readonly peer: Peer;
   readonly listener: string;
   readonly secure: boolean;
+  readonly streamIdleMs: Millis;
   observer: ExchangeObserver | undefined = undefined;
   readonly #options: DownstreamOptions;
   readonly #socket: Socket;
@@ -91,6 +95,7 @@ export class DownstreamConnection extends WheelItem implements Exchange {
     this.peer = peer;
     this.listener = options.listener;
     this.secure = options.secure;
+    this.streamIdleMs = options.limits.streamIdleMs;
     this.#out = new WriteQueue(socket);
     this.#body = new BodyDecoder(options.limits);
     socket.on("data", (chunk: Buffer) => this.#onData(chunk));
@@ -121,13 +126,15 @@ export class DownstreamConnection extends WheelItem implements Exchange {
 
   readBody(sink: BodySink): void {
     this.#sink = sink;
-    this.#process();
+    if (this.#phase === "tunnel") this.#readTunnel();
+    else this.#process();
   }
 
   resumeBody(): void {
     if (!this.#bodyPaused) return;
     this.#bodyPaused = false;
-    this.#process();
+    if (this.#phase === "tunnel") this.#readTunnel();
+    else this.#process();
     if (!this.#bodyPaused) this.#socket.resume();
   }
 
@@ -143,7 +150,8 @@ export class DownstreamConnection extends WheelItem implements Exchange {
     // A body that nobody reads would be taken for the next request.
     if (this.#phase === "body" && this.#sink === undefined) this.#keepAlive = false;
     this.#framing = this.#framingOf(head);
-    if (this.#framing === "close") this.#keepAlive = false;
+    if (this.#framing === "close" || this.#framing === "tunnel") this.#keepAlive = false;
+    if (this.#framing === "tunnel") this.#phase = "tunnel";
     this.#out.text(answerText(head, this.#framing, this.#keepAlive));
   }
 
@@ -155,6 +163,10 @@ export class DownstreamConnection extends WheelItem implements Exchange {
   answerEnd(trailers: Fields | undefined): void {
     this.#out.end(this.#framing === "chunked", trailers);
     this.#answerEnded = true;
+    if (this.#phase === "tunnel" && !this.#halfClosed) {
+      this.#socket.end();
+      return;
+    }
     this.observer = undefined;
     if (this.#phase === "over") {
       this.#close();
@@ -179,7 +191,9 @@ export class DownstreamConnection extends WheelItem implements Exchange {
     this.#answerEnded = true;
     this.observer = undefined;
     this.#phase = "over";
-    this.#socket.destroy();
+    // Where the end of the connection is the end of the message, only a reset says that it was cut.
+    if (this.#framing === "close" || this.#framing === "tunnel") reset(this.#socket);
+    else this.#socket.destroy();
   }
 
   /** Looked at now and then: nothing is armed per request. */
@@ -191,7 +205,7 @@ export class DownstreamConnection extends WheelItem implements Exchange {
       this.#socket.destroy();
       return;
     }
-    if (this.#phase === "answer") this.#watchReader();
+    if (this.#phase === "answer" || this.#phase === "tunnel") this.#watchReader();
     else if (this.#phase === "body") {
       if (progress || this.#bodyPaused) wheel.arm(this, limits.bodyTimeoutMs);
       else this.#clientFailed(failure("body_timeout", `${limits.bodyTimeoutMs} ms without a byte`));
@@ -219,6 +233,10 @@ export class DownstreamConnection extends WheelItem implements Exchange {
     this.#progress = true;
     if (this.#phase === "over") return;
     this.#unread = this.#unread.length === 0 ? chunk : Buffer.concat([this.#unread, chunk]);
+    if (this.#phase === "tunnel") {
+      this.#readTunnel();
+      return;
+    }
     if (this.#phase === "answer" || this.#bodyPaused) {
       if (this.#unread.length > this.#options.limits.pipelineBytesMax) this.#socket.pause();
       return;
@@ -228,6 +246,10 @@ export class DownstreamConnection extends WheelItem implements Exchange {
 
   #onEnd(): void {
     this.#halfClosed = true;
+    if (this.#phase === "tunnel") {
+      if (this.#unread.length === 0) this.#endTunnel();
+      return;
+    }
     if (this.#phase === "body") {
       this.#clientFailed(failure("client_closed", "inside the request's body"));
     } else if (this.#phase === "head" && this.#answerEnded) this.#close();
@@ -237,7 +259,7 @@ export class DownstreamConnection extends WheelItem implements Exchange {
     this.#options.wheel.disarm(this);
     this.#phase = "over";
     this.#unread = EMPTY;
-    if (!this.#answerEnded) {
+    if (!this.#answerEnded || this.observer !== undefined) {
       this.#answerEnded = true;
       const observer = this.observer;
       this.observer = undefined;
@@ -324,8 +346,31 @@ export class DownstreamConnection extends WheelItem implements Exchange {
     }
   }
 
+  /** Passes on what came; a tunnel has no framing of ours. */
+  #readTunnel(): void {
+    if (this.#bodyPaused || this.#sink === undefined) return;
+    const chunk = this.#unread;
+    this.#unread = EMPTY;
+    if (chunk.length > 0 && !this.#sink.onBody(chunk)) {
+      this.#bodyPaused = true;
+      this.#socket.pause();
+    } else if (this.#halfClosed) this.#endTunnel();
+    else this.#socket.resume();
+  }
+
+  /** The client says no more; the other direction may go on. */
+  #endTunnel(): void {
+    if (this.#bodyPaused || this.#sink === undefined) return;
+    const sink = this.#sink;
+    this.#sink = undefined;
+    if (this.#answerEnded) this.observer = undefined;
+    sink.onBodyEnd(undefined);
+    if (this.#answerEnded) this.#close();
+  }
+
   #framingOf(head: AnswerHead): AnswerFraming {
     const { status, body } = head;
+    if (status === 101) return "tunnel";
     if (this.head.method === "HEAD" || status === 204 || status === 304) return "none";
     if (body >= 0) return "length";
     return this.#old ? "close" : "chunked";
@@ -342,7 +387,7 @@ export class DownstreamConnection extends WheelItem implements Exchange {
     fields.push("proxy-status", `${this.#options.self}; error=${proxyError}`);
     this.#phase = "over";
     this.#answerEnded = true;
-    const head = { status, reason: "", fields, body: body.length };
+    const head = { status, reason: "", fields, body: body.length, upgrade: undefined };
     this.#out.text(answerText(head, "length", false) + body);
     this.#close();
   }

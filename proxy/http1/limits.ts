@@ -14,6 +14,8 @@ export interface Http1Limits {
   readonly idleTimeoutMs: number;
   /** Without a byte of a request's body, while we are ready to read, ms: 408. */
   readonly bodyTimeoutMs: number;
+  /** Without a byte of an answer, or of a tunnel in either direction, ms: it is cut. */
+  readonly streamIdleMs: number;
   /** Bytes of pipelined requests that are kept while one is answered; then we stop reading. */
   readonly pipelineBytesMax: number;
 }
@@ -27,5 +29,6 @@ export const HTTP1_LIMITS: Http1Limits = {
   headTimeoutMs: 10_000,
   idleTimeoutMs: 60_000,
   bodyTimeoutMs: 30_000,
+  streamIdleMs: 300_000,
   pipelineBytesMax: 65_536,
 };

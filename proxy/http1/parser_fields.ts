@@ -8,6 +8,7 @@ type Role =
   | "content_length"
   | "transfer_encoding"
   | "connection"
+  | "upgrade"
   /** Belongs to one connection only (RFC 9110 §7.6.1). */
   | "hop";
 
@@ -26,7 +27,7 @@ const ROLES: Readonly<Record<string, Role>> = {
   "keep-alive": "hop",
   te: "hop",
   trailer: "hop",
-  upgrade: "hop",
+  upgrade: "upgrade",
   "http2-settings": "hop",
 };
 
@@ -61,6 +62,9 @@ export class ParsedFields {
   body: BodyLength | undefined = undefined;
   close = false;
   keepAlive = false;
+  /** `Connection` names it. */
+  upgradeAsked = false;
+  upgrade: string | undefined = undefined;
   problem: FieldProblem | undefined = undefined;
 
   /**
@@ -73,6 +77,8 @@ export class ParsedFields {
     this.body = undefined;
     this.close = false;
     this.keepAlive = false;
+    this.upgradeAsked = false;
+    this.upgrade = undefined;
     this.problem = undefined;
     let count = 0;
     let named: string[] | undefined;
@@ -92,6 +98,7 @@ export class ParsedFields {
       }
       const value = trimmed(head, colon + 1, end);
       if (known.role === "end_to_end") this.fields.push(known.name, value);
+      else if (known.role === "upgrade") this.upgrade = listed(this.upgrade, value);
       else if (known.role === "connection") named = this.#connection(value, named);
       else if (known.role !== "hop" && !this.#framing(known.role, value)) {
         this.problem = "malformed";
@@ -136,7 +143,8 @@ export class ParsedFields {
       const option = part.trim();
       if (option === "close") this.close = true;
       else if (option === "keep-alive") this.keepAlive = true;
-      else if (option !== "" && option !== "upgrade" && ROLES[option] === undefined) {
+      else if (option === "upgrade") this.upgradeAsked = true;
+      else if (option !== "" && ROLES[option] === undefined) {
         if (named === undefined) named = [option];
         else named.push(option);
       }
@@ -151,6 +159,10 @@ export class ParsedFields {
     }
     this.fields = kept;
   }
+}
+
+function listed(before: string | undefined, value: string): string {
+  return before === undefined ? value : `${before}, ${value}`;
 }
 
 /** The slice without spaces and tabs around it. */

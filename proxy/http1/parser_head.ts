@@ -64,7 +64,8 @@ export function parseRequest(text: string, limits: Http1Limits): ParsedRequest |
     authority: place.authority,
     fields: parsed.fields,
     body: body ?? 0,
-    upgrade: undefined,
+    // HTTP/2 in clear text inside a tunnel would be requests that nobody here judges.
+    upgrade: old || (body ?? 0) !== 0 || asksForH2c(parsed.upgrade) ? undefined : upgradeOf(parsed),
   };
   return { head, keepAlive: old ? parsed.keepAlive && !parsed.close : !parsed.close, old };
 }
@@ -116,8 +117,18 @@ export function parseAnswer(
     reason: lineEnd > 13 ? text.slice(13, lineEnd) : "",
     fields,
     body: bodyless ? 0 : chunked ? BODY_UNKNOWN : (body ?? UNTIL_CLOSE),
+    upgrade: status === 101 ? upgradeOf(parsed) : undefined,
   };
   return { head, keepAlive };
+}
+
+/** What `Upgrade` says, if `Connection` names it (RFC 9110 §7.8). */
+function upgradeOf({ upgrade, upgradeAsked }: ParsedFields): string | undefined {
+  return upgradeAsked && upgrade !== "" ? upgrade : undefined;
+}
+
+function asksForH2c(upgrade: string | undefined): boolean {
+  return upgrade !== undefined && /(?:^|,)\s*h2c?\b/i.test(upgrade);
 }
 
 /** As `AnswerHead.body` between parser and connection only: until the connection ends. */

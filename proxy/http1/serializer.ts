@@ -8,9 +8,15 @@ import {
 /** RFC 9110 §15 and the IANA registry; used where an answer brings no phrase of its own. */
 const PHRASES: Readonly<Record<number, string>> = {
   100: "Continue",
+  101: "Switching Protocols",
   103: "Early Hints",
   200: "OK",
   204: "No Content",
+  301: "Moved Permanently",
+  302: "Found",
+  303: "See Other",
+  307: "Temporary Redirect",
+  308: "Permanent Redirect",
   400: "Bad Request",
   403: "Forbidden",
   404: "Not Found",
@@ -40,11 +46,12 @@ function statusLine(status: number, reason: string): string {
 }
 
 /** How an answer's body is framed on an HTTP/1 connection. */
-export type AnswerFraming = "none" | "length" | "chunked" | "close";
+export type AnswerFraming = "none" | "length" | "chunked" | "close" | "tunnel";
 
 /** @param keepAlive what this connection will do after the answer. */
 export function answerText(head: AnswerHead, framing: AnswerFraming, keepAlive: boolean): string {
   let text = statusLine(head.status, head.reason) + fieldsText(head.fields);
+  if (framing === "tunnel") return `${text}connection: upgrade\r\nupgrade: ${head.upgrade}\r\n\r\n`;
   if (framing === "length") text += `content-length: ${head.body}\r\n`;
   else if (framing === "chunked") text += "transfer-encoding: chunked\r\n";
   return keepAlive ? `${text}\r\n` : `${text}connection: close\r\n\r\n`;
@@ -57,7 +64,8 @@ export function interimText(status: number, fields: Fields): string {
 
 /** A request's head as it goes to an endpoint. */
 export function requestText(head: RequestHead): string {
-  const text = `${head.method} ${head.target} HTTP/1.1\r\nhost: ${head.authority}\r\n${fieldsText(head.fields)}`;
+  let text = `${head.method} ${head.target} HTTP/1.1\r\nhost: ${head.authority}\r\n${fieldsText(head.fields)}`;
+  if (head.upgrade !== undefined) text += `connection: upgrade\r\nupgrade: ${head.upgrade}\r\n`;
   if (head.body > 0) return `${text}content-length: ${head.body}\r\n\r\n`;
   if (head.body === BODY_UNKNOWN) return `${text}transfer-encoding: chunked\r\n\r\n`;
   // RFC 9110 §8.6: methods that usually have a body say that this one has none.

@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import { type TimerWheel, WheelItem } from "#kernel/timer_wheel.ts";
 import {
+  type AnswerHead,
   type AnswerSink,
   BODY_UNKNOWN,
   type Fields,
@@ -18,6 +19,7 @@ import {
   parseAnswer,
   UNTIL_CLOSE,
 } from "#proxy/http1/parser_head.ts";
+import { reset } from "#proxy/http1/reset.ts";
 import { requestText } from "#proxy/http1/serializer.ts";
 import { WriteQueue } from "#proxy/http1/write_queue.ts";
 
@@ -25,7 +27,8 @@ import { WriteQueue } from "#proxy/http1/write_queue.ts";
 const READ_BYTES = 65_536;
 const EMPTY = Buffer.alloc(0);
 
-type Phase = "connecting" | "idle" | "head" | "body" | "closed";
+/** `tunnel`: the endpoint has switched to another protocol; the connection is not used again. */
+type Phase = "connecting" | "idle" | "head" | "body" | "tunnel" | "closed";
 
 /** What a connection tells the pool that owns it. */
 export interface ConnectionOwner {
@@ -66,6 +69,7 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
   #ready = false;
   #sink: AnswerSink | undefined = undefined;
   #method = "";
+  #upgrade = false;
   #chunked = false;
   /** The request has left us whole. */
   #sent = true;
@@ -77,6 +81,8 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
   /** Bytes read and not consumed: a head that is not complete, or a body that nobody takes now. */
   #unread: Buffer = EMPTY;
   #paused = false;
+  /** The endpoint has ended its side. */
+  #ended = false;
 
   constructor(options: UpstreamOptions) {
     super();
@@ -101,6 +107,7 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
     if (this.#phase === "idle") this.#phase = "head";
     this.#sink = sink;
     this.#method = head.method;
+    this.#upgrade = head.upgrade !== undefined;
     this.#chunked = head.body === BODY_UNKNOWN;
     this.#sent = head.body === 0;
     this.#answering = false;
@@ -115,6 +122,12 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
 
   sendEnd(trailers: Fields | undefined): void {
     this.#sent = true;
+    if (this.#phase === "tunnel") {
+      this.#out.flush();
+      if (this.#ended) this.#close();
+      else this.#socket.end();
+      return;
+    }
     this.#out.end(this.#chunked, trailers);
   }
 
@@ -124,12 +137,14 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
     const unread = this.#unread;
     this.#unread = EMPTY;
     this.#consume(unread);
+    if (this.#phase === "tunnel" && this.#ended && !this.#paused) this.#endTunnel();
     if (!this.#paused && this.#phase !== "closed") this.#socket.resume();
   }
 
   cancel(): void {
     if (this.#sink === undefined) return;
     this.#sink = undefined;
+    if (this.#phase === "tunnel") reset(this.#socket);
     this.#close();
   }
 
@@ -190,6 +205,7 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
       if (at < 0) return;
     }
     if (this.#phase === "body") this.#readBody(buffer, at);
+    else if (this.#phase === "tunnel" && at < buffer.length) this.#readTunnel(buffer.subarray(at));
   }
 
   /** Where the head ended; -1 if there is no more to read now. */
@@ -209,11 +225,7 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
     }
     const next = from + end + 4;
     if (answer.head.status >= 200) return this.#onHead(answer) ? next : -1;
-    // We pass no `Upgrade` on, so nobody may switch.
-    if (answer.head.status === 101) {
-      this.fail(failure("bad_answer", "101 unasked"));
-      return -1;
-    }
+    if (answer.head.status === 101) return this.#onSwitch(answer.head) ? next : -1;
     this.#sink!.onInterim(answer.head.status, answer.head.fields);
     return this.#sink === undefined ? -1 : next;
   }
@@ -227,6 +239,37 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
     if (head.body === UNTIL_CLOSE) head.body = BODY_UNKNOWN;
     this.#sink!.onAnswer(head);
     return this.#sink !== undefined;
+  }
+
+  /** Only who was asked may switch, and has to say to what. */
+  #onSwitch(head: AnswerHead): boolean {
+    if (!this.#upgrade || head.upgrade === undefined) {
+      this.fail(failure("bad_answer", "101 unasked"));
+      return false;
+    }
+    this.#phase = "tunnel";
+    this.#keepAlive = false;
+    this.#sent = false;
+    head.body = BODY_UNKNOWN;
+    this.#sink!.onAnswer(head);
+    return this.#sink !== undefined;
+  }
+
+  /** The endpoint says no more; the other direction may go on. */
+  #endTunnel(): void {
+    const sink = this.#sink;
+    if (this.#sent) {
+      this.#sink = undefined;
+      this.#close();
+    }
+    sink?.onAnswerEnd(undefined);
+  }
+
+  #readTunnel(chunk: Buffer): void {
+    const wantsMore = this.#sink!.onAnswerBody(chunk);
+    if (wantsMore || this.#sink === undefined) return;
+    this.#paused = true;
+    this.#socket.pause();
   }
 
   #readBody(buffer: Buffer, from: number): void {
@@ -263,6 +306,11 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
   }
 
   #onEnd(): void {
+    this.#ended = true;
+    if (this.#phase === "tunnel") {
+      if (!this.#paused) this.#endTunnel();
+      return;
+    }
     if (this.#phase === "body" && this.#body.endsWithConnection && !this.#paused) {
       this.#keepAlive = false;
       this.#finish(false);
@@ -282,8 +330,9 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
 
   #lost(detail: string): void {
     if (this.#phase === "closed") return;
-    if (this.#phase === "body") this.fail(failure("answer_truncated", detail));
-    else if (!this.#ready) this.fail(failure("connect_refused", detail));
+    if (this.#phase === "body" || this.#phase === "tunnel") {
+      this.fail(failure("answer_truncated", detail));
+    } else if (!this.#ready) this.fail(failure("connect_refused", detail));
     else if (this.#reused && !this.#answering) this.fail(failure("stale_connection", detail));
     else this.fail(failure("closed_early", detail));
   }

@@ -153,6 +153,6 @@ function planFor(tables: Tables, { peer }: Exchange, wanted: Wanted): Result<Rel
 const NO_MIRRORS: readonly ServiceRuntime[] = [];
 
 function pong(exchange: Exchange): void {
-  exchange.answer({ status: 204, reason: "", fields: [], body: 0 });
+  exchange.answer({ status: 204, reason: "", fields: [], body: 0, upgrade: undefined });
   exchange.answerEnd(undefined);
 }

@@ -29,6 +29,7 @@ export function answerFailure(exchange: Exchange, failure: Failure, about: Failu
       `${about.self}; error=${kind.proxyError}`,
     ],
     body: text.length,
+    upgrade: undefined,
   };
   if (kind.status === 503) head.fields.push("retry-after", "1");
   if (about.untouched && exchange.peer.kind === "gateway") {

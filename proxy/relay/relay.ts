@@ -27,7 +27,8 @@ import { ReplayBody } from "#proxy/relay/replay_body.ts";
 import { isRetryableStatus, mayRetry } from "#proxy/retry/classify.ts";
 
 /** `trying`: nothing of an answer has reached the client, so another try is possible. */
-type State = "trying" | "answering" | "done";
+/** `tunnel`: another protocol, both ways; over when both have ended. */
+type State = "trying" | "answering" | "tunnel" | "done";
 
 const NO_MIRRORS: readonly Mirror[] = [];
 
@@ -55,6 +56,11 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
   /** From the start of the try to the head of its answer. */
   #firstByteMs: Millis = 0;
   #status = 0;
+  /** Something has moved since the timer last looked. */
+  #moved = false;
+  /** Of a tunnel, or of a request's body: the client's side has ended. */
+  #sentAll = false;
+  #answeredAll = false;
   /** Some endpoint may have acted on the request. */
   #touched = false;
   #replay: ReplayBody | undefined = undefined;
@@ -98,12 +104,19 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
   // ── the client's side ──
 
   onBody(chunk: Buffer): boolean {
+    this.#moved = true;
     if (this.#state === "trying") this.#replay!.add(chunk);
     for (const mirror of this.#mirrors) mirror.body(chunk);
     return this.#stream === undefined ? true : this.#stream.sendBody(chunk);
   }
 
   onBodyEnd(trailers: Fields | undefined): void {
+    this.#sentAll = true;
+    if (this.#state === "tunnel") {
+      this.#stream?.sendEnd(undefined);
+      if (this.#answeredAll) this.#endTunnel();
+      return;
+    }
     this.#replay!.ended = true;
     this.#replay!.trailers = trailers;
     for (const mirror of this.#mirrors) mirror.bodyEnd(trailers);
@@ -122,9 +135,16 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     this.#stream?.resume();
   }
 
-  /** The deadline of the whole request. */
+  /** The deadline of the whole request; later, that nothing moves any more. */
   override onTimeout(): void {
     if (this.#state === "done") return;
+    if (
+      this.#state === "tunnel" ||
+      (this.#state === "answering" && !this.#plan.deadlineCoversBody)
+    ) {
+      this.#watchStream();
+      return;
+    }
     const reason = failure("deadline", `${this.#plan.deadlineMs} ms are over`);
     this.#plan.service.stats.failed(reason.kind);
     this.#touched = true;
@@ -133,6 +153,19 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     this.#endTry("failed");
     if (answering) this.#cutShort(reason);
     else this.#giveUp(reason);
+  }
+
+  #watchStream(): void {
+    const { streamIdleMs } = this.#exchange;
+    if (this.#moved) {
+      this.#moved = false;
+      this.#ports.wheel.arm(this, streamIdleMs);
+      return;
+    }
+    const reason = failure("stream_idle", `${streamIdleMs} ms without a byte`);
+    this.#plan.service.stats.failed(reason.kind);
+    this.#endTry("cancelled");
+    this.#cutShort(reason);
   }
 
   // ── the endpoint's side ──
@@ -152,19 +185,35 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
       return;
     }
     if (this.#isRetryable(head.status) && this.#retryInsteadOf(head.status, now)) return;
-    this.#state = "answering";
+    const isTunnel = head.status === 101;
+    this.#state = isTunnel ? "tunnel" : "answering";
     if (this.#tryTimeout !== undefined) this.#ports.wheel.disarm(this.#tryTimeout);
-    if (!this.#plan.deadlineCoversBody) this.#ports.wheel.disarm(this);
+    // Later than the deadline that is armed, as a rule: that costs the wheel one number.
+    if (isTunnel || !this.#plan.deadlineCoversBody) {
+      this.#ports.wheel.arm(this, this.#exchange.streamIdleMs);
+    }
     this.#replay?.drop();
     this.#plan.editAnswer?.(head.fields, this.#endpoint!);
     this.#exchange.answer(head);
+    if (!isTunnel) return;
+    // Its answer is complete; how long it lives is no response time.
+    this.#plan.service.stats.answered(head.status, now - this.#startedAt);
+    this.#status = 0;
+    this.#exchange.readBody(this);
   }
 
   onAnswerBody(chunk: Buffer): boolean {
+    this.#moved = true;
     return this.#exchange.answerBody(chunk);
   }
 
   onAnswerEnd(trailers: Fields | undefined): void {
+    if (this.#state === "tunnel") {
+      this.#answeredAll = true;
+      this.#exchange.answerEnd(undefined);
+      if (this.#sentAll) this.#endTunnel();
+      return;
+    }
     this.#stream = undefined;
     this.#endTry(this.#status >= 500 ? "failed" : "ok");
     this.#finish();
@@ -321,6 +370,12 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
   }
 
   // ── the end ──
+
+  #endTunnel(): void {
+    this.#stream = undefined;
+    this.#endTry("ok");
+    this.#finish();
+  }
 
   #giveUp(reason: Failure): void {
     this.#status = FAILURES[reason.kind].status;

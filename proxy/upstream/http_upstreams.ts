@@ -141,7 +141,12 @@ class EndpointPool {
     if (endpoint.identity !== undefined && secure === undefined) {
       return failure("tls_failed", "no identity of our own");
     }
-    const target = { host: endpoint.address, port: endpoint.port, noDelay: true };
+    const target = {
+      host: endpoint.address,
+      port: endpoint.port,
+      noDelay: true,
+      allowHalfOpen: true,
+    };
     const dial = (onread: ReadInto) =>
       secure === undefined
         ? connectPlain({ ...target, onread })

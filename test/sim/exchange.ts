@@ -13,6 +13,7 @@ export class SimExchange implements Exchange {
   readonly peer: Peer;
   readonly listener: string;
   readonly secure = false;
+  readonly streamIdleMs = 300_000;
   observer: ExchangeObserver | undefined = undefined;
   readonly #onAnswer: (head: AnswerHead) => void;
   readonly #onAbort: (reason: Failure) => void;

@@ -129,7 +129,13 @@ export class SimUpstreams implements Upstreams {
     clock.after(origin.delayMs, () => {
       if (!origin.alive) stream.fail("closed_early");
       else
-        stream.answer({ status: 200, reason: "", fields: ["x-served-by", origin.name], body: 0 });
+        stream.answer({
+          status: 200,
+          reason: "",
+          fields: ["x-served-by", origin.name],
+          body: 0,
+          upgrade: undefined,
+        });
     });
   }
 

@@ -30,7 +30,7 @@ function watched() {
       if (link.mode === "answers") {
         clock.after(link.rttMs, () =>
           end(() => {
-            sink.onAnswer({ status: 204, reason: "", fields: [], body: 0 });
+            sink.onAnswer({ status: 204, reason: "", fields: [], body: 0, upgrade: undefined });
             sink.onAnswerEnd(undefined);
           }),
         );

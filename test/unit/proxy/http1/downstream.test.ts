@@ -103,7 +103,7 @@ describe("a client's connection", () => {
     await until("it is asked", () => running !== undefined);
     for (let i = 0; i < 10; i++) clock.advance(HTTP1_LIMITS.idleTimeoutMs);
     assert.deepEqual(gone, [], "a slow endpoint is not the client's fault");
-    running!.answer({ status: 200, reason: "", fields: [], body: 100_000_000 });
+    running!.answer({ status: 200, reason: "", fields: [], body: 100_000_000, upgrade: undefined });
     push();
     for (let i = 0; i < 10; i++) await turn();
     for (let i = 0; i < 3; i++) {
@@ -126,7 +126,7 @@ describe("a client's connection", () => {
     await until("the first is asked", () => seen.length === 1);
     await turn();
     assert.deepEqual(seen, ["/1"]);
-    waiting[0]!.answer({ status: 204, reason: "", fields: [], body: 0 });
+    waiting[0]!.answer({ status: 204, reason: "", fields: [], body: 0, upgrade: undefined });
     waiting[0]!.answerEnd(undefined);
     await until("the second is asked", () => seen.length === 2);
   });

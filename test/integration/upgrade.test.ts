@@ -1,0 +1,233 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer as createHttp } from "node:http";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { afterEach, describe, it } from "node:test";
+import { WebSocket, WebSocketServer } from "ws";
+import { rawExchange } from "#test/kit/http.ts";
+import { until } from "#test/kit/processes.ts";
+import { simpleSnapshot, startPlane } from "#test/kit/proxy.ts";
+
+const close: Array<() => Promise<unknown> | unknown> = [];
+afterEach(async () => {
+  for (const act of close.splice(0).reverse()) await act();
+});
+
+async function rawOrigin(answer: (socket: Socket) => void): Promise<number> {
+  const sockets = new Set<Socket>();
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    sockets.add(socket);
+    socket.on("error", () => {});
+    answer(socket);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  close.push(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  return (server.address() as AddressInfo).port;
+}
+
+/** Also by a reset, which `once` would take for a failure. */
+function closed(socket: Socket): Promise<unknown> {
+  return new Promise((resolve) => socket.once("close", resolve));
+}
+
+async function proxyTo(port: number) {
+  const { plane, port: proxy } = await startPlane(simpleSnapshot([port]));
+  close.push(() => plane.drain(0));
+  return { plane, proxy };
+}
+
+/** An origin that switches to a protocol which sends everything back, and ends when its peer does. */
+function echo(protocol = "echo"): Promise<number> {
+  return rawOrigin((socket) => {
+    let head = "";
+    const onHead = (chunk: Buffer): void => {
+      head += chunk.toString("latin1");
+      const end = head.indexOf("\r\n\r\n");
+      if (end < 0) return;
+      socket.off("data", onHead);
+      socket.write(
+        `HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: ${protocol}\r\nx-a: b\r\n\r\nhello:`,
+      );
+      socket.write(head.slice(end + 4));
+      socket.on("data", (data) => {
+        if (!socket.write(data)) socket.pause();
+      });
+      socket.on("drain", () => socket.resume());
+      socket.on("end", () => socket.end("bye"));
+    };
+    socket.on("data", onHead);
+  });
+}
+
+const ASK =
+  "GET /x HTTP/1.1\r\nhost: a\r\nconnection: keep-alive, Upgrade\r\nupgrade: echo\r\n\r\n";
+
+describe("an upgrade", { timeout: 60_000 }, () => {
+  it("becomes a tunnel both ways, with bytes that came early and half-closes", async () => {
+    const { proxy } = await proxyTo(await echo());
+    const socket = connect({ port: proxy, host: "127.0.0.1", allowHalfOpen: true });
+    let said = "";
+    socket.on("data", (chunk) => {
+      said += chunk.toString("latin1");
+    });
+    socket.write(`${ASK}early,`);
+    await until("the switch", () => said.includes("early,"));
+    assert.match(said, /^HTTP\/1\.1 101 Switching Protocols\r\n/);
+    assert.match(said, /connection: upgrade\r\nupgrade: echo\r\n/i);
+    socket.write("late,");
+    await until("the echo", () => said.endsWith("late,"));
+    socket.end("last,");
+    await once(socket, "end");
+    assert.ok(said.endsWith("\r\n\r\nhello:early,late,last,bye"), said);
+  });
+
+  it("moves much data in both directions while either side reads slowly", async () => {
+    const { proxy } = await proxyTo(await echo());
+    const socket = connect({ port: proxy, host: "127.0.0.1", allowHalfOpen: true });
+    const chunk = Buffer.alloc(1_048_576, "x");
+    let got = 0;
+    socket.on("data", (data: Buffer) => {
+      got += data.length;
+      if (got % 7 !== 0) return;
+      socket.pause();
+      setImmediate(() => socket.resume());
+    });
+    socket.write(ASK);
+    for (let i = 0; i < 32; i++) if (!socket.write(chunk)) await once(socket, "drain");
+    socket.end();
+    await once(socket, "end");
+    assert.ok(got > 32 * chunk.length, String(got));
+  });
+
+  it("ends both sides when one is reset", async () => {
+    const sockets: Socket[] = [];
+    const port = await rawOrigin((socket) => {
+      sockets.push(socket);
+      socket.once("data", () =>
+        socket.write("HTTP/1.1 101 x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n"),
+      );
+    });
+    const { proxy } = await proxyTo(port);
+    const first = connect(proxy, "127.0.0.1");
+    first.on("error", () => {});
+    first.write(ASK);
+    await once(first, "data");
+    sockets[0]!.resetAndDestroy();
+    await closed(first);
+    const second = connect(proxy, "127.0.0.1");
+    second.on("error", () => {});
+    second.write(ASK);
+    await once(second, "data");
+    const gone = closed(sockets[1]!);
+    second.resetAndDestroy();
+    await gone;
+  });
+
+  it("that is declined leaves an ordinary connection", async () => {
+    const port = await rawOrigin((socket) => {
+      socket.on("data", () => socket.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nno"));
+    });
+    const { proxy } = await proxyTo(port);
+    const next = "GET /second HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    const said = await rawExchange(proxy, ASK + next);
+    assert.equal(said.match(/HTTP\/1\.1 200/g)?.length, 2, said);
+  });
+
+  it("is refused where nobody asked, or nobody says to what", async () => {
+    for (const [ask, answer] of [
+      ["GET / HTTP/1.1\r\nhost: a\r\n\r\n", "connection: upgrade\r\nupgrade: echo\r\n"],
+      [ASK, "connection: upgrade\r\n"],
+      [ASK, "upgrade: echo\r\n"],
+    ]) {
+      const port = await rawOrigin((socket) => {
+        socket.on("data", () => socket.write(`HTTP/1.1 101 x\r\n${answer}\r\nsecret`));
+      });
+      const { proxy } = await proxyTo(port);
+      const said = await rawExchange(proxy, ask!, 500);
+      assert.match(said, /^HTTP\/1\.1 502 /);
+      assert.ok(!said.includes("secret"), said);
+    }
+  });
+
+  it("never asks an endpoint for what nobody here could judge", async () => {
+    const heads: string[] = [];
+    const port = await rawOrigin((socket) => {
+      socket.on("data", (chunk) => {
+        heads.push(chunk.toString("latin1"));
+        socket.write("HTTP/1.1 204 x\r\n\r\n");
+      });
+    });
+    const { proxy } = await proxyTo(port);
+    const ask = (fields: string): Promise<string> =>
+      rawExchange(
+        proxy,
+        `GET / HTTP/1.1\r\nhost: a\r\nconnection: close, upgrade\r\n${fields}\r\n`,
+      );
+    await ask("upgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n");
+    await ask("upgrade: websocket, H2C\r\n");
+    await ask("upgrade: h2\r\n");
+    await rawExchange(
+      proxy,
+      "GET / HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: close\r\n\r\n",
+    );
+    await rawExchange(
+      proxy,
+      "GET / HTTP/1.0\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
+    );
+    assert.equal(heads.length, 5);
+    for (const head of heads) assert.doesNotMatch(head, /upgrade/i, head);
+  });
+
+  it("carries WebSockets: text, binary, large, fragments, pings, close codes", async () => {
+    const http = createHttp();
+    const server = new WebSocketServer({ server: http, perMessageDeflate: true });
+    server.on("connection", (socket, request) => {
+      socket.send(`at ${request.url}`);
+      socket.on("message", (data, isBinary) => {
+        if (String(data) === "close me") socket.close(4_001, "as asked");
+        else socket.send(data, { binary: isBinary });
+      });
+    });
+    await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve));
+    close.push(() => {
+      for (const client of server.clients) client.terminate();
+      http.close();
+    });
+    const { proxy, plane } = await proxyTo((http.address() as AddressInfo).port);
+    const client = new WebSocket(`ws://127.0.0.1:${proxy}/chat?room=1`);
+    const messages: Buffer[] = [];
+    client.on("message", (data: Buffer) => messages.push(data));
+    await once(client, "open");
+    await until("the greeting", () => String(messages[0]) === "at /chat?room=1");
+    const big = Buffer.alloc(3_000_000, "ü");
+    client.send("text");
+    client.send(big);
+    client.send("frag", { fin: false });
+    client.send("ment", { fin: true });
+    await until("the echoes", () => messages.length === 4);
+    assert.equal(String(messages[1]), "text");
+    assert.ok(messages[2]!.equals(big));
+    assert.equal(String(messages[3]), "fragment");
+    client.ping("are you there");
+    const [pong] = (await once(client, "pong")) as [Buffer];
+    assert.equal(String(pong), "are you there");
+    assert.match(
+      await plane.metricsText(),
+      /espalier_requests_inflight\{service="origin.shop"\} 1/,
+    );
+    client.send("close me");
+    const [code, reason] = (await once(client, "close")) as [number, Buffer];
+    assert.deepEqual([code, String(reason)], [4_001, "as asked"]);
+    const text = (): Promise<string> => plane.metricsText();
+    await until("it is over", async () =>
+      (await text()).includes('inflight{service="origin.shop"} 0'),
+    );
+    assert.match(
+      await text(),
+      /espalier_requests_total\{service="origin.shop",code_class="1xx"\} 1/,
+    );
+  });
+});
