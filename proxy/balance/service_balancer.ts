@@ -105,6 +105,8 @@ export class ServiceBalancer {
       endpoint.outlier = afterRequest(endpoint.outlier, 0, now);
       return;
     }
+    // What was running when it was ejected fails as well, and would keep traffic away for longer than that.
+    if (endpoint.isEjected(now)) return;
     endpoint.ewma.add(Math.max(latencyMs, FAILURE_PENALTY_MS), now);
     const weight = outcome === "unreachable" ? CONNECT_FAILURE_WEIGHT : 1;
     const before = endpoint.outlier;

@@ -99,6 +99,19 @@ describe("service balancer", () => {
     assert.equal(share(well, [1, 2, 3]), 1);
   });
 
+  it("comes back as soon when many requests were running as everything died", () => {
+    const balancer = new ServiceBalancer(service(), SELF, 0);
+    drive(balancer, 0, 5_000, fast);
+    // Forty at each local endpoint, all failing at once: most of them after it has been ejected.
+    const rng = seededRng(1);
+    const running = Array.from({ length: 120 }, () => balancer.pick(anywhere, 5_000, rng)!);
+    for (const endpoint of running) balancer.started(endpoint, 5_000);
+    for (const endpoint of running) balancer.finished(endpoint, "failed", 1, 5_010);
+    drive(balancer, 5_020, 1_000, fast);
+    const counts = drive(balancer, 12_000, 1_000, fast);
+    assert.ok(share(counts, [1, 2, 3]) > 0.9, JSON.stringify([...counts]));
+  });
+
   it("never goes back to a cluster that the request has passed", () => {
     const balancer = new ServiceBalancer(service(), SELF, 0);
     const visited = ["eu.acme.mesh", "store-2.eu.acme.mesh"] as ClusterName[];
