@@ -101,7 +101,7 @@ export class ServiceBalancer {
     if (outcome === "cancelled") return;
     if (outcome === "ok") {
       endpoint.ewma.add(latencyMs, now);
-      this.#latency.add(latencyMs);
+      if (endpoint.locale.kind === "local") this.#latency.add(latencyMs);
       endpoint.outlier = afterRequest(endpoint.outlier, 0, now);
       return;
     }

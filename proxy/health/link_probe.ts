@@ -108,9 +108,16 @@ export class LinkProber {
       upgrade: undefined,
     };
     const stream = upstreams.open(watched.link.endpoint, head, probeSink(done));
-    const timeout = clock.after(this.#policy.timeoutMs, () => {
+    const { timeoutMs } = this.#policy;
+    const giveUp = (): void => {
       stream.cancel();
       done(false);
+    };
+    const timeout = clock.after(timeoutMs, () => {
+      // If this process stood still, the answer may have come and only lie unread.
+      const stoodStill = clock.now() - startedAt > timeoutMs + STALL_MS;
+      if (stoodStill) watched.probe = { stream, timeout: clock.after(STALL_MS, giveUp) };
+      else giveUp();
     });
     watched.probe = { stream, timeout };
   }
@@ -127,6 +134,9 @@ export class LinkProber {
     if (wasUp) this.#options.upstreams.sever(watched.link.endpoint);
   }
 }
+
+/** A timer this late says more of us than of the link. */
+const STALL_MS: Millis = 100;
 
 const NO_TIMER: Timer = { cancel() {} };
 

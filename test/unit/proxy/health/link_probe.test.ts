@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import type { Clock } from "#kernel/clock.ts";
 import { seededRng } from "#kernel/rng.ts";
 import { VirtualClock } from "#kernel/virtual_clock.ts";
 import type { ClusterName } from "#model/names.ts";
@@ -14,6 +15,13 @@ const LINK = { cluster: CLUSTER, endpoint: { address: "10.0.0.1", port: 1, weigh
 /** A link that answers after `rttMs`, refuses, or swallows; and what the prober made of it. */
 function watched() {
   const clock = new VirtualClock();
+  const stall = { ms: 0 };
+  const stalling: Clock = {
+    now: () => clock.now() + stall.ms,
+    wall: () => clock.wall(),
+    after: (ms, fn) => clock.after(ms, fn),
+    every: (ms, fn) => clock.every(ms, fn),
+  };
   const link = { rttMs: 10, mode: "answers" as "answers" | "refuses" | "swallows" };
   const seen = { readings: [] as Array<number | undefined>, severed: [] as number[], open: 0 };
   const upstreams: Upstreams = {
@@ -49,14 +57,14 @@ function watched() {
     close: () => {},
   };
   const prober = new LinkProber({
-    clock,
+    clock: stalling,
     rng: seededRng(1),
     upstreams,
     pingTarget: "/ping",
     onReading: (_link, rttMs) => seen.readings.push(rttMs),
   });
   prober.watch([LINK]);
-  return { clock, link, seen, prober };
+  return { clock, link, seen, prober, stall };
 }
 
 describe("link prober", () => {
@@ -98,6 +106,21 @@ describe("link prober", () => {
     link.mode = "swallows";
     clock.advance(5_000);
     assert.equal(seen.severed.length, 2);
+  });
+
+  it("does not blame the link when the process itself stood still", () => {
+    const { clock, link, seen, stall } = watched();
+    clock.advance(2_000);
+    for (let i = 0; i < 5; i++) {
+      // Its timers come late, before the answers that have been there all the time.
+      link.rttMs = 1_001;
+      while (seen.open === 0) clock.advance(1);
+      link.rttMs = 10;
+      stall.ms += 3_000;
+      clock.advance(1_200);
+    }
+    assert.deepEqual(seen.severed, []);
+    assert.ok(!seen.readings.includes(undefined));
   });
 
   it("leaves nothing running when it is told to watch nothing", () => {
