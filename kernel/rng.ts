@@ -12,10 +12,14 @@ export interface Rng {
  * sfc32 (C. Doty-Humphrey, PractRand): small, fast, passes the usual batteries; the same seed gives
  * the same stream on every machine.
  */
-export function seededRng(seed: number): Rng {
+export function seededRng(
+  seed: number,
+  seed2 = 0x243f6a88,
+  seed3 = 0xb7e15162 ^ (seed >>> 16),
+): Rng {
   let a = 0x9e3779b9 ^ seed;
-  let b = 0x243f6a88;
-  let c = 0xb7e15162 ^ (seed >>> 16);
+  let b = seed2;
+  let c = seed3;
   let d = 1;
   const next32 = (): number => {
     const t = (((a + b) | 0) + d) | 0;
@@ -34,5 +38,6 @@ export function seededRng(seed: number): Rng {
 
 /** A stream that differs from process to process. */
 export function systemRng(): Rng {
-  return seededRng(randomBytes(4).readUInt32LE(0));
+  const bytes = randomBytes(12);
+  return seededRng(bytes.readInt32LE(0), bytes.readInt32LE(4), bytes.readInt32LE(8));
 }

@@ -1,6 +1,6 @@
 import { badConfig } from "#cli/exit.ts";
 import { proxyLog, type RunningProxy, runProxy } from "#cli/proxy/run.ts";
-import { listenerName } from "#control/compile/routes.ts";
+import { listenerName } from "#control/compile/listeners.ts";
 import { compileStatic } from "#control/compile/static.ts";
 import { loadResources } from "#control/config/load.ts";
 import { referenceProblems } from "#control/config/references.ts";

@@ -1,5 +1,5 @@
 import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
-import type { Freshness } from "#model/snapshot.ts";
+import type { Freshness, Service } from "#model/snapshot.ts";
 import type { GatewayAddress, Summary, ViewEntry } from "#model/summary.ts";
 
 /** A service of this cluster itself. */
@@ -10,6 +10,8 @@ export interface OwnService {
   readonly endpoints: readonly OwnEndpoint[];
   /** Concurrent requests that one endpoint can bear. */
   readonly capacityEach: number | undefined;
+  readonly appProtocol: Service["appProtocol"];
+  readonly proxyProtocol: Service["proxyProtocol"];
 }
 
 /** One endpoint of an own service. */
@@ -71,7 +73,7 @@ export function ownSummary(catalog: Catalog, service: OwnService): Summary {
     ...(capacity === undefined ? {} : { capacity }),
     ...(p50Ms === undefined ? {} : { p50Ms: quantise(p50Ms) }),
     port: service.port,
-    appProtocol: "http",
+    appProtocol: service.appProtocol,
   };
 }
 

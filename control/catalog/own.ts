@@ -7,7 +7,7 @@ export function ownServices(resources: Resources, cluster: ClusterName): OwnServ
   const exported = new Set(resources.exports.map(meshNameOf));
   return resources.services.map((service) => {
     const name = meshNameOf(service);
-    const { ports, endpoints, capacity } = service.spec;
+    const { ports, endpoints, capacity, proxyProtocol } = service.spec;
     return {
       name,
       port: ports[0]!.port,
@@ -19,6 +19,8 @@ export function ownServices(resources: Resources, cluster: ClusterName): OwnServ
         identity: identity === undefined ? undefined : `spiffe://${cluster}${identity}`,
       })),
       capacityEach: capacity,
+      appProtocol: ports[0]!.appProtocol,
+      proxyProtocol,
     };
   });
 }

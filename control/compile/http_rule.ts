@@ -1,3 +1,4 @@
+import { compact } from "#control/compile/compact.ts";
 import type { RouteFilter, RouteSpec } from "#control/config/schema_route.ts";
 import { type ServiceName, serviceName } from "#model/names.ts";
 import type { Filters, HeaderEdits, PathEdit, Persistence, RouteRule } from "#model/snapshot.ts";
@@ -18,16 +19,16 @@ export function compileHttpRule(rule: Rule, namespace: string): RouteRule {
   const { matches, filters, backendRefs, timeouts, retry, sessionPersistence } = rule;
   const named = (ref: { name: string; namespace?: string | undefined }): ServiceName =>
     serviceName(ref.name, ref.namespace ?? namespace);
-  return defined({
+  return compact({
     matches:
       matches.length === 0
         ? [{ ...EVERY_PATH, headers: [], queries: [] }]
         : matches.map(({ path, method, headers, queryParams }) =>
-            defined({ path, method, headers, queries: queryParams }),
+            compact({ path, method, headers, queries: queryParams }),
           ),
     filters: filters.length === 0 ? undefined : compileFilters(filters, named),
     backends: backendRefs.map((ref) =>
-      defined({
+      compact({
         service: named(ref),
         weight: ref.weight,
         request: find(ref.filters, "RequestHeaderModifier")?.requestHeaderModifier,
@@ -38,7 +39,7 @@ export function compileHttpRule(rule: Rule, namespace: string): RouteRule {
     backendTimeoutMs: timeouts.backendRequest,
     retry:
       retry &&
-      defined({ statuses: retry.codes ?? [], attempts: retry.attempts, backoffMs: retry.backoff }),
+      compact({ statuses: retry.codes ?? [], attempts: retry.attempts, backoffMs: retry.backoff }),
     persistence: sessionPersistence && persistenceOf(sessionPersistence),
   });
 }
@@ -53,19 +54,19 @@ function compileFilters(
     filters,
     "RequestHeaderModifier",
   )?.requestHeaderModifier;
-  return defined({
+  return compact({
     request,
     answer: find(filters, "ResponseHeaderModifier")?.responseHeaderModifier,
     redirect:
       redirect &&
-      defined({
+      compact({
         scheme: redirect.scheme,
         hostname: redirect.hostname,
         path: pathEdit(redirect.path),
         port: redirect.port,
         status: redirect.statusCode,
       }),
-    rewrite: rewrite && defined({ hostname: rewrite.hostname, path: pathEdit(rewrite.path) }),
+    rewrite: rewrite && compact({ hostname: rewrite.hostname, path: pathEdit(rewrite.path) }),
     cors: find(filters, "CORS")?.cors,
     mirrors: filters.flatMap((one) => {
       if (one.type !== "RequestMirror") return [];
@@ -87,7 +88,7 @@ function pathEdit(edit: EditsOf<"URLRewrite">["urlRewrite"]["path"]): PathEdit |
 function persistenceOf(session: NonNullable<Rule["sessionPersistence"]>): Persistence {
   const { type, sessionName, absoluteTimeout, idleTimeout, cookieConfig } = session;
   const name = sessionName ?? SESSION_NAME[type];
-  return defined({
+  return compact({
     type,
     name: type === "Header" ? name.toLowerCase() : name,
     permanent: cookieConfig?.lifetimeType === "Permanent",
@@ -101,15 +102,4 @@ function find<T extends RouteFilter["type"]>(
   type: T,
 ): EditsOf<T> | undefined {
   return filters.find((one): one is EditsOf<T> => one.type === type);
-}
-
-type Defined<T> = { [K in keyof T as undefined extends T[K] ? never : K]: T[K] } & {
-  [K in keyof T as undefined extends T[K] ? K : never]?: Exclude<T[K], undefined>;
-};
-
-/** Without the fields that are undefined: a snapshot says nothing where its author said nothing. */
-function defined<T extends object>(value: T): Defined<T> {
-  return Object.fromEntries(
-    Object.entries(value).filter(([, field]) => field !== undefined),
-  ) as Defined<T>;
 }

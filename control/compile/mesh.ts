@@ -1,8 +1,9 @@
 import { gatewayId } from "#certs/identity/spiffe_id.ts";
 import type { Catalog, OwnService } from "#control/catalog/catalog.ts";
 import { fresher } from "#control/catalog/merge.ts";
+import { compileListeners } from "#control/compile/listeners.ts";
 import { withRevision } from "#control/compile/revision.ts";
-import { compileHttpRoutes, compileListeners } from "#control/compile/routes.ts";
+import { compileHttpRoutes, compileStreamRoutes } from "#control/compile/routes.ts";
 import type { Resources } from "#control/config/resources.ts";
 import type { HostPort } from "#control/config/scalars.ts";
 import type { ClusterSpec } from "#control/config/schema.ts";
@@ -24,12 +25,19 @@ export const MESH_LISTENER = "mesh";
 export function compileGateway(input: CompileInput): Snapshot {
   const { catalog, resources, spec } = input;
   const { address, port } = spec.gateway.listen;
-  const mesh: Listener = { name: MESH_LISTENER, address, port, protocol: "MESH" };
+  const mesh: Listener = {
+    name: MESH_LISTENER,
+    address,
+    port,
+    protocol: "MESH",
+    certificates: [],
+  };
   return withRevision({
     mesh: catalog.mesh,
     cluster: catalog.cluster,
     listeners: [...compileListeners(resources), mesh],
     routes: compileHttpRoutes(resources),
+    streamRoutes: compileStreamRoutes(resources),
     services: namesOf(catalog).map((name) => gatewayService(input, name)),
   });
 }
@@ -45,6 +53,7 @@ export function compileSidecar(input: CompileInput): Snapshot {
     cluster: catalog.cluster,
     listeners: [],
     routes: compileHttpRoutes(resources),
+    streamRoutes: [],
     services: namesOf(catalog).map((name) => sidecarService(catalog, name)),
   });
 }
@@ -96,7 +105,8 @@ function gatewayService({ catalog, spec }: CompileInput, name: ServiceName): Ser
   return {
     name,
     port: own?.port ?? about!.port,
-    appProtocol: "http",
+    appProtocol: own?.appProtocol ?? about!.appProtocol,
+    ...proxyProtocolOf(own),
     exported: own?.exported ?? true,
     locales,
   };
@@ -117,17 +127,33 @@ function sidecarService(catalog: Catalog, name: ServiceName): Service {
       freshness: elsewhere.freshness,
     });
   }
-  const port = own?.port ?? elsewhere!.port;
-  return { name, port, appProtocol: "http", exported: own?.exported ?? true, locales };
+  return {
+    name,
+    port: own?.port ?? elsewhere!.port,
+    appProtocol: own?.appProtocol ?? elsewhere!.appProtocol,
+    ...proxyProtocolOf(own),
+    exported: own?.exported ?? true,
+    locales,
+  };
 }
 
-function elsewhereOf(
-  catalog: Catalog,
-  name: ServiceName,
-): { healthy: number; port: number; freshness: Freshness } | undefined {
-  let found: { healthy: number; port: number; freshness: Freshness } | undefined;
-  const add = ({ healthy, port }: Summary, freshness: Freshness): void => {
+function proxyProtocolOf(own: OwnService | undefined): Pick<Service, "proxyProtocol"> {
+  return own?.proxyProtocol === undefined ? {} : { proxyProtocol: own.proxyProtocol };
+}
+
+/** What other clusters have of a service, in sum. */
+interface Elsewhere {
+  readonly healthy: number;
+  readonly port: number;
+  readonly appProtocol: Service["appProtocol"];
+  readonly freshness: Freshness;
+}
+
+function elsewhereOf(catalog: Catalog, name: ServiceName): Elsewhere | undefined {
+  let found: Elsewhere | undefined;
+  const add = ({ healthy, port, appProtocol }: Summary, freshness: Freshness): void => {
     found = {
+      appProtocol: found?.appProtocol ?? appProtocol,
       healthy: (found?.healthy ?? 0) + healthy,
       port: found?.port ?? port,
       freshness: found === undefined ? freshness : fresher(found.freshness, freshness),

@@ -1,29 +1,10 @@
 import { compileHttpRule } from "#control/compile/http_rule.ts";
+import { listenerName } from "#control/compile/listeners.ts";
+import { takesKind } from "#control/config/gateway_references.ts";
 import type { Resource, Resources } from "#control/config/resources.ts";
-import type { RouteSpec } from "#control/config/schema_route.ts";
-import type { Listener, Route } from "#model/snapshot.ts";
-
-/** All addresses of the machine, IPv4 and IPv6. */
-const ANY_ADDRESS = "::";
-
-/** A listener's name in a snapshot: unique among all Gateways of a cluster. */
-export function listenerName(gateway: Resource<unknown>, listener: string): string {
-  const { name, namespace } = gateway.metadata;
-  return `${namespace}/${name}/${listener}`;
-}
-
-/** Every listener of the cluster's Gateways. */
-export function compileListeners({ gateways }: Resources): Listener[] {
-  return gateways.flatMap((gateway) =>
-    gateway.spec.listeners.map(({ name, port, protocol, hostname }) => ({
-      name: listenerName(gateway, name),
-      address: ANY_ADDRESS,
-      port,
-      protocol,
-      ...(hostname === undefined ? {} : { hostname }),
-    })),
-  );
-}
+import type { ParentRef } from "#control/config/schema_route.ts";
+import { serviceName } from "#model/names.ts";
+import type { Route, StreamRoute } from "#model/snapshot.ts";
 
 /** Every HTTPRoute, attached to the listeners that it names. */
 export function compileHttpRoutes(resources: Resources): Route[] {
@@ -35,8 +16,24 @@ export function compileHttpRoutes(resources: Resources): Route[] {
   }));
 }
 
-/** The listeners that `refs` name. */
-function attachedTo({ spec, metadata }: Resource<RouteSpec>, { gateways }: Resources): string[] {
+/** Every TCPRoute and TLSRoute. */
+export function compileStreamRoutes(resources: Resources): StreamRoute[] {
+  return [...resources.streamRoutes].sort(byPrecedence).map((route) => ({
+    name: `${route.metadata.namespace}/${route.metadata.name}`,
+    listeners: attachedTo(route, resources),
+    hostnames: route.spec.hostnames,
+    backends: route.spec.rules[0]!.backendRefs.map((ref) => ({
+      service: serviceName(ref.name, ref.namespace ?? route.metadata.namespace),
+      weight: ref.weight,
+    })),
+  }));
+}
+
+/** The listeners that a route names and that take its kind, from its namespace. */
+function attachedTo(
+  { kind, spec, metadata }: Resource<{ readonly parentRefs: readonly ParentRef[] }>,
+  { gateways }: Resources,
+): string[] {
   const names = spec.parentRefs.flatMap((ref) => {
     const namespace = ref.namespace ?? metadata.namespace;
     const gateway = gateways.find(
@@ -46,6 +43,11 @@ function attachedTo({ spec, metadata }: Resource<RouteSpec>, { gateways }: Resou
     return gateway.spec.listeners
       .filter(({ name }) => ref.sectionName === undefined || ref.sectionName === name)
       .filter(({ port }) => ref.port === undefined || ref.port === port)
+      .filter(({ protocol }) => takesKind(protocol, kind))
+      .filter(({ allowedRoutes }) => {
+        const { from } = allowedRoutes.namespaces;
+        return from === "All" || (from === "Same" && metadata.namespace === namespace);
+      })
       .map(({ name }) => listenerName(gateway, name));
   });
   return [...new Set(names)];

@@ -1,5 +1,6 @@
+import { compileListeners } from "#control/compile/listeners.ts";
 import { withRevision } from "#control/compile/revision.ts";
-import { compileHttpRoutes, compileListeners } from "#control/compile/routes.ts";
+import { compileHttpRoutes, compileStreamRoutes } from "#control/compile/routes.ts";
 import { meshNameOf, type Resource, type Resources } from "#control/config/resources.ts";
 import type { ServiceSpec } from "#control/config/schema.ts";
 import { coreOf, type MeshName } from "#model/names.ts";
@@ -16,15 +17,17 @@ export function compileStatic(resources: Resources): Snapshot {
     cluster,
     listeners: compileListeners(resources),
     routes: compileHttpRoutes(resources),
+    streamRoutes: compileStreamRoutes(resources),
     services: resources.services.map((service) => compileLocal(service)),
   });
 
   function compileLocal(service: Resource<ServiceSpec>): Service {
-    const { ports, endpoints, capacity } = service.spec;
+    const { ports, endpoints, capacity, proxyProtocol } = service.spec;
     return {
       name: meshNameOf(service),
       port: ports[0]!.port,
-      appProtocol: "http",
+      appProtocol: ports[0]!.appProtocol,
+      ...(proxyProtocol === undefined ? {} : { proxyProtocol }),
       exported: false,
       locales: [
         {

@@ -1,7 +1,8 @@
 import { readdir, readFile, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { parseResources } from "#control/config/parse.ts";
 import { noResources, type Resources } from "#control/config/resources.ts";
+import type { CertificateSpec } from "#control/config/schema_gateway.ts";
 import { err, ok, type Problem, type Result } from "#kernel/result.ts";
 
 const CONFIG_FILE = /\.(?:ya?ml|json)$/;
@@ -21,11 +22,20 @@ export async function loadResources(path: string): Promise<Result<Resources, Pro
     }
     const parsed = parseResources(text.value, file);
     problems.push(...parsed.problems);
+    for (const { spec } of parsed.resources.certificates) besideFile(spec, file);
     for (const kind of Object.keys(all) as Array<keyof Resources>) {
       (all[kind] as unknown[]).push(...parsed.resources[kind]);
     }
   }
   return problems.length > 0 ? err(problems) : ok(all);
+}
+
+/** Files that a file names stand beside it. */
+function besideFile(spec: CertificateSpec, file: string): void {
+  const at = (path: string): string => resolve(dirname(file), path);
+  spec.certificateFile = at(spec.certificateFile);
+  spec.keyFile = at(spec.keyFile);
+  if (spec.ocspFile !== undefined) spec.ocspFile = at(spec.ocspFile);
 }
 
 async function filesOf(path: string): Promise<Result<string[], Problem[]>> {

@@ -69,6 +69,15 @@ function listOf(into: Resources, kind: string): unknown[] {
       return into.gateways;
     case "HTTPRoute":
       return into.routes;
+    case "TCPRoute":
+    case "TLSRoute":
+      return into.streamRoutes;
+    case "Secret":
+      return into.secrets;
+    case "Certificate":
+      return into.certificates;
+    case "GatewayParameters":
+      return into.parameters;
     case "Service":
       return into.services;
     case "ServiceExport":

@@ -1,3 +1,4 @@
+import { gatewayProblems, parentProblems } from "#control/config/gateway_references.ts";
 import { meshNameOf, problemAt, type Resource, type Resources } from "#control/config/resources.ts";
 import type { RouteSpec } from "#control/config/schema_route.ts";
 import type { Problem } from "#kernel/result.ts";
@@ -13,10 +14,16 @@ export interface ReferenceRules {
 export function referenceProblems(resources: Resources, rules: ReferenceRules): Problem[] {
   return [
     ...duplicates(resources),
-    ...listenerClashes(resources),
+    ...gatewayProblems(resources),
     ...resources.routes.flatMap((route) => [
       ...parentProblems(route, resources),
       ...backendProblems(route, resources, rules),
+    ]),
+    ...resources.streamRoutes.flatMap((route) => [
+      ...parentProblems(route, resources),
+      ...route.spec.rules[0]!.backendRefs.flatMap((ref, b) =>
+        refProblems(route, ["spec", "rules", 0, "backendRefs", b], ref, resources, rules),
+      ),
     ]),
     ...exportProblems(resources),
   ];
@@ -28,67 +35,17 @@ function duplicates(resources: Resources): Problem[] {
     const seen = new Map<string, Resource<unknown>>();
     for (const resource of list) {
       const { name, namespace } = resource.metadata;
-      const key = `${namespace}/${name}`;
+      const key = `${resource.kind} ${namespace}/${name}`;
       const first = seen.get(key);
       if (first === undefined) seen.set(key, resource);
       else {
         const place = `${first.origin.source}:${first.origin.lineOf(["metadata", "name"])}`;
         problems.push(
-          problemAt(
-            resource.origin,
-            ["metadata", "name"],
-            `${resource.kind} ${key} is defined in ${place} already`,
-          ),
+          problemAt(resource.origin, ["metadata", "name"], `${key} is defined in ${place} already`),
         );
       }
     }
   }
-  return problems;
-}
-
-function listenerClashes({ gateways }: Resources): Problem[] {
-  const problems: Problem[] = [];
-  const ports = new Set<number>();
-  for (const { spec, origin } of gateways) {
-    const names = new Set<string>();
-    spec.listeners.forEach(({ name, port }, i) => {
-      const at = ["spec", "listeners", i];
-      if (names.has(name)) problems.push(problemAt(origin, [...at, "name"], `"${name}" is taken`));
-      names.add(name);
-      if (port !== 0 && ports.has(port)) {
-        problems.push(problemAt(origin, [...at, "port"], `port ${port} has a listener already`));
-      }
-      ports.add(port);
-    });
-  }
-  return problems;
-}
-
-function parentProblems(route: Resource<RouteSpec>, { gateways }: Resources): Problem[] {
-  const problems: Problem[] = [];
-  route.spec.parentRefs.forEach((ref, i) => {
-    const at = ["spec", "parentRefs", i];
-    const namespace = ref.namespace ?? route.metadata.namespace;
-    const gateway = gateways.find(
-      ({ metadata }) => metadata.name === ref.name && metadata.namespace === namespace,
-    );
-    if (gateway === undefined) {
-      const message = `no Gateway ${namespace}/${ref.name} is defined`;
-      problems.push(problemAt(route.origin, [...at, "name"], message));
-      return;
-    }
-    const { sectionName, port } = ref;
-    const named = gateway.spec.listeners.filter(
-      ({ name }) => sectionName === undefined || name === sectionName,
-    );
-    if (named.length === 0) {
-      const message = `Gateway ${namespace}/${ref.name} has no listener "${sectionName}"`;
-      problems.push(problemAt(route.origin, [...at, "sectionName"], message));
-    } else if (port !== undefined && !named.some((listener) => listener.port === port)) {
-      const message = `Gateway ${namespace}/${ref.name} has no such listener at port ${port}`;
-      problems.push(problemAt(route.origin, [...at, "port"], message));
-    }
-  });
   return problems;
 }
 
@@ -126,7 +83,12 @@ function refProblems(
     if (elsewhere === undefined || elsewhere.has(name)) return [];
     return [problemAt(route.origin, [...at, "name"], `no Service ${name} is defined`)];
   }
-  const { port } = service.spec.ports[0]!;
+  const { port, appProtocol } = service.spec.ports[0]!;
+  const wanted = route.kind === "HTTPRoute" ? "http" : "tcp";
+  if (appProtocol !== wanted) {
+    const message = `${route.kind} needs appProtocol ${wanted}; Service ${name} has ${appProtocol}`;
+    return [problemAt(route.origin, [...at, "name"], message)];
+  }
   if (port === ref.port) return [];
   const message = `Service ${name} has no port ${ref.port}; its port is ${port}`;
   return [problemAt(route.origin, [...at, "port"], message)];

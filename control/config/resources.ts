@@ -1,6 +1,12 @@
 import type { Metadata } from "#control/config/scalars.ts";
-import type { ClusterSpec, GatewaySpec, ServiceSpec } from "#control/config/schema.ts";
+import type { ClusterSpec, ServiceSpec } from "#control/config/schema.ts";
+import type {
+  CertificateSpec,
+  GatewaySpec,
+  ParametersSpec,
+} from "#control/config/schema_gateway.ts";
 import type { RouteSpec } from "#control/config/schema_route.ts";
+import type { StreamRouteSpec } from "#control/config/schema_stream_route.ts";
 import type { Problem } from "#kernel/result.ts";
 import { type ServiceName, serviceName } from "#model/names.ts";
 import { pathText } from "#model/problems.ts";
@@ -20,10 +26,21 @@ export interface Resource<S> {
   readonly origin: Origin;
 }
 
+/** A certificate and its key, PEM. */
+export interface SecretSpec {
+  readonly "tls.crt": string;
+  readonly "tls.key": string;
+}
+
 /** Everything that was read, by kind. */
 export interface Resources {
   readonly gateways: Resource<GatewaySpec>[];
   readonly routes: Resource<RouteSpec>[];
+  /** TCPRoute and TLSRoute. */
+  readonly streamRoutes: Resource<StreamRouteSpec>[];
+  readonly secrets: Resource<SecretSpec>[];
+  readonly certificates: Resource<CertificateSpec>[];
+  readonly parameters: Resource<ParametersSpec>[];
   readonly services: Resource<ServiceSpec>[];
   readonly exports: Resource<undefined>[];
   readonly clusters: Resource<ClusterSpec>[];
@@ -31,7 +48,17 @@ export interface Resources {
 
 /** An empty set, to be added to. */
 export function noResources(): Resources {
-  return { gateways: [], routes: [], services: [], exports: [], clusters: [] };
+  return {
+    gateways: [],
+    routes: [],
+    streamRoutes: [],
+    secrets: [],
+    certificates: [],
+    parameters: [],
+    services: [],
+    exports: [],
+    clusters: [],
+  };
 }
 
 /** A resource with this annotation belongs to that cluster alone; without it, to every one loaded. */
@@ -44,6 +71,10 @@ export function resourcesOf(all: Resources, cluster: string): Resources {
   return {
     gateways: all.gateways.filter(isIts),
     routes: all.routes.filter(isIts),
+    streamRoutes: all.streamRoutes.filter(isIts),
+    secrets: all.secrets.filter(isIts),
+    certificates: all.certificates.filter(isIts),
+    parameters: all.parameters.filter(isIts),
     services: all.services.filter(isIts),
     exports: all.exports.filter(isIts),
     clusters: all.clusters.filter(({ metadata }) => metadata.name === cluster),

@@ -43,6 +43,11 @@ export function splitHostPort(text: string): HostPort {
   return { address: text.slice(0, at).replace(/^\[|\]$/g, ""), port: Number(text.slice(at + 1)) };
 }
 
+/** `10.0.0.0/8`, `::1/128`, or one address. */
+export const cidr = z.union([z.cidrv4(), z.cidrv6(), z.ipv4(), z.ipv6()], {
+  error: "must be an address block such as 10.0.0.0/8",
+});
+
 /** Gateway API GEP-2257: `1500ms`, `10s`, `1m30s`. In ms. */
 export const duration = z
   .string()

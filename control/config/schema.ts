@@ -1,6 +1,13 @@
 import { z } from "zod";
-import { anyPort, hostname, hostPort, label, metadata, port } from "#control/config/scalars.ts";
+import { hostPort, label, metadata, port } from "#control/config/scalars.ts";
+import {
+  certificateSpec,
+  gatewaySpec,
+  parametersSpec,
+  tlsSecretFields,
+} from "#control/config/schema_gateway.ts";
 import { routeSpec } from "#control/config/schema_route.ts";
+import { tcpRouteSpec, tlsRouteSpec } from "#control/config/schema_stream_route.ts";
 import { parseClusterName, parseMeshName } from "#model/names.ts";
 
 /*
@@ -8,50 +15,56 @@ import { parseClusterName, parseMeshName } from "#model/names.ts";
  * its place: an option that does nothing would be a lie.
  */
 
-const gatewaySpec = z.strictObject({
-  gatewayClassName: z.literal("espalier"),
-  listeners: z
-    .array(
-      z.strictObject({
-        name: label,
-        port: anyPort,
-        protocol: z.literal("HTTP", "only HTTP is supported yet"),
-        hostname: hostname.optional(),
-      }),
-    )
-    .min(1),
-});
-
-const serviceSpec = z.strictObject({
-  ports: z
-    .array(
-      z.strictObject({
-        name: label.optional(),
-        port,
-        appProtocol: z.literal("http").default("http"),
-      }),
-    )
-    .length(1, "exactly one port is supported yet"),
-  endpoints: z
-    .array(
-      z.strictObject({
-        address: z.string().min(1).max(253).describe("IP address or DNS name"),
-        port,
-        weight: z.number().positive().max(1_000).default(1),
-        identity: z
-          .string()
-          .regex(/^(?:\/[A-Za-z0-9._-]{1,128}){1,16}$/, "must be a path such as /ns/shop/sa/menu")
-          .optional()
-          .describe("path of the SPIFFE id that a sidecar there proves; absent: plain text"),
-      }),
-    )
-    .max(10_000),
-  capacity: z
-    .number()
-    .positive()
-    .optional()
-    .describe("concurrent requests that one healthy endpoint can bear; absent: no limit"),
-});
+const serviceSpec = z
+  .strictObject({
+    ports: z
+      .array(
+        z.strictObject({
+          name: label.optional(),
+          port,
+          appProtocol: z
+            .enum(["http", "tcp"])
+            .default("http")
+            .describe("tcp: connections that go whole to one endpoint"),
+        }),
+      )
+      .length(1, "exactly one port is supported yet"),
+    endpoints: z
+      .array(
+        z.strictObject({
+          address: z.string().min(1).max(253).describe("IP address or DNS name"),
+          port,
+          weight: z.number().positive().max(1_000).default(1),
+          identity: z
+            .string()
+            .regex(/^(?:\/[A-Za-z0-9._-]{1,128}){1,16}$/, "must be a path such as /ns/shop/sa/menu")
+            .optional()
+            .describe("path of the SPIFFE id that a sidecar there proves; absent: plain text"),
+        }),
+      )
+      .max(10_000),
+    capacity: z
+      .number()
+      .positive()
+      .optional()
+      .describe("concurrent requests that one healthy endpoint can bear; absent: no limit"),
+    proxyProtocol: z
+      .enum(["v1", "v2"])
+      .optional()
+      .describe("tells the endpoints of a tcp service who the client is"),
+  })
+  .superRefine(({ ports, proxyProtocol, endpoints }, ctx) => {
+    if (ports[0]?.appProtocol === "tcp") {
+      endpoints.forEach(({ identity }, i) => {
+        if (identity === undefined) return;
+        const message = "a tcp service has no sidecars";
+        ctx.addIssue({ code: "custom", path: ["endpoints", i, "identity"], message });
+      });
+    } else if (proxyProtocol !== undefined) {
+      const message = "only for appProtocol: tcp; requests carry X-Forwarded-For";
+      ctx.addIssue({ code: "custom", path: ["proxyProtocol"], message });
+    }
+  });
 
 const clusterSpec = z.strictObject({
   mesh: z
@@ -95,7 +108,9 @@ const clusterMetadata = z.strictObject({
 });
 
 const apiVersions = {
+  core: "v1",
   gateway: "gateway.networking.k8s.io/v1",
+  gatewayAlpha: "gateway.networking.k8s.io/v1alpha2",
   mcs: "multicluster.x-k8s.io/v1alpha1",
   own: "espalier.dev/v1alpha1",
 } as const;
@@ -109,6 +124,19 @@ export const KINDS = {
     kind: z.string(),
     metadata,
   }),
+  [`${apiVersions.gatewayAlpha}/TCPRoute`]: resource(metadata, tcpRouteSpec),
+  [`${apiVersions.gatewayAlpha}/TLSRoute`]: resource(metadata, tlsRouteSpec),
+  [`${apiVersions.gateway}/TLSRoute`]: resource(metadata, tlsRouteSpec),
+  [`${apiVersions.core}/Secret`]: z
+    .strictObject({ apiVersion: z.string(), kind: z.string(), metadata, ...tlsSecretFields })
+    .transform(({ data, stringData, ...rest }, ctx) => {
+      const spec = data ?? stringData;
+      if (spec !== undefined) return { ...rest, spec };
+      ctx.addIssue({ code: "custom", path: ["data"], message: "needs tls.crt and tls.key" });
+      return z.NEVER;
+    }),
+  [`${apiVersions.own}/Certificate`]: resource(metadata, certificateSpec),
+  [`${apiVersions.own}/GatewayParameters`]: resource(metadata, parametersSpec),
   [`${apiVersions.own}/Service`]: resource(metadata, serviceSpec),
   [`${apiVersions.own}/Cluster`]: resource(clusterMetadata, clusterSpec),
 } as const satisfies Record<string, z.ZodType>;
@@ -117,6 +145,5 @@ function resource<M extends z.ZodType, S extends z.ZodType>(meta: M, spec: S) {
   return z.strictObject({ apiVersion: z.string(), kind: z.string(), metadata: meta, spec });
 }
 
-export type GatewaySpec = z.infer<typeof gatewaySpec>;
 export type ServiceSpec = z.infer<typeof serviceSpec>;
 export type ClusterSpec = z.infer<typeof clusterSpec>;

@@ -13,7 +13,7 @@ import {
 
 /* HTTPRoute of Gateway API v1. */
 
-const parentRef = z.strictObject({
+export const parentRef = z.strictObject({
   group: z.literal("gateway.networking.k8s.io").optional(),
   kind: z.literal("Gateway").optional(),
   name: label,
@@ -21,6 +21,8 @@ const parentRef = z.strictObject({
   sectionName: label.optional().describe("only this listener of the Gateway"),
   port: port.optional().describe("only the Gateway's listeners at this port"),
 });
+
+export type ParentRef = z.infer<typeof parentRef>;
 
 const serviceRef = {
   group: z.enum(["", "espalier.dev"]).optional(),
@@ -30,6 +32,9 @@ const serviceRef = {
   port,
 };
 const weight = z.int().min(0).max(1_000_000).default(1);
+
+/** A backend that gets what comes as it is. */
+export const serviceBackendRef = z.strictObject({ ...serviceRef, weight });
 
 const rooted = z.string().startsWith("/").max(1_024);
 const path = z

@@ -57,7 +57,10 @@ export type Freshness = Locale["freshness"];
 const service = z.strictObject({
   name: serviceName,
   port: positivePort,
-  appProtocol: z.enum(["http"]),
+  /** `tcp`: connections, not requests; what a client says first may be nothing. */
+  appProtocol: z.enum(["http", "tcp"]),
+  /** Tells the endpoints of a `tcp` service who the client is (PROXY protocol). */
+  proxyProtocol: z.enum(["v1", "v2"]).optional(),
   /** False: requests that come from other clusters do not reach the local endpoints. */
   exported: z.boolean().default(true),
   locales: z.array(locale),
@@ -210,18 +213,75 @@ const route = z.strictObject({
 });
 export type Route = z.infer<typeof route>;
 
+/** Connections that go whole to one service: TCPRoute, and TLSRoute by the name in the ClientHello. */
+const streamRoute = z.strictObject({
+  name: z.string(),
+  listeners: z.array(z.string()),
+  /** Server names, as a route's hosts; empty: every one, and none. */
+  hostnames: z.array(z.string()),
+  backends: z.array(z.strictObject({ service: serviceName, weight: z.int().min(0) })),
+});
+export type StreamRoute = z.infer<typeof streamRoute>;
+
+/** A chain and its key: as PEM, or as files that the proxy reads and watches. */
+const certificate = z.discriminatedUnion("from", [
+  z.strictObject({
+    from: z.literal("pem"),
+    name: z.string(),
+    certificate: z.string(),
+    key: z.string(),
+  }),
+  z.strictObject({
+    from: z.literal("file"),
+    name: z.string(),
+    certificate: z.string(),
+    key: z.string(),
+    /** DER of an OCSP answer to be stapled. */
+    ocsp: z.string().optional(),
+  }),
+]);
+export type Certificate = z.infer<typeof certificate>;
+
+const positive = z.int().positive();
+
+/** How a listener treats its clients; what is absent is as `proxy/http1/limits.ts` says. */
+const clientRules = z.strictObject({
+  headBytesMax: positive.optional(),
+  fieldsMax: positive.optional(),
+  targetBytesMax: positive.optional(),
+  connectionsMax: positive.optional(),
+  headTimeoutMs: positive.optional(),
+  idleTimeoutMs: positive.optional(),
+  bodyTimeoutMs: positive.optional(),
+  streamIdleMs: positive.optional(),
+  /** Peers that begin with a PROXY protocol header, as CIDR blocks. Empty: nobody may. */
+  proxyProtocolFrom: z.array(z.string()).default([]),
+  /** Peers whose `X-Forwarded-*` and `X-Request-Id` are believed, as CIDR blocks. */
+  trustedForwarders: z.array(z.string()).default([]),
+  /** Writes RFC 7239 `Forwarded` as well. */
+  forwarded: z.boolean().default(false),
+  /** Share of requests that is logged, 0 to 1; failures are always. Absent: no access log. */
+  accessLogShare: z.number().min(0).max(1).optional(),
+});
+export type ClientRules = z.infer<typeof clientRules>;
+
 const listener = z.strictObject({
   name: z.string(),
   address: z.string(),
-  /** 0: chosen by the system. */
+  /** 0: chosen by the system. Listeners of one port share it: they differ by their hostnames. */
   port,
   /**
-   * `HTTP`: plain clients, matched against the routes and the mesh's own addresses.
+   * `HTTP`, `HTTPS`: clients, matched against the routes and the mesh's own addresses.
+   * `TCP`, `TLS`: connections that go whole to a service, by port alone or by server name.
    * `MESH`: mTLS from gateways and this cluster's proxies.
    */
-  protocol: z.enum(["HTTP", "HTTPS", "MESH"]),
+  protocol: z.enum(["HTTP", "HTTPS", "TLS", "TCP", "MESH"]),
   /** Hosts it answers for (Gateway API `hostname`); absent: all. */
   hostname: z.string().optional(),
+  /** Of `HTTPS`, the usual one first. */
+  certificates: z.array(certificate).default([]),
+  tlsMinVersion: z.enum(["TLSv1.2", "TLSv1.3"]).optional(),
+  rules: clientRules.optional(),
 });
 export type Listener = z.infer<typeof listener>;
 
@@ -233,6 +293,7 @@ const snapshot = z.strictObject({
   cluster: clusterName,
   listeners: z.array(listener),
   routes: z.array(route),
+  streamRoutes: z.array(streamRoute).default([]),
   services: z.array(service),
 });
 export type Snapshot = z.infer<typeof snapshot>;

@@ -24,7 +24,7 @@ export const summarySchema = z.strictObject({
   /** Median response time seen at that gateway, ms; absent: no traffic yet. */
   p50Ms: z.number().min(0).optional(),
   port: z.int().min(1).max(65_535),
-  appProtocol: z.enum(["http"]),
+  appProtocol: z.enum(["http", "tcp"]),
 });
 export type Summary = z.infer<typeof summarySchema>;
 

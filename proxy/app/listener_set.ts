@@ -3,46 +3,56 @@ import type { Logger } from "#kernel/log.ts";
 import type { Result } from "#kernel/result.ts";
 import type { Listener } from "#model/snapshot.ts";
 import type { ListenerStatus } from "#proxy/app/data_plane.ts";
-import type { OpenListener } from "#proxy/listen/listener.ts";
+import type { OpenPort } from "#proxy/listen/port.ts";
+import { groupPorts, type PortGroup } from "#proxy/listen/port_groups.ts";
 
-/** How long requests on a listener that a new snapshot no longer names may go on. */
+/** How long requests on a port that a new snapshot no longer names may go on. */
 const REMOVED_DRAIN_MS = 30_000;
 
-/** Opens one listener; the error says why it cannot be. */
-export type OpenPort = (listener: Listener) => Promise<Result<OpenListener, string>>;
+/** What a set of ports needs of the rest of the proxy. */
+export interface PortOpener {
+  /** Opens one port; the error says why it cannot be. */
+  open(group: PortGroup): Promise<Result<OpenPort, string>>;
+  /** Makes an open port follow what its listeners say now. */
+  update(port: OpenPort, group: PortGroup): void;
+}
 
 /** The open ports of a proxy: follows the listeners of the snapshots, one change after the other. */
 export class ListenerSet {
-  readonly #open: OpenPort;
+  readonly #opener: PortOpener;
   readonly #log: Logger;
-  readonly #ports = new Map<string, Result<OpenListener, string>>();
+  readonly #ports = new Map<string, Result<OpenPort, string>>();
   #work: Promise<void> = Promise.resolve();
-  #names = new Map<string, string>();
+  #groups: readonly PortGroup[] = [];
 
-  constructor(open: OpenPort, log: Logger) {
-    this.#open = open;
+  constructor(opener: PortOpener, log: Logger) {
+    this.#opener = opener;
     this.#log = log;
   }
 
-  /** Opens what is new and drains what is gone; what stays is not touched. */
+  /** Opens what is new, drains what is gone and updates what stays, without touching its connections. */
   follow(listeners: readonly Listener[]): void {
-    this.#work = this.#work.then(() => this.#change(listeners));
+    const groups = groupPorts(listeners);
+    this.#work = this.#work.then(() => this.#change(groups));
   }
 
   async settled(): Promise<readonly ListenerStatus[]> {
     await this.#work;
-    return [...this.#names].map(([name, key]) => {
-      const port = this.#ports.get(key)!;
-      return port.ok
-        ? { name, bound: { address: port.value.address, port: port.value.port } }
-        : { name, problem: port.error };
+    return this.#groups.flatMap((group) => {
+      const port = this.#ports.get(keyOf(group))!;
+      return group.listeners.map(({ name }) =>
+        port.ok
+          ? { name, bound: { address: port.value.address, port: port.value.port } }
+          : { name, problem: port.error },
+      );
     });
   }
 
-  *opened(): Iterable<{ readonly name: string; readonly port: OpenListener }> {
-    for (const [name, key] of this.#names) {
-      const port = this.#ports.get(key);
-      if (port?.ok) yield { name, port: port.value };
+  /** Each open port, by the name of its first listener. */
+  *opened(): Iterable<{ readonly name: string; readonly port: OpenPort }> {
+    for (const group of this.#groups) {
+      const port = this.#ports.get(keyOf(group));
+      if (port?.ok) yield { name: group.name, port: port.value };
     }
   }
 
@@ -50,32 +60,36 @@ export class ListenerSet {
     await this.#work;
     const ports = [...this.#ports.values()];
     this.#ports.clear();
-    this.#names = new Map();
+    this.#groups = [];
     await Promise.all(ports.map((port) => (port.ok ? port.value.drain(maxMs) : undefined)));
   }
 
-  async #change(listeners: readonly Listener[]): Promise<void> {
-    const wanted = new Map(listeners.map((listener) => [keyOf(listener), listener]));
+  async #change(groups: readonly PortGroup[]): Promise<void> {
+    const wanted = new Map(groups.map((group) => [keyOf(group), group]));
     for (const [key, port] of this.#ports) {
       if (wanted.has(key)) continue;
       this.#ports.delete(key);
-      // Not awaited: a new listener may not wait for the last request of an old one.
+      // Not awaited: a new port may not wait for the last request of an old one.
       if (port.ok) void port.value.drain(REMOVED_DRAIN_MS);
     }
-    for (const [key, listener] of wanted) {
+    for (const [key, group] of wanted) {
+      const before = this.#ports.get(key);
+      if (before?.ok) {
+        this.#opener.update(before.value, group);
+        continue;
+      }
       // One that failed before is tried again with each snapshot.
-      if (this.#ports.get(key)?.ok) continue;
-      const port = await this.#open(listener);
+      const port = await this.#opener.open(group);
       this.#ports.set(key, port);
       if (!port.ok) {
-        this.#log.error("listener not opened", { listener: listener.name, error: port.error });
+        this.#log.error("listener not opened", { listener: group.name, error: port.error });
       }
     }
-    this.#names = new Map(listeners.map((listener) => [listener.name, keyOf(listener)]));
+    this.#groups = groups;
   }
 }
 
-/** Two listeners with the same key are the same open port. */
-function keyOf(listener: Listener): string {
-  return `${listener.name} ${listener.protocol} ${listener.address} ${listener.port}`;
+/** Two groups with the same key are the same open port. */
+function keyOf({ name, protocol, address, port }: PortGroup): string {
+  return port === 0 ? `${name} ${protocol}` : `${protocol} ${address} ${port}`;
 }

@@ -3,23 +3,24 @@ import type { Millis } from "#kernel/brand.ts";
 import type { Clock } from "#kernel/clock.ts";
 import type { Logger } from "#kernel/log.ts";
 import { Metrics, type MetricsData } from "#kernel/metrics.ts";
-import { ok, type Result } from "#kernel/result.ts";
 import type { Rng } from "#kernel/rng.ts";
 import { TimerWheel } from "#kernel/timer_wheel.ts";
 import type { ClusterName } from "#model/names.ts";
 import type { ServiceReport } from "#model/report.ts";
-import type { Listener, Snapshot } from "#model/snapshot.ts";
+import type { Snapshot } from "#model/snapshot.ts";
 import type { DataPlane, ListenerStatus } from "#proxy/app/data_plane.ts";
 import { type AskedRequest, type Explanation, explain } from "#proxy/app/explain.ts";
 import { ListenerSet } from "#proxy/app/listener_set.ts";
 import { MeshTls } from "#proxy/app/mesh_tls.ts";
+import { ProxyPortOpener } from "#proxy/app/port_opener.ts";
 import { registerMetrics } from "#proxy/app/proxy_metrics.ts";
 import { buildTables, endpointsOf, linksOf } from "#proxy/app/tables.ts";
 import { LinkProber } from "#proxy/health/link_probe.ts";
-import { listen, type OpenListener } from "#proxy/listen/listener.ts";
+import { groupPorts } from "#proxy/listen/port_groups.ts";
 import { RequestStats } from "#proxy/observe/service_stats.ts";
 import { Dispatcher, PING_TARGET, type Tables } from "#proxy/relay/dispatcher.ts";
 import type { Verdict } from "#proxy/subscribe/source.ts";
+import { TcpUpstreams } from "#proxy/tcp/upstream.ts";
 import { HttpUpstreams } from "#proxy/upstream/http_upstreams.ts";
 
 export interface LocalPlaneOptions {
@@ -32,6 +33,8 @@ export interface LocalPlaneOptions {
   readonly identity?: IdentitySource;
   /** Shares its ports with other processes (SO_REUSEPORT). */
   readonly reusePort: boolean;
+  /** Of TLS sessions, where other processes are to resume them too; 48 bytes. */
+  readonly ticketKeys?: Buffer;
 }
 
 /** One process's data plane, from open ports to upstream connections. Wiring only. */
@@ -60,10 +63,17 @@ export class LocalPlane implements DataPlane {
     });
     this.#upstreams = upstreams;
     this.#dispatcher = new Dispatcher(
-      { self: cluster, clock, wheel, rng, upstreams },
+      { self: cluster, clock, wheel, rng, upstreams, raw: new TcpUpstreams(wheel) },
       this.#stats.unrouted,
     );
-    this.#listeners = new ListenerSet((listener) => this.#open(listener), log);
+    const base = { handler: this.#dispatcher, self: cluster, clock, wheel, log };
+    const opener = new ProxyPortOpener({
+      ...base,
+      reusePort: options.reusePort,
+      meshTls: this.#meshTls,
+      ...(options.ticketKeys === undefined ? {} : { ticketKeys: options.ticketKeys }),
+    });
+    this.#listeners = new ListenerSet(opener, log);
     this.#prober = new LinkProber({
       clock,
       rng,
@@ -119,7 +129,9 @@ export class LocalPlane implements DataPlane {
 
   async explain(asked: AskedRequest): Promise<Explanation> {
     const { cluster, clock } = this.#options;
-    const listener = this.#snapshot?.listeners.find(({ protocol }) => protocol === "HTTP");
+    const wanted = asked.url.startsWith("https:") ? "HTTPS" : "HTTP";
+    const groups = groupPorts(this.#snapshot?.listeners ?? []);
+    const listener = groups.find(({ protocol }) => protocol === wanted);
     if (this.#tables === undefined) {
       return { url: asked.url, cluster, services: [], problem: "no configuration yet" };
     }
@@ -139,17 +151,5 @@ export class LocalPlane implements DataPlane {
     for (const { balancer } of this.#tables?.services.values() ?? []) {
       balancer.linkRtt(cluster, rttMs, now);
     }
-  }
-
-  async #open(listener: Listener): Promise<Result<OpenListener, string>> {
-    const { clock, reusePort, cluster } = this.#options;
-    const [handler, wheel] = [this.#dispatcher, this.#wheel];
-    const base = { listener, handler, self: cluster, clock, wheel, reusePort };
-    if (listener.protocol === "HTTP") return listen(base);
-    if (this.#meshTls === undefined) {
-      return { ok: false, error: "a MESH listener needs an identity" };
-    }
-    const opened = await listen({ ...base, tls: this.#meshTls.forServer() });
-    return opened.ok ? ok(this.#meshTls.keepCurrent(opened.value)) : opened;
   }
 }

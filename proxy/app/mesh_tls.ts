@@ -7,7 +7,8 @@ import type { Clock } from "#kernel/clock.ts";
 import type { Logger } from "#kernel/log.ts";
 import type { Endpoint } from "#model/snapshot.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
-import type { OpenListener, ServerTls } from "#proxy/listen/listener.ts";
+import type { OpenPort } from "#proxy/listen/port.ts";
+import type { ServerTls } from "#proxy/listen/server_tls.ts";
 
 /** The proxy's side of mTLS: proves its own identity, and says which peers may come in. */
 export class MeshTls {
@@ -15,7 +16,7 @@ export class MeshTls {
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #rotation: { close(): void };
-  readonly #listeners = new Set<OpenListener>();
+  readonly #listeners = new Set<OpenPort>();
   #verifier: PeerVerifier;
   #rootsPem: string;
 
@@ -38,12 +39,15 @@ export class MeshTls {
   forServer(): ServerTls {
     return {
       options: serverTls(this.#source.current()),
-      peerOf: (socket) => this.#peerOf(socket),
+      admit: (socket) => {
+        const peer = this.#peerOf(socket);
+        return peer === undefined ? undefined : { peer, servedHosts: undefined };
+      },
     };
   }
 
   /** Gives `listener` each new identity until it is drained. */
-  keepCurrent(listener: OpenListener): OpenListener {
+  keepCurrent(listener: OpenPort): OpenPort {
     this.#listeners.add(listener);
     return {
       ...listener,
@@ -87,6 +91,6 @@ export class MeshTls {
       this.#rootsPem = identity.rootsPem;
       this.#verifier = new PeerVerifier(this.#rootsPem, this.#clock);
     }
-    for (const listener of this.#listeners) listener.useTls(serverTls(identity));
+    for (const listener of this.#listeners) listener.useTls(this.forServer());
   }
 }

@@ -80,9 +80,7 @@ function registerLinks(metrics: Metrics, prober: LinkProber): void {
 }
 
 function registerConnections(metrics: Metrics, { listeners, upstreams }: MetricSources): void {
-  const perListener = (
-    read: (c: { accepted: number; open: number; full: number; tlsRefused: number }) => number,
-  ) =>
+  const perListener = (read: (c: { accepted: number; open: number }) => number) =>
     [...listeners.opened()].map(({ name, port }) => ({
       labels: [name],
       value: read(port.counters),
@@ -99,13 +97,14 @@ function registerConnections(metrics: Metrics, { listeners, upstreams }: MetricS
   metrics.counter(
     {
       name: "espalier_connections_refused_total",
-      help: "Connections closed at once: the listener was full, or mTLS failed.",
+      help: "Connections closed at once: the port was full, TLS failed, or a PROXY header or ClientHello was none.",
       labels: ["listener", "reason"],
     },
     () =>
       [...listeners.opened()].flatMap(({ name, port }) => [
         { labels: [name, "full"], value: port.counters.full },
         { labels: [name, "tls"], value: port.counters.tlsRefused },
+        { labels: [name, "preamble"], value: port.counters.preambleRefused },
       ]),
   );
   metrics.counter(

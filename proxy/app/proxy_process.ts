@@ -112,7 +112,7 @@ export class ProxyProcess {
   #config() {
     return jsonAnswer(200, {
       source: this.#options.source.status(),
-      snapshot: this.#snapshot ?? null,
+      snapshot: this.#snapshot === undefined ? null : withoutKeys(this.#snapshot),
       refused: this.#refused?.problems.map(formatProblem) ?? [],
     });
   }
@@ -142,4 +142,15 @@ export class ProxyProcess {
       () => source.failures().unsaved,
     );
   }
+}
+
+/** As it may be shown: private keys that came with it stay here. */
+function withoutKeys(snapshot: Snapshot): Snapshot {
+  const listeners = snapshot.listeners.map((listener) => ({
+    ...listener,
+    certificates: listener.certificates.map((one) =>
+      one.from === "pem" ? { ...one, key: "(not shown)" } : one,
+    ),
+  }));
+  return { ...snapshot, listeners };
 }

@@ -14,7 +14,12 @@ export interface SidecarInbound {
 
 /** The inbound half of a sidecar: mTLS from the mesh in, plain text to the one workload. */
 export function inboundSnapshot(inbound: SidecarInbound): Snapshot {
-  const listener: Listener = { name: "inbound", protocol: "MESH", ...inbound.listen };
+  const listener: Listener = {
+    name: "inbound",
+    protocol: "MESH",
+    certificates: [],
+    ...inbound.listen,
+  };
   return {
     revision: "inbound",
     mesh: inbound.mesh,
@@ -33,6 +38,7 @@ export function inboundSnapshot(inbound: SidecarInbound): Snapshot {
         ],
       },
     ],
+    streamRoutes: [],
     services: [
       {
         name: inbound.service,
@@ -60,7 +66,12 @@ export function withOutbound(
   snapshot: Snapshot,
   listen: { readonly address: string; readonly port: number },
 ): Snapshot {
-  const listener: Listener = { name: "outbound", protocol: "HTTP", ...listen };
+  const listener: Listener = {
+    name: "outbound",
+    protocol: "HTTP",
+    certificates: [],
+    ...listen,
+  };
   const routes = snapshot.routes.map((route) => ({ ...route, listeners: [listener.name] }));
   return { ...snapshot, listeners: [listener], routes };
 }

@@ -7,6 +7,7 @@ import type { RequestStats } from "#proxy/observe/service_stats.ts";
 import type { Tables } from "#proxy/relay/dispatcher.ts";
 import type { ServiceRuntime } from "#proxy/relay/plan.ts";
 import { RetryBudget } from "#proxy/retry/budget.ts";
+import { compileStreams } from "#proxy/route/streams.ts";
 import { compileRoutes } from "#proxy/route/table.ts";
 
 /** Builds the tables of `snapshot`; what was learnt about services that stay is carried over. */
@@ -21,13 +22,21 @@ export function buildTables(
     const known = before?.services.get(service.name);
     services.set(service.name, {
       name: service.name,
+      raw: service.appProtocol === "tcp",
+      proxyProtocol: service.proxyProtocol,
       balancer: new ServiceBalancer(service, snapshot.cluster, now, known?.balancer),
       budget: known?.budget ?? new RetryBudget(now),
       stats: stats.of(service.name),
     });
   }
   stats.retain(new Set(services.keys()));
-  return { mesh: snapshot.mesh, self: snapshot.cluster, routes: compileRoutes(snapshot), services };
+  return {
+    mesh: snapshot.mesh,
+    self: snapshot.cluster,
+    routes: compileRoutes(snapshot),
+    streams: compileStreams(snapshot),
+    services,
+  };
 }
 
 /** Every endpoint that `snapshot` may send to. */

@@ -20,6 +20,7 @@ export class Worker {
   readonly #options: WorkerOptions;
   #identity: RotatingIdentity | undefined = undefined;
   #plane: LocalPlane | undefined = undefined;
+  #ticketKeys: Buffer | undefined = undefined;
 
   constructor(options: WorkerOptions) {
     this.#options = options;
@@ -30,6 +31,9 @@ export class Worker {
       case "identity":
         if (this.#identity === undefined) this.#identity = new RotatingIdentity(message.identity);
         else this.#identity.rotate(message.identity);
+        return;
+      case "ticket_keys":
+        this.#ticketKeys = Buffer.from(message.keys);
         return;
       case "snapshot":
         this.#plane ??= this.#begin(message.snapshot.cluster);
@@ -55,8 +59,12 @@ export class Worker {
   #begin(cluster: LocalPlaneOptions["cluster"]): LocalPlane {
     const { clock, rng, log } = this.#options;
     const identity = this.#identity;
-    const base = { cluster, clock, rng, log, reusePort: true };
-    return new LocalPlane(identity === undefined ? base : { ...base, identity });
+    const ticketKeys = this.#ticketKeys;
+    return new LocalPlane({
+      ...{ cluster, clock, rng, log, reusePort: true },
+      ...(identity === undefined ? {} : { identity }),
+      ...(ticketKeys === undefined ? {} : { ticketKeys }),
+    });
   }
 
   async #answer(id: number, question: Question): Promise<void> {

@@ -12,6 +12,8 @@ import type { AskedRequest, Explanation } from "#proxy/app/explain.ts";
 
 export type ToWorker =
   | { readonly kind: "identity"; readonly identity: Identity }
+  /** Before the first snapshot. */
+  | { readonly kind: "ticket_keys"; readonly keys: Uint8Array }
   | { readonly kind: "snapshot"; readonly snapshot: Snapshot }
   | { readonly kind: "drain"; readonly maxMs: number }
   | { readonly kind: "ask"; readonly id: number; readonly question: Question };

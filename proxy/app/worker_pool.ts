@@ -1,4 +1,5 @@
 import { type ChildProcess, fork } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import type { IdentitySource } from "#certs/identity/identity.ts";
 import { backoffMs, RECONNECT } from "#kernel/backoff.ts";
 import type { Millis } from "#kernel/brand.ts";
@@ -42,6 +43,8 @@ interface Worker {
  */
 export class WorkerPool implements DataPlane {
   readonly #options: WorkerPoolOptions;
+  /** Of TLS sessions: whichever worker a client meets next can resume its session. */
+  readonly #ticketKeys = randomBytes(48);
   readonly #workers: Worker[] = [];
   readonly #asked = new Map<number, (value: Answers[keyof Answers] | undefined) => void>();
   #snapshot: Snapshot | undefined = undefined;
@@ -115,6 +118,7 @@ export class WorkerPool implements DataPlane {
       log.error("worker", { worker: worker.index, error: error.message }),
     );
     child.on("exit", (code, signal) => this.#restart(worker, signal ?? `code ${code}`));
+    this.#tell(worker, { kind: "ticket_keys", keys: this.#ticketKeys });
     if (identity !== undefined) {
       this.#tell(worker, { kind: "identity", identity: identity.current() });
     }

@@ -1,5 +1,6 @@
-import type { Fields } from "#proxy/exchange/exchange.ts";
-import type { Peer } from "#proxy/exchange/peer.ts";
+import type { Exchange, Fields } from "#proxy/exchange/exchange.ts";
+import { removeFields } from "#proxy/exchange/fields.ts";
+import type { TraceIds } from "#proxy/observe/trace_ids.ts";
 
 /** Fields that say where a request came from. Only a proxy that was there may say it. */
 const FORWARDING: ReadonlySet<string> = new Set([
@@ -9,40 +10,135 @@ const FORWARDING: ReadonlySet<string> = new Set([
   "x-forwarded-port",
   "x-forwarded-proto",
   "x-real-ip",
+  "x-request-id",
 ]);
+const REPLACED: ReadonlySet<string> = new Set(["traceparent", "tracestate"]);
+/** W3C Trace Context §3.2, version 00; all zeros name nothing. */
+const TRACEPARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
 
 /**
- * Says who asked, for what host, and by whom it passed (`Via`, RFC 9110 §7.6.3). What an anonymous client
- * says of it is removed; what a proxy of the mesh has said stays, for it saw the client.
- * @param authority as the client sent it.
+ * Says who asked, for what host, and by whom it passed (`Via`, RFC 9110 §7.6.3). What a client says of it is
+ * removed unless its address is trusted; what a proxy of the mesh has said stays, for it saw the client.
+ * A trace is joined as it is, for the proxy is no span of its own; where there is none, one begins.
  * @param self name of this proxy: its cluster.
  */
-export function setForwarding(fields: Fields, peer: Peer, authority: string, self: string): void {
+export function setForwarding(exchange: Exchange, self: string, ids: TraceIds): void {
+  const { head, peer } = exchange;
+  const { fields } = head;
+  const said = survey(fields);
   if (peer.kind === "anonymous") {
-    removeForwarding(fields);
-    if (peer.address !== "") fields.push("x-forwarded-for", withoutMapping(peer.address));
-    fields.push("x-forwarded-proto", "http", "x-forwarded-host", authority);
+    if (said.any && !peer.trusted) removeFields(fields, FORWARDING);
+    const kept = said.any && peer.trusted ? said : NOTHING;
+    describeClient(exchange, peer, kept);
+    if (kept.requestId < 0) fields.push("x-request-id", ids.next());
+  }
+  if (!said.traced) {
+    if (said.tracing) removeFields(fields, REPLACED);
+    fields.push("traceparent", `00-${ids.next()}-${ids.next().slice(16)}-00`);
   }
   fields.push("via", `1.1 ${self}`);
 }
 
-function removeForwarding(fields: Fields): void {
-  let kept = 0;
+interface Said {
+  /** One of the fields is there. */
+  any: boolean;
+  /** Places of values; -1: not there. */
+  forwardedFor: number;
+  forwarded: number;
+  proto: number;
+  host: number;
+  requestId: number;
+  /** A trace can be joined. */
+  traced: boolean;
+  /** Something is said of a trace, be it good or not. */
+  tracing: boolean;
+}
+
+const NOTHING: Readonly<Said> = {
+  any: false,
+  forwardedFor: -1,
+  forwarded: -1,
+  proto: -1,
+  host: -1,
+  requestId: -1,
+  traced: false,
+  tracing: false,
+};
+const PLACES: Readonly<
+  Record<string, "forwardedFor" | "forwarded" | "proto" | "host" | "requestId">
+> = {
+  "x-forwarded-for": "forwardedFor",
+  forwarded: "forwarded",
+  "x-forwarded-proto": "proto",
+  "x-forwarded-host": "host",
+  "x-request-id": "requestId",
+};
+
+/** One pass over the fields. A trace told twice is none. */
+function survey(fields: Fields): Readonly<Said> {
+  let said: Said | undefined;
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!;
-    // "x" or "f" first: almost every other name fails here.
+    // "f", "t" or "x" first: almost every other name fails here.
     const first = name.charCodeAt(0);
-    if ((first === 120 || first === 102) && FORWARDING.has(name)) continue;
-    if (kept !== i) {
-      fields[kept] = name;
-      fields[kept + 1] = fields[i + 1]!;
+    if (first !== 120 && first !== 116 && first !== 102) continue;
+    if (FORWARDING.has(name)) {
+      said ??= { ...NOTHING };
+      said.any = true;
+      const place = PLACES[name];
+      if (place !== undefined) said[place] = i + 1;
+    } else if (REPLACED.has(name)) {
+      said ??= { ...NOTHING };
+      if (name === "traceparent") said.traced = !said.tracing && TRACEPARENT.test(fields[i + 1]!);
+      said.tracing = said.tracing || name === "traceparent";
     }
-    kept += 2;
   }
-  fields.length = kept;
+  return said ?? NOTHING;
+}
+
+function describeClient(
+  { head, secure, policy }: Exchange,
+  { address, port }: { readonly address: string; readonly port: number },
+  said: Readonly<Said>,
+): void {
+  const { fields, authority } = head;
+  const plain = withoutMapping(address);
+  const proto = secure ? "https" : "http";
+  if (plain !== "") add(fields, "x-forwarded-for", said.forwardedFor, plain);
+  if (said.proto < 0) fields.push("x-forwarded-proto", proto);
+  if (said.host < 0) fields.push("x-forwarded-host", authority);
+  if (!policy.forwarded || plain === "") return;
+  const node = plain.includes(":") ? `[${plain}]` : plain;
+  const host = authority === "" ? "" : `;host="${authority}"`;
+  add(fields, "forwarded", said.forwarded, `for="${node}:${port}";proto=${proto}${host}`);
+}
+
+/** Appends to the list that is at `at`, or begins one. */
+function add(fields: Fields, name: string, at: number, value: string): void {
+  if (at < 0) fields.push(name, value);
+  else fields[at] = `${fields[at]}, ${value}`;
 }
 
 /** An IPv4 client of an IPv6 socket is an IPv4 client: `::ffff:10.0.0.1` is `10.0.0.1`. */
 function withoutMapping(address: string): string {
   return address.startsWith("::ffff:") ? address.slice("::ffff:".length) : address;
+}
+
+/** Says on the way of a connection who its client is: address and port (RFC 7239). */
+export function markSource({ head, peer }: Exchange): void {
+  if (peer.kind !== "anonymous" || peer.address === "") return;
+  const plain = withoutMapping(peer.address);
+  const node = plain.includes(":") ? `[${plain}]` : plain;
+  head.fields.push("forwarded", `for="${node}:${peer.port}"`);
+}
+
+/** What `markSource` said, here or at the first gateway. */
+export function sourceOf(fields: Fields): { address: string; port: number } | undefined {
+  for (let i = 0; i < fields.length; i += 2) {
+    if (fields[i] !== "forwarded") continue;
+    const found = /^for="(?:\[([0-9a-fA-F:]+)\]|([0-9.]+)):(\d{1,5})"$/.exec(fields[i + 1]!);
+    if (found === null) return undefined;
+    return { address: (found[1] ?? found[2])!, port: Number(found[3]) };
+  }
+  return undefined;
 }

@@ -37,7 +37,8 @@ export interface Hop {
   readonly caller: string;
 }
 
-const FIRST_HOP: Hop = {
+/** Of a request that comes from no proxy of the mesh. */
+export const FIRST_HOP: Hop = {
   service: undefined,
   within: undefined,
   path: [],

@@ -49,11 +49,24 @@ export interface AnswerHead {
   upgrade: string | undefined;
 }
 
+/** Asks the next gateway to pass a connection on as it is. */
+export const TCP_UPGRADE = "espalier-tcp";
+
 /** Takes a request's body as it arrives. */
 export interface BodySink {
   /** False: pause; the source goes on when `Exchange.resumeBody()` is called. */
   onBody(chunk: Buffer): boolean;
   onBodyEnd(trailers: Fields | undefined): void;
+}
+
+/** How the clients of a listener are treated, beyond its codec. */
+export interface ClientPolicy {
+  /** How long an answer or a tunnel may stand still. */
+  readonly streamIdleMs: Millis;
+  /** Writes RFC 7239 `Forwarded` as well. */
+  readonly forwarded: boolean;
+  /** Share of requests in the access log; undefined: there is none. */
+  readonly accessLogShare: number | undefined;
 }
 
 /** One request as its downstream codec shows it, and the only way to answer it. */
@@ -65,8 +78,13 @@ export interface Exchange {
   readonly listener: string;
   /** It came over TLS that ends here. */
   readonly secure: boolean;
-  /** How long an answer or a tunnel may stand still. */
-  readonly streamIdleMs: Millis;
+  /** Hosts that its TLS server name lets it ask for: a name or a wildcard; undefined: all. */
+  readonly servedHosts: string | undefined;
+  /** A whole connection, not a request: goes to `tcp` services. */
+  readonly raw: boolean;
+  /** Of a raw one: the name in its ClientHello; undefined: none. */
+  readonly serverName: string | undefined;
+  readonly policy: ClientPolicy;
 
   /** Starts the flow of the request's body. Until then the codec holds it back, bounded. */
   readBody(sink: BodySink): void;

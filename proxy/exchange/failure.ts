@@ -88,6 +88,12 @@ export const FAILURES = {
     status: 503,
     proxyError: "connection_limit_reached",
   },
+  misdirected: {
+    source: "downstream",
+    retry: "never",
+    status: 421,
+    proxyError: "http_request_error",
+  },
   loop: { source: "local", retry: "always", status: 508, proxyError: "proxy_loop_detected" },
   deadline: { source: "local", retry: "never", status: 504, proxyError: "http_response_timeout" },
   draining: {

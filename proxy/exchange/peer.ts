@@ -2,7 +2,13 @@ import type { ClusterName } from "#model/names.ts";
 
 /** Who is at the other end of a downstream connection; proven by TLS, or unknown. */
 export type Peer =
-  | { readonly kind: "anonymous"; readonly address: string }
+  | {
+      readonly kind: "anonymous";
+      readonly address: string;
+      readonly port: number;
+      /** A proxy of ours outside the mesh: what it says of its own client is believed. */
+      readonly trusted: boolean;
+    }
   | {
       readonly kind: "gateway" | "workload" | "control";
       readonly address: string;
@@ -12,6 +18,6 @@ export type Peer =
     };
 
 /** Somebody on a plain connection. */
-export function anonymous(address: string): Peer {
-  return { kind: "anonymous", address };
+export function anonymous(address: string, port = 0, trusted = false): Peer {
+  return { kind: "anonymous", address, port, trusted };
 }

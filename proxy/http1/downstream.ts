@@ -1,9 +1,9 @@
 import type { Socket } from "node:net";
-import type { Millis } from "#kernel/brand.ts";
 import { type TimerWheel, WheelItem } from "#kernel/timer_wheel.ts";
 import type {
   AnswerHead,
   BodySink,
+  ClientPolicy,
   Exchange,
   ExchangeObserver,
   Fields,
@@ -19,6 +19,7 @@ import { isFailure, parseRequest } from "#proxy/http1/parser_head.ts";
 import { reset } from "#proxy/http1/reset.ts";
 import { type AnswerFraming, answerText, interimText } from "#proxy/http1/serializer.ts";
 import { WriteQueue } from "#proxy/http1/write_queue.ts";
+import type { Admitted } from "#proxy/listen/server_tls.ts";
 
 /**
  * `head`: between requests or inside a head. `body`: a request's body is being read.
@@ -46,6 +47,7 @@ export interface DownstreamOptions {
   readonly handler: Handler;
   readonly wheel: TimerWheel;
   readonly limits: Http1Limits;
+  readonly policy: ClientPolicy;
   /** The proxy's name in `Proxy-Status` of refusals. */
   readonly self: string;
   readonly onRefused: (reason: Failure) => void;
@@ -61,7 +63,10 @@ export class DownstreamConnection extends WheelItem implements Exchange {
   readonly peer: Peer;
   readonly listener: string;
   readonly secure: boolean;
-  readonly streamIdleMs: Millis;
+  readonly servedHosts: string | undefined;
+  readonly raw = false;
+  readonly serverName = undefined;
+  readonly policy: ClientPolicy;
   observer: ExchangeObserver | undefined = undefined;
   readonly #options: DownstreamOptions;
   readonly #socket: Socket;
@@ -88,14 +93,15 @@ export class DownstreamConnection extends WheelItem implements Exchange {
   /** Bytes that the client had taken when the timer last looked. */
   #taken = 0;
 
-  constructor(socket: Socket, peer: Peer, options: DownstreamOptions) {
+  constructor(socket: Socket, { peer, servedHosts }: Admitted, options: DownstreamOptions) {
     super();
     this.#socket = socket;
     this.#options = options;
     this.peer = peer;
+    this.servedHosts = servedHosts;
     this.listener = options.listener;
     this.secure = options.secure;
-    this.streamIdleMs = options.limits.streamIdleMs;
+    this.policy = options.policy;
     this.#out = new WriteQueue(socket);
     this.#body = new BodyDecoder(options.limits);
     socket.on("data", (chunk: Buffer) => this.#onData(chunk));

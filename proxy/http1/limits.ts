@@ -1,3 +1,5 @@
+import type { ClientRules } from "#model/snapshot.ts";
+
 /** Bounds of one connection. Each has an answer or an end when it is passed. */
 export interface Http1Limits {
   /** Bytes of a head, request or answer: 431. */
@@ -14,13 +16,11 @@ export interface Http1Limits {
   readonly idleTimeoutMs: number;
   /** Without a byte of a request's body, while we are ready to read, ms: 408. */
   readonly bodyTimeoutMs: number;
-  /** Without a byte of an answer, or of a tunnel in either direction, ms: it is cut. */
-  readonly streamIdleMs: number;
   /** Bytes of pipelined requests that are kept while one is answered; then we stop reading. */
   readonly pipelineBytesMax: number;
 }
 
-/** The limits in force. */
+/** The limits in force where nothing else is said. */
 export const HTTP1_LIMITS: Http1Limits = {
   headBytesMax: 65_536,
   fieldsMax: 128,
@@ -29,6 +29,20 @@ export const HTTP1_LIMITS: Http1Limits = {
   headTimeoutMs: 10_000,
   idleTimeoutMs: 60_000,
   bodyTimeoutMs: 30_000,
-  streamIdleMs: 300_000,
   pipelineBytesMax: 65_536,
 };
+
+/** The limits of a listener. */
+export function limitsOf(rules: ClientRules | undefined): Http1Limits {
+  if (rules === undefined) return HTTP1_LIMITS;
+  return {
+    headBytesMax: rules.headBytesMax ?? HTTP1_LIMITS.headBytesMax,
+    fieldsMax: rules.fieldsMax ?? HTTP1_LIMITS.fieldsMax,
+    targetBytesMax: rules.targetBytesMax ?? HTTP1_LIMITS.targetBytesMax,
+    chunkLineBytesMax: HTTP1_LIMITS.chunkLineBytesMax,
+    headTimeoutMs: rules.headTimeoutMs ?? HTTP1_LIMITS.headTimeoutMs,
+    idleTimeoutMs: rules.idleTimeoutMs ?? HTTP1_LIMITS.idleTimeoutMs,
+    bodyTimeoutMs: rules.bodyTimeoutMs ?? HTTP1_LIMITS.bodyTimeoutMs,
+    pipelineBytesMax: HTTP1_LIMITS.pipelineBytesMax,
+  };
+}

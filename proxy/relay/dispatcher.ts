@@ -2,18 +2,21 @@ import type { Result } from "#kernel/result.ts";
 import { err, ok } from "#kernel/result.ts";
 import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
 import type { RouteRule } from "#model/snapshot.ts";
-import { setForwarding } from "#proxy/authorize/forwarding.ts";
-import { type Hop, readHop } from "#proxy/authorize/hop.ts";
-import type { Exchange, Handler } from "#proxy/exchange/exchange.ts";
+import { markSource, setForwarding } from "#proxy/authorize/forwarding.ts";
+import { FIRST_HOP, type Hop, readHop } from "#proxy/authorize/hop.ts";
+import { type Exchange, type Handler, TCP_UPGRADE } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
 import type { ServiceStats } from "#proxy/observe/service_stats.ts";
+import { TraceIds } from "#proxy/observe/trace_ids.ts";
 import { answerFailure } from "#proxy/relay/failure_answer.ts";
 import { followRule, isPlain } from "#proxy/relay/follow_rule.ts";
 import type { AnswerEdit, RelayPlan, RelayPorts, ServiceRuntime } from "#proxy/relay/plan.ts";
 import { Relay } from "#proxy/relay/relay.ts";
 import { requestDeadline } from "#proxy/retry/deadline.ts";
 import { chooseBackend } from "#proxy/route/backend.ts";
+import { covers, hostOf } from "#proxy/route/host.ts";
 import type { CompiledRule, RetryPolicy } from "#proxy/route/rule.ts";
+import type { StreamTable } from "#proxy/route/streams.ts";
 import type { RouteTable } from "#proxy/route/table.ts";
 
 /** Asked of a gateway by its own name: answered by itself, for the probes of its peers. */
@@ -25,6 +28,7 @@ export interface Tables {
   /** The cluster that we stand in. */
   readonly self: ClusterName;
   readonly routes: RouteTable;
+  readonly streams: StreamTable;
   readonly services: ReadonlyMap<ServiceName, ServiceRuntime>;
 }
 
@@ -32,10 +36,12 @@ export interface Tables {
 export class Dispatcher implements Handler {
   readonly #ports: RelayPorts;
   readonly #unrouted: ServiceStats;
+  readonly #ids: TraceIds;
   #tables: Tables | undefined = undefined;
 
   constructor(ports: RelayPorts, unrouted: ServiceStats) {
     this.#ports = ports;
+    this.#ids = new TraceIds(ports.rng);
     this.#unrouted = unrouted;
   }
 
@@ -45,10 +51,18 @@ export class Dispatcher implements Handler {
   }
 
   onRequest(exchange: Exchange): void {
-    const { head, peer } = exchange;
+    const { head, peer, servedHosts } = exchange;
     const tables = this.#tables;
     if (tables === undefined) {
       this.#refuse(exchange, failure("no_candidate", "no configuration yet"));
+      return;
+    }
+    if (exchange.raw) {
+      this.#passOn(tables, exchange);
+      return;
+    }
+    if (servedHosts !== undefined && !covers(servedHosts, hostOf(head.authority))) {
+      this.#refuse(exchange, failure("misdirected", `${head.authority} over ${servedHosts}`));
       return;
     }
     const hop = readHop(head.fields, peer, this.#ports.self, tables.mesh);
@@ -60,9 +74,30 @@ export class Dispatcher implements Handler {
       pong(exchange);
       return;
     }
-    setForwarding(head.fields, peer, head.authority, this.#ports.self);
+    setForwarding(exchange, this.#ports.self, this.#ids);
     const plan = this.#route(tables, exchange, hop.value);
     if (plan === undefined) return;
+    if (plan.ok) new Relay(this.#ports, exchange, plan.value).start();
+    else this.#refuse(exchange, plan.error);
+  }
+
+  /** A connection, not a request: by its port and its server name alone. */
+  #passOn(tables: Tables, exchange: Exchange): void {
+    const { head, listener, serverName } = exchange;
+    const target = tables.streams.match(listener, serverName);
+    const backend = target && chooseBackend(target.backends, target.totalWeight, this.#ports.rng);
+    if (backend === undefined) {
+      const detail = `${listener} ${serverName ?? ""}`;
+      this.#refuse(exchange, failure(target === undefined ? "no_route" : "no_candidate", detail));
+      return;
+    }
+    head.authority = backend.service;
+    markSource(exchange);
+    const plan = planFor(tables, exchange, {
+      name: backend.service,
+      within: undefined,
+      hop: FIRST_HOP,
+    });
     if (plan.ok) new Relay(this.#ports, exchange, plan.value).start();
     else this.#refuse(exchange, plan.error);
   }
@@ -129,11 +164,16 @@ interface Wanted {
   readonly mirrors?: readonly ServiceRuntime[];
 }
 
-function planFor(tables: Tables, { peer }: Exchange, wanted: Wanted): Result<RelayPlan, Failure> {
+function planFor(tables: Tables, exchange: Exchange, wanted: Wanted): Result<RelayPlan, Failure> {
+  const { peer } = exchange;
   const { name, within, hop, rule } = wanted;
   const service = tables.services.get(name);
   if (service === undefined) {
     return err(failure("no_candidate", `service ${name} is not known here`));
+  }
+  if (service.raw !== asksForConnection(exchange)) {
+    const kind = service.raw ? "connections" : "requests";
+    return err(failure("forbidden", `service ${name} takes ${kind}`));
   }
   return ok({
     service,
@@ -148,6 +188,12 @@ function planFor(tables: Tables, { peer }: Exchange, wanted: Wanted): Result<Rel
     editAnswer: wanted.editAnswer,
     mirrors: wanted.mirrors ?? NO_MIRRORS,
   });
+}
+
+/** A client's connection, or one that a proxy of the mesh passes on. */
+function asksForConnection({ raw, head, peer }: Exchange): boolean {
+  if (raw) return true;
+  return head.upgrade === TCP_UPGRADE && (peer.kind === "gateway" || peer.kind === "workload");
 }
 
 const NO_MIRRORS: readonly ServiceRuntime[] = [];

@@ -3,6 +3,7 @@ import type { Clock } from "#kernel/clock.ts";
 import type { Rng } from "#kernel/rng.ts";
 import type { TimerWheel } from "#kernel/timer_wheel.ts";
 import type { ClusterName, ServiceName } from "#model/names.ts";
+import type { Service } from "#model/snapshot.ts";
 import type { Hop } from "#proxy/authorize/hop.ts";
 import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
 import type { ServiceBalancer } from "#proxy/balance/service_balancer.ts";
@@ -10,11 +11,14 @@ import type { Fields } from "#proxy/exchange/exchange.ts";
 import type { ServiceStats } from "#proxy/observe/service_stats.ts";
 import type { RetryBudget } from "#proxy/retry/budget.ts";
 import type { RetryPolicy } from "#proxy/route/rule.ts";
-import type { Upstreams } from "#proxy/upstream/upstreams.ts";
+import type { RawUpstreams, Upstreams } from "#proxy/upstream/upstreams.ts";
 
 /** What one service needs at run time. Replaced as a whole by each snapshot, state carried over. */
 export interface ServiceRuntime {
   readonly name: ServiceName;
+  /** Takes connections as they are, not requests. */
+  readonly raw: boolean;
+  readonly proxyProtocol: Service["proxyProtocol"];
   readonly balancer: ServiceBalancer;
   readonly budget: RetryBudget;
   readonly stats: ServiceStats;
@@ -55,4 +59,5 @@ export interface RelayPorts {
   readonly wheel: TimerWheel;
   readonly rng: Rng;
   readonly upstreams: Upstreams;
+  readonly raw: RawUpstreams;
 }

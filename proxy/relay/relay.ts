@@ -1,5 +1,6 @@
 import type { Millis } from "#kernel/brand.ts";
 import { Timeout, WheelItem } from "#kernel/timer_wheel.ts";
+import { sourceOf } from "#proxy/authorize/forwarding.ts";
 import { stripHop } from "#proxy/authorize/hop.ts";
 import type { EndpointState, Outcome, PickConstraint } from "#proxy/balance/endpoint_state.ts";
 import type {
@@ -156,7 +157,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
   }
 
   #watchStream(): void {
-    const { streamIdleMs } = this.#exchange;
+    const { streamIdleMs } = this.#exchange.policy;
     if (this.#moved) {
       this.#moved = false;
       this.#ports.wheel.arm(this, streamIdleMs);
@@ -190,7 +191,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     if (this.#tryTimeout !== undefined) this.#ports.wheel.disarm(this.#tryTimeout);
     // Later than the deadline that is armed, as a rule: that costs the wheel one number.
     if (isTunnel || !this.#plan.deadlineCoversBody) {
-      this.#ports.wheel.arm(this, this.#exchange.streamIdleMs);
+      this.#ports.wheel.arm(this, this.#exchange.policy.streamIdleMs);
     }
     this.#replay?.drop();
     this.#plan.editAnswer?.(head.fields, this.#endpoint!);
@@ -256,9 +257,19 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     this.#tryStartedAt = now;
     this.#running = true;
     this.#plan.service.balancer.started(endpoint, now);
-    const head = endpoint.endpoint.identity === undefined ? this.#head : this.#headForMesh(now);
-    this.#stream = this.#ports.upstreams.open(endpoint.endpoint, head, this);
+    this.#stream = this.#open(endpoint, now);
     if (this.#plan.tryTimeoutMs > 0) this.#armTryTimeout(this.#plan.tryTimeoutMs);
+  }
+
+  #open(endpoint: EndpointState, now: Millis): UpstreamStream {
+    const place = endpoint.endpoint;
+    const { upstreams, raw } = this.#ports;
+    if (place.identity !== undefined) return upstreams.open(place, this.#headForMesh(now), this);
+    const { service } = this.#plan;
+    if (!service.raw) return upstreams.open(place, this.#head, this);
+    const version = service.proxyProtocol;
+    const introduction = version && { version, source: sourceOf(this.#head.fields) };
+    return raw.open(place, introduction, this);
   }
 
   #headForMesh(now: Millis): RequestHead {

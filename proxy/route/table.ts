@@ -1,15 +1,16 @@
 import { type MeshName, parseServiceAddress, type ServiceAddress } from "#model/names.ts";
 import type { Listener, Route, Snapshot } from "#model/snapshot.ts";
 import type { RequestHead } from "#proxy/exchange/exchange.ts";
+import { groupPorts, type PortGroup } from "#proxy/listen/port_groups.ts";
 import { compileConditions } from "#proxy/route/conditions.ts";
-import { covers, hostOf } from "#proxy/route/host.ts";
+import { hostnamesOn, hostOf, isIsolated } from "#proxy/route/host.ts";
 import { PathTable } from "#proxy/route/paths.ts";
 import { type CompiledRule, compileRule } from "#proxy/route/rule.ts";
 
 /** Where a request is to go: by a route's rule, or by an address of the mesh itself. */
 export type RouteMatch = CompiledRule | ({ readonly kind: "address" } & ServiceAddress);
 
-/** The routes of one listener: by exact host, by `*.` suffix, and for every other host. */
+/** The routes of one port: by exact host, by `*.` suffix, and for every other host. */
 interface Hosts {
   readonly exact: Map<string, PathTable<RouteMatch>>;
   readonly wildcard: Map<string, PathTable<RouteMatch>>;
@@ -19,16 +20,16 @@ interface Hosts {
 /** All routes of a snapshot, compiled. Immutable. */
 export class RouteTable {
   readonly #mesh: MeshName;
-  readonly #listeners: ReadonlyMap<string, Hosts>;
+  readonly #ports: ReadonlyMap<string, Hosts>;
 
-  constructor(mesh: MeshName, listeners: ReadonlyMap<string, Hosts>) {
+  constructor(mesh: MeshName, ports: ReadonlyMap<string, Hosts>) {
     this.#mesh = mesh;
-    this.#listeners = listeners;
+    this.#ports = ports;
   }
 
   /** The most specific host that has routes decides alone; then the path and what else they ask for. */
-  match(listener: string, head: RequestHead): RouteMatch | undefined {
-    const hosts = this.#listeners.get(listener);
+  match(port: string, head: RequestHead): RouteMatch | undefined {
+    const hosts = this.#ports.get(port);
     if (hosts === undefined) return undefined;
     const host = hostOf(head.authority);
     const named = findNamed(hosts, host);
@@ -52,39 +53,40 @@ function findNamed(hosts: Hosts, host: string): PathTable<RouteMatch> | undefine
 
 /** Builds the table of a snapshot. */
 export function compileRoutes(snapshot: Snapshot): RouteTable {
-  const listeners = new Map<string, Hosts>();
-  for (const listener of snapshot.listeners) {
-    const routes = snapshot.routes.filter((route) => route.listeners.includes(listener.name));
-    listeners.set(listener.name, compileListener(listener, routes));
+  const ports = new Map<string, Hosts>();
+  for (const group of groupPorts(snapshot.listeners)) {
+    ports.set(group.name, compilePort(group, snapshot.routes));
   }
-  return new RouteTable(snapshot.mesh, listeners);
+  return new RouteTable(snapshot.mesh, ports);
 }
 
-function compileListener(listener: Listener, routes: readonly Route[]): Hosts {
+function compilePort(group: PortGroup, routes: readonly Route[]): Hosts {
   const hosts: Hosts = { exact: new Map(), wildcard: new Map(), any: undefined };
-  for (const route of routes) {
-    for (const hostname of hostnamesOn(listener, route)) {
-      const paths = tableFor(hosts, hostname);
-      for (const rule of route.rules) {
-        for (const match of rule.matches) {
-          const { path } = match;
-          const prefix = path.type === "PathPrefix" ? path.value : undefined;
-          const compiled = compileRule({ route, rule, listener }, prefix);
-          paths.add(path, compileConditions(match), compiled);
-        }
-      }
+  for (const listener of group.listeners) {
+    // A host that a listener claims is not answered by routes of a less specific one.
+    if (group.listeners.length > 1 && listener.hostname !== undefined) {
+      tableFor(hosts, listener.hostname);
+    }
+    for (const route of routes) {
+      if (route.listeners.includes(listener.name)) addRoute(hosts, group, listener, route);
     }
   }
   return hosts;
 }
 
-/** The hosts of `route` that `listener` answers for; undefined stands for every host. */
-function hostnamesOn(listener: Listener, route: Route): Array<string | undefined> {
-  if (route.hostnames.length === 0) return [listener.hostname];
-  const kept = route.hostnames.filter((hostname) => covers(listener.hostname, hostname));
-  // A wildcard route on a listener for one host answers for that host.
-  const narrowed = route.hostnames.some((hostname) => covers(hostname, listener.hostname ?? ""));
-  return kept.length === 0 && narrowed ? [listener.hostname] : kept;
+function addRoute(hosts: Hosts, group: PortGroup, listener: Listener, route: Route): void {
+  for (const hostname of hostnamesOn(listener, route.hostnames)) {
+    if (isIsolated(group, listener, hostname)) continue;
+    const paths = tableFor(hosts, hostname);
+    for (const rule of route.rules) {
+      for (const match of rule.matches) {
+        const { path } = match;
+        const prefix = path.type === "PathPrefix" ? path.value : undefined;
+        const compiled = compileRule({ route, rule, listener }, prefix);
+        paths.add(path, compileConditions(match), compiled);
+      }
+    }
+  }
 }
 
 function tableFor(hosts: Hosts, hostname: string | undefined): PathTable<RouteMatch> {

@@ -15,6 +15,23 @@ export interface Upstreams {
   close(): void;
 }
 
+/** What an endpoint that takes connections as they are is told of the client (PROXY protocol). */
+export interface Introduction {
+  readonly version: "v1" | "v2";
+  /** Undefined: nobody knows. */
+  readonly source: { readonly address: string; readonly port: number } | undefined;
+}
+
+/** Connections to endpoints of `tcp` services. */
+export interface RawUpstreams {
+  /** A new connection each; it answers with 101 once it is there. Failures as with `Upstreams.open`. */
+  open(
+    endpoint: Endpoint,
+    introduction: Introduction | undefined,
+    sink: AnswerSink,
+  ): UpstreamStream;
+}
+
 /** One endpoint's identity as a pool key: address, port and who must be there. */
 export function endpointKey(endpoint: Endpoint): string {
   return `${endpoint.identity ?? ""}@${endpoint.address}:${endpoint.port}`;

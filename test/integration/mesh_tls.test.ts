@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect as connectTcp, createServer as createNetServer } from "node:net";
 import { after, before, describe, it } from "node:test";
 import { connect as connectTls, createServer as createTlsServer, type TLSSocket } from "node:tls";
 import { type Identity, RotatingIdentity } from "#certs/identity/identity.ts";
@@ -18,6 +19,7 @@ import { cluster, MESH, must, TestTree } from "#test/kit/mesh.ts";
 import { countedBody, readSlowly, sendCounted } from "#test/kit/slow_reader.ts";
 
 const EU = cluster("eu");
+const US = cluster("us");
 
 describe("mTLS between proxies", { timeout: 30_000 }, () => {
   const tree = new TestTree();
@@ -32,10 +34,10 @@ describe("mTLS between proxies", { timeout: 30_000 }, () => {
     return startWith(id, must(parseSnapshot({ ...content, services: [] }, "test")));
   }
 
-  async function startWith(id: SpiffeId, snapshot: Snapshot) {
-    const identity = new RotatingIdentity(await tree.identity(id, EU));
+  async function startWith(id: SpiffeId, snapshot: Snapshot, of = EU) {
+    const identity = new RotatingIdentity(await tree.identity(id, of));
     const plane = new LocalPlane({
-      cluster: EU,
+      cluster: of,
       clock: systemClock,
       rng: seededRng(1),
       log: new MemoryLogger(),
@@ -181,6 +183,39 @@ describe("mTLS between proxies", { timeout: 30_000 }, () => {
     server.close();
   });
 
+  it("passes a connection on to another cluster, which knows who the client is", async () => {
+    const heard: string[] = [];
+    const origin = createNetServer((socket) => {
+      socket.on("data", (chunk) => {
+        heard.push(chunk.toString());
+        socket.write("pong");
+      });
+      socket.on("end", () => socket.end());
+      socket.on("error", () => {});
+    });
+    await new Promise<void>((resolve) => origin.listen(0, "127.0.0.1", resolve));
+    const { port } = origin.address() as AddressInfo;
+    const far = await startWith(gatewayId(US), tcpAt(US, { port }), US);
+    const near = await startWith(gatewayId(EU), tcpAt(EU, { port: far.port, gateway: far.id }));
+    const client = connectTcp(near.port, "127.0.0.1");
+    client.write("ping");
+    const [answer] = (await once(client, "data")) as [Buffer];
+    assert.equal(String(answer), "pong");
+    const line = `PROXY TCP4 127.0.0.1 127.0.0.1 ${client.localPort} ${port}\r\n`;
+    assert.equal(heard.join(""), `${line}ping`);
+    client.end();
+    await once(client, "close");
+    // A gateway may ask for a connection only where one is to be had, and a client may not at all.
+    const dialled = dial(await tree.identity(gatewayId(EU), EU), far);
+    dialled.write(
+      `GET / HTTP/1.1\r\nhost: db\r\nx-mesh-service: db.shop\r\nx-mesh-path: ${EU}\r\n\r\n`,
+    );
+    const [refused] = (await once(dialled, "data")) as [Buffer];
+    assert.match(String(refused), /^HTTP\/1\.1 403 /);
+    dialled.destroy();
+    origin.close();
+  });
+
   it("delivers every byte in its place through two proxies and mTLS", async () => {
     const body = countedBody(8_000_000);
     const origin = createServer((asked, answer) => sendCounted(body, asked, answer));
@@ -201,6 +236,31 @@ describe("mTLS between proxies", { timeout: 30_000 }, () => {
     origin.close();
   });
 });
+
+/** A cluster that takes connections at `http`, or passes them on to `next`. */
+function tcpAt(of: ClusterName, place: { port: number; gateway?: SpiffeId }): Snapshot {
+  const { port, gateway } = place;
+  const identity = gateway === undefined ? {} : { identity: gateway };
+  const listener =
+    gateway === undefined
+      ? { name: "in", address: "127.0.0.1", port: 0, protocol: "MESH" }
+      : { name: "in", address: "127.0.0.1", port: 0, protocol: "TCP" };
+  const kind = gateway === undefined ? "local" : "sibling";
+  const endpoints = [{ address: "127.0.0.1", port, ...identity }];
+  const locales = [{ kind, cluster: gateway === undefined ? of : US, endpoints, healthy: 1 }];
+  const backends = [{ service: "db.shop", weight: 1 }];
+  const service = { name: "db.shop", port: 80, appProtocol: "tcp", proxyProtocol: "v1", locales };
+  return must(
+    parseSnapshot(
+      {
+        ...{ revision: "1", mesh: MESH, cluster: of, listeners: [listener], routes: [] },
+        streamRoutes: [{ name: "db", listeners: ["in"], hostnames: [], backends }],
+        services: [service],
+      },
+      "test",
+    ),
+  );
+}
 
 /** A plain listener, and one service behind a sidecar that must prove `id`. */
 function throughSidecar(port: number, identity: SpiffeId): Snapshot {

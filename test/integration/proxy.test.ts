@@ -161,7 +161,10 @@ describe("a proxy between real sockets", { timeout: 60_000 }, () => {
         "x-kept": "1",
       },
     });
-    const { "user-agent": _agent, connection: _connection, ...said } = seen;
+    const { "user-agent": _agent, connection: _connection, ...rest } = seen;
+    const { "x-request-id": id, traceparent, ...said } = rest;
+    assert.match(String(id), /^[0-9a-f]{32}$/);
+    assert.match(String(traceparent), /^00-[0-9a-f]{32}-[0-9a-f]{16}-00$/);
     assert.deepEqual(said, {
       host: `127.0.0.1:${port}`,
       "x-kept": "1",

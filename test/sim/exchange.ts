@@ -13,7 +13,10 @@ export class SimExchange implements Exchange {
   readonly peer: Peer;
   readonly listener: string;
   readonly secure = false;
-  readonly streamIdleMs = 300_000;
+  readonly servedHosts = undefined;
+  readonly raw = false;
+  readonly serverName = undefined;
+  readonly policy = { streamIdleMs: 300_000, forwarded: false, accessLogShare: undefined };
   observer: ExchangeObserver | undefined = undefined;
   readonly #onAnswer: (head: AnswerHead) => void;
   readonly #onAbort: (reason: Failure) => void;

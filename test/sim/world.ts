@@ -23,6 +23,7 @@ import { anonymous } from "#proxy/exchange/peer.ts";
 import { LinkProber } from "#proxy/health/link_probe.ts";
 import { RequestStats } from "#proxy/observe/service_stats.ts";
 import { Dispatcher, PING_TARGET, type Tables } from "#proxy/relay/dispatcher.ts";
+import type { RawUpstreams } from "#proxy/upstream/upstreams.ts";
 import { SimExchange } from "#test/sim/exchange.ts";
 import { SimNetwork, type SimOrigin, SimUpstreams } from "#test/sim/network.ts";
 
@@ -80,7 +81,7 @@ export class SimCluster {
     const upstreams = new SimUpstreams(network, name);
     const wheel = new TimerWheel(clock);
     this.#dispatcher = new Dispatcher(
-      { self: name, clock, wheel, rng, upstreams },
+      { self: name, clock, wheel, rng, upstreams, raw: NO_CONNECTIONS },
       this.#stats.unrouted,
     );
     this.#prober = new LinkProber({
@@ -230,6 +231,13 @@ export const SIM_HOST = `menu.shop.svc.${SIM_MESH}`;
 function originPorts(index: number): readonly number[] {
   return [20_000 + 10 * index, 20_001 + 10 * index];
 }
+
+/** The simulated services take requests only. */
+const NO_CONNECTIONS: RawUpstreams = {
+  open() {
+    throw new Error("nobody asks for a connection here");
+  },
+};
 
 function treeText(): string {
   return SIM_CLUSTERS.map((name, index) => {

@@ -51,6 +51,8 @@ function catalog(change: Partial<Catalog> = {}): Catalog {
         exported: true,
         endpoints: [{ address: "10.1.0.1", port: 1, weight: 1, identity: undefined }],
         capacityEach: 10,
+        appProtocol: "http",
+        proxyProtocol: undefined,
       },
       {
         name: "secret.shop" as ServiceName,
@@ -58,6 +60,8 @@ function catalog(change: Partial<Catalog> = {}): Catalog {
         exported: false,
         endpoints: [{ address: "10.1.0.2", port: 2, weight: 1, identity: undefined }],
         capacityEach: undefined,
+        appProtocol: "http",
+        proxyProtocol: undefined,
       },
     ],
     health: new Map(),

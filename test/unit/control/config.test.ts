@@ -31,7 +31,16 @@ describe("resources", () => {
     assert.deepEqual(snapshot, {
       mesh: "local",
       cluster: "core.local",
-      listeners: [{ name: "default/edge/http", address: "::", port: 8080, protocol: "HTTP" }],
+      listeners: [
+        {
+          name: "default/edge/http",
+          address: "::",
+          port: 8080,
+          protocol: "HTTP",
+          certificates: [],
+        },
+      ],
+      streamRoutes: [],
       routes: [
         {
           name: "default/all",
@@ -136,9 +145,9 @@ describe("resources", () => {
       /^f\.yaml:5: spec\.gatewayClassName: /,
     ],
     [
-      "a protocol that is not there yet",
+      "a protocol that nobody speaks",
       (t) => t.replace("protocol: HTTP", "protocol: UDP"),
-      /^f\.yaml:6: spec\.listeners\[0\]\.protocol: only HTTP/,
+      /^f\.yaml:6: spec\.listeners\[0\]\.protocol: /,
     ],
     [
       "the same port twice",
@@ -147,7 +156,7 @@ describe("resources", () => {
           "protocol: HTTP }]",
           "protocol: HTTP }, { name: b, port: 8080, protocol: HTTP }]",
         ),
-      /^f\.yaml:6: spec\.listeners\[1\]\.port: port 8080 has a listener already/,
+      /^f\.yaml:6: spec\.listeners\[1\]\.port: port 8080 has a listener for \* already/,
     ],
     [
       "the same name twice",
@@ -187,7 +196,7 @@ describe("resources", () => {
 
   it("tell all their problems at once", () => {
     const bad = STATIC.replace("port: 9000", "port: 0")
-      .replace("protocol: HTTP", "protocol: TCP")
+      .replace("protocol: HTTP", "protocol: UDP")
       .replace("  rules:", "  extra: 1\n  rules:");
     assert.equal(problemsOf(bad).length, 3, problemsOf(bad).join("\n"));
   });

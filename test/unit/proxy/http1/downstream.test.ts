@@ -20,12 +20,14 @@ async function open(onRequest: (exchange: Exchange) => void = () => {}) {
   const wheel = new TimerWheel(clock);
   const refused: string[] = [];
   const server = createServer({ allowHalfOpen: true }, (socket) => {
-    new DownstreamConnection(socket, anonymous("client"), {
+    const admitted = { peer: anonymous("client"), servedHosts: undefined };
+    new DownstreamConnection(socket, admitted, {
       secure: false,
       listener: "http",
       handler: { onRequest },
       wheel,
       limits: HTTP1_LIMITS,
+      policy: { streamIdleMs: 300_000, forwarded: false, accessLogShare: undefined },
       self: "core.acme.mesh",
       onRefused: ({ kind }) => refused.push(kind),
       onClosed: () => {},

@@ -1,0 +1,103 @@
+import { randomBytes } from "node:crypto";
+import type { Clock } from "#kernel/clock.ts";
+import type { Logger } from "#kernel/log.ts";
+import { err, ok, type Result } from "#kernel/result.ts";
+import type { TimerWheel } from "#kernel/timer_wheel.ts";
+import { watchPath } from "#kernel/watch_path.ts";
+import type { PortOpener } from "#proxy/app/listener_set.ts";
+import type { MeshTls } from "#proxy/app/mesh_tls.ts";
+import type { Handler } from "#proxy/exchange/exchange.ts";
+import { certificateFiles, httpsTls } from "#proxy/listen/https.ts";
+import { type OpenPort, openPort } from "#proxy/listen/port.ts";
+import type { PortGroup } from "#proxy/listen/port_groups.ts";
+import type { ServerTls } from "#proxy/listen/server_tls.ts";
+
+const TICKET_KEYS_BYTES = 48;
+
+export interface PortOpenerOptions {
+  readonly handler: Handler;
+  readonly self: string;
+  readonly clock: Clock;
+  readonly wheel: TimerWheel;
+  readonly log: Logger;
+  readonly reusePort: boolean;
+  readonly meshTls: MeshTls | undefined;
+  /** Shared by the workers of one proxy; absent: this process's own. */
+  readonly ticketKeys?: Buffer;
+}
+
+/** Opens ports with the TLS that their protocol asks for, and watches the files of their certificates. */
+export class ProxyPortOpener implements PortOpener {
+  readonly #options: PortOpenerOptions;
+  readonly #ticketKeys: Buffer;
+  readonly #watches = new Map<OpenPort, Array<{ close(): void }>>();
+
+  constructor(options: PortOpenerOptions) {
+    this.#options = options;
+    this.#ticketKeys = options.ticketKeys ?? randomBytes(TICKET_KEYS_BYTES);
+  }
+
+  async open(group: PortGroup): Promise<Result<OpenPort, string>> {
+    const { handler, self, clock, wheel, reusePort, meshTls } = this.#options;
+    const base = { group, handler, self, clock, wheel, reusePort };
+    if (group.protocol === "MESH") {
+      if (meshTls === undefined) return err("a MESH listener needs an identity");
+      const opened = await openPort({ ...base, tls: meshTls.forServer() });
+      return opened.ok ? ok(meshTls.keepCurrent(opened.value)) : opened;
+    }
+    if (group.protocol !== "HTTPS") return openPort(base);
+    const tls = this.#httpsTls(group);
+    if (!tls.ok) return tls;
+    const opened = await openPort({ ...base, tls: tls.value });
+    if (!opened.ok) return opened;
+    this.#watch(opened.value, group);
+    return ok(this.#unwatchedWhenDrained(opened.value));
+  }
+
+  update(port: OpenPort, group: PortGroup): void {
+    port.useRules(group.listeners[0]!.rules);
+    if (group.protocol !== "HTTPS") return;
+    this.#renew(port, group);
+    this.#watch(port, group);
+  }
+
+  /** A certificate that cannot be read changes nothing: the one before stays in use. */
+  #renew(port: OpenPort, group: PortGroup): void {
+    const tls = this.#httpsTls(group);
+    if (tls.ok) port.useTls(tls.value);
+    else
+      this.#options.log.error("certificate not taken up; the old one stays", { error: tls.error });
+  }
+
+  #httpsTls(group: PortGroup): Result<ServerTls, string> {
+    return httpsTls(group, this.#ticketKeys);
+  }
+
+  #watch(port: OpenPort, group: PortGroup): void {
+    const { clock, log } = this.#options;
+    this.#unwatch(port);
+    const onChange = (): void => this.#renew(port, group);
+    const files = new Set(certificateFiles(group));
+    this.#watches.set(
+      port,
+      [...files].map((file) => watchPath(file, { clock, log, onChange })),
+    );
+  }
+
+  #unwatch(port: OpenPort): void {
+    for (const watch of this.#watches.get(port) ?? []) watch.close();
+    this.#watches.delete(port);
+  }
+
+  #unwatchedWhenDrained(port: OpenPort): OpenPort {
+    const watched: OpenPort = {
+      ...port,
+      drain: (maxMs) => {
+        this.#unwatch(watched);
+        this.#unwatch(port);
+        return port.drain(maxMs);
+      },
+    };
+    return watched;
+  }
+}

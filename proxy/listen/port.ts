@@ -1,0 +1,334 @@
+import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+import {
+  createServer as createTlsServer,
+  type TLSSocket,
+  type Server as TlsServer,
+} from "node:tls";
+import type { Millis } from "#kernel/brand.ts";
+import type { Clock } from "#kernel/clock.ts";
+import { err, ok, type Result } from "#kernel/result.ts";
+import { Timeout, type TimerWheel } from "#kernel/timer_wheel.ts";
+import type { ClientRules } from "#model/snapshot.ts";
+import type { ClientPolicy, Handler } from "#proxy/exchange/exchange.ts";
+import type { FailureName } from "#proxy/exchange/failure.ts";
+import { anonymous, type Peer } from "#proxy/exchange/peer.ts";
+import { DownstreamConnection, type DownstreamOptions } from "#proxy/http1/downstream.ts";
+import { type Http1Limits, limitsOf } from "#proxy/http1/limits.ts";
+import { AddressBlocks } from "#proxy/listen/address_blocks.ts";
+import type { PortGroup } from "#proxy/listen/port_groups.ts";
+import { Preamble } from "#proxy/listen/preamble.ts";
+import { readProxyHeader, type Source } from "#proxy/listen/proxy_protocol.ts";
+import type { Admitted, ServerTls } from "#proxy/listen/server_tls.ts";
+import { readClientHello } from "#proxy/tcp/client_hello.ts";
+import { TcpConnection } from "#proxy/tcp/downstream.ts";
+
+/** Open connections of one port; one more is closed at once. */
+const CONNECTIONS_MAX = 10_000;
+const BACKLOG = 1_024;
+/** From a TLS connection's start to the end of its handshake. */
+const HANDSHAKE_MS: Millis = 5_000;
+const NO_RULES: ClientRules = { proxyProtocolFrom: [], trustedForwarders: [], forwarded: false };
+
+export interface ListenOptions {
+  readonly group: PortGroup;
+  readonly handler: Handler;
+  /** Name of this proxy in `Proxy-Status`: its cluster. */
+  readonly self: string;
+  readonly clock: Clock;
+  readonly wheel: TimerWheel;
+  /** Several processes share the port (SO_REUSEPORT). */
+  readonly reusePort: boolean;
+  /** Of HTTPS and MESH. */
+  readonly tls?: ServerTls;
+  /** For tests: in place of what the rules of the listener say. */
+  readonly limits?: Http1Limits;
+}
+
+/** Plain numbers, read by metrics at scrape time. */
+export interface ListenerCounters {
+  accepted: number;
+  open: number;
+  /** Closed at once because the port was full. */
+  full: number;
+  /** Handshakes that failed, and peers that proved to be nobody who may come here. */
+  tlsRefused: number;
+  /** Connections that did not begin as they must: PROXY header, ClientHello. */
+  preambleRefused: number;
+  /** Requests that were not passed on, by reason. */
+  readonly refused: Map<FailureName, number>;
+}
+
+/** A port that is open. */
+export interface OpenPort {
+  readonly address: string;
+  readonly port: number;
+  readonly counters: ListenerCounters;
+  /** New connections are treated by these rules from now on. */
+  useRules(rules: ClientRules | undefined): void;
+  /** New handshakes use this from now on; open connections are not touched. */
+  useTls(tls: ServerTls): void;
+  /** Accepts no more, lets running requests end for at most `maxMs`, then closes. */
+  drain(maxMs: Millis): Promise<void>;
+}
+
+/** Opens a port. The error says which address and why. */
+export async function openPort(options: ListenOptions): Promise<Result<OpenPort, string>> {
+  const { address } = options.group;
+  const first = await openAt(options, address);
+  // `::` is every address of a machine that knows IPv6, and none of one that does not.
+  if (first.ok || address !== "::" || !/EAFNOSUPPORT|EADDRNOTAVAIL/.test(first.error)) return first;
+  return openAt(options, "0.0.0.0");
+}
+
+function openAt(options: ListenOptions, host: string): Promise<Result<OpenPort, string>> {
+  const { group, reusePort, clock } = options;
+  const port = new Port(options);
+  return new Promise((resolve) => {
+    const { server } = port;
+    server.once("error", (error) => resolve(err(`${host}:${group.port}: ${error.message}`)));
+    server.listen({ host, port: group.port, backlog: BACKLOG, reusePort }, () => {
+      server.on("error", () => {});
+      const bound = server.address() as AddressInfo;
+      resolve(
+        ok({
+          address: bound.address,
+          port: bound.port,
+          counters: port.counters,
+          useRules: (rules) => port.useRules(rules),
+          useTls: (tls) => port.useTls(tls),
+          drain: (maxMs) => port.drain(clock, maxMs),
+        }),
+      );
+    });
+  });
+}
+
+/** A client's connection, whatever it speaks. */
+interface ClientConnection {
+  drain(): void;
+  destroy(): void;
+}
+
+class Port {
+  readonly server: Server;
+  readonly counters: ListenerCounters = {
+    accepted: 0,
+    open: 0,
+    full: 0,
+    tlsRefused: 0,
+    preambleRefused: 0,
+    refused: new Map(),
+  };
+  readonly #options: ListenOptions;
+  readonly #tlsServer: TlsServer | undefined;
+  #tls: ServerTls | undefined;
+  #http: DownstreamOptions;
+  #limits: Http1Limits;
+  #policy: ClientPolicy = policyOf(NO_RULES);
+  #proxyFrom = new AddressBlocks([]);
+  #trusted = new AddressBlocks([]);
+  /** Who is behind a load balancer, by the balancer's own address and port. */
+  readonly #sources = new Map<string, Source>();
+  readonly #connections = new Set<ClientConnection>();
+  #onEmpty: (() => void) | undefined = undefined;
+
+  constructor(options: ListenOptions) {
+    this.#options = options;
+    this.#tls = options.tls;
+    this.#limits = limitsOf(undefined);
+    this.#http = this.#httpOptions();
+    // Half-open: a client may end its side after the request and still read the answer.
+    this.server = createServer({ allowHalfOpen: true, noDelay: true }, (s) => this.#accept(s));
+    this.server.on("drop", () => {
+      this.counters.full++;
+    });
+    this.#tlsServer = options.tls === undefined ? undefined : this.#serveTls(options.tls);
+    this.useRules(options.group.listeners[0]?.rules);
+  }
+
+  useRules(rules: ClientRules = NO_RULES): void {
+    this.#limits = this.#options.limits ?? limitsOf(rules);
+    this.#policy = policyOf(rules);
+    this.#proxyFrom = new AddressBlocks(rules.proxyProtocolFrom);
+    this.#trusted = new AddressBlocks(rules.trustedForwarders);
+    this.#http = this.#httpOptions();
+    this.server.maxConnections = rules.connectionsMax ?? CONNECTIONS_MAX;
+  }
+
+  useTls(tls: ServerTls): void {
+    this.#tls = tls;
+    this.#tlsServer?.setSecureContext(tls.options);
+  }
+
+  drain(clock: Clock, maxMs: Millis): Promise<void> {
+    this.server.close();
+    for (const connection of [...this.#connections]) connection.drain();
+    if (this.#connections.size === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = clock.after(maxMs, () => {
+        for (const connection of [...this.#connections]) connection.destroy();
+      });
+      this.#onEmpty = () => {
+        timer.cancel();
+        resolve();
+      };
+    });
+  }
+
+  #httpOptions(): DownstreamOptions {
+    const { group, handler, wheel, self, tls } = this.#options;
+    return {
+      listener: group.name,
+      secure: tls !== undefined,
+      handler,
+      wheel,
+      self,
+      limits: this.#limits,
+      policy: this.#policy,
+      onRefused: ({ kind }) => this.#count(kind),
+      onClosed: (connection) => this.#forget(connection),
+    };
+  }
+
+  #serveTls(tls: ServerTls): TlsServer {
+    const server = createTlsServer(
+      { ...tls.options, allowHalfOpen: true, handshakeTimeout: HANDSHAKE_MS },
+      (socket) => this.#admit(socket),
+    );
+    server.on("tlsClientError", (_error: Error, socket: Socket) => {
+      this.counters.tlsRefused++;
+      socket.destroy();
+    });
+    server.on("OCSPRequest", (leaf: Buffer, _issuer: Buffer, answer) =>
+      answer(null, this.#tls?.ocspOf?.(leaf) ?? null),
+    );
+    return server;
+  }
+
+  /** First who is there, if a load balancer is to say it. */
+  #accept(socket: Socket): void {
+    const { remoteAddress = "", remotePort = 0 } = socket;
+    if (!this.#proxyFrom.has(remoteAddress)) {
+      this.#serve(socket);
+      return;
+    }
+    this.#readFirst(socket, readProxyHeader, (header, rest) => {
+      if (header.source !== undefined) {
+        const key = `${remoteAddress} ${remotePort}`;
+        this.#sources.set(key, header.source);
+        socket.once("close", () => this.#sources.delete(key));
+      }
+      const after = rest.subarray(header.length);
+      if (after.length > 0) socket.unshift(after);
+      this.#serve(socket);
+      // Paused so far. A TCP connection stays so until there is an endpoint; TLS reads by itself.
+      const { protocol } = this.#options.group;
+      if (protocol === "HTTP" || protocol === "TLS") socket.resume();
+    });
+  }
+
+  #serve(socket: Socket): void {
+    const { protocol } = this.#options.group;
+    if (this.#tlsServer !== undefined) {
+      socket.on("error", () => {});
+      this.#tlsServer.emit("connection", socket);
+    } else if (protocol === "TCP") this.#takeTcp(socket, undefined, Buffer.alloc(0));
+    else if (protocol === "TLS") {
+      this.#readFirst(socket, readClientHello, ({ serverName }, bytes) =>
+        this.#takeTcp(socket, serverName, bytes),
+      );
+    } else this.#takeHttp(socket, { peer: this.#anonymous(socket), servedHosts: undefined });
+  }
+
+  #admit(socket: TLSSocket): void {
+    const admitted = this.#tls!.admit(socket, () => this.#anonymous(socket));
+    if (admitted !== undefined) {
+      this.#takeHttp(socket, admitted);
+      return;
+    }
+    this.counters.tlsRefused++;
+    socket.destroy();
+  }
+
+  #takeHttp(socket: Socket, admitted: Admitted): void {
+    this.counters.accepted++;
+    this.counters.open++;
+    this.#connections.add(new DownstreamConnection(socket, admitted, this.#http));
+  }
+
+  #takeTcp(socket: Socket, serverName: string | undefined, first: Buffer): void {
+    const { group, handler } = this.#options;
+    this.counters.accepted++;
+    this.counters.open++;
+    const connection = new TcpConnection(socket, {
+      listener: group.name,
+      peer: this.#anonymous(socket),
+      serverName,
+      policy: this.#policy,
+      first,
+      onClosed: (closed) => this.#forget(closed),
+    });
+    this.#connections.add(connection);
+    handler.onRequest(connection);
+  }
+
+  /** Reads until `read` can say what the connection begins with; who does not say it in time is closed. */
+  #readFirst<T extends { readonly kind: string }>(
+    socket: Socket,
+    read: (bytes: Buffer) => T | { readonly kind: "more" } | { readonly kind: "bad" },
+    then: (found: Exclude<T, { kind: "more" } | { kind: "bad" }>, bytes: Buffer) => void,
+  ): void {
+    const { wheel } = this.#options;
+    const timeout = new Timeout(() => preamble.refuse());
+    const preamble: Preamble<T> = new Preamble(socket, read, {
+      found: (found, bytes) => {
+        wheel.disarm(timeout);
+        this.#connections.delete(preamble);
+        then(found, bytes);
+      },
+      refused: () => {
+        wheel.disarm(timeout);
+        this.counters.preambleRefused++;
+        this.#drop(preamble);
+      },
+      gone: () => {
+        wheel.disarm(timeout);
+        this.#drop(preamble);
+      },
+    });
+    wheel.arm(timeout, this.#limits.headTimeoutMs);
+    this.#connections.add(preamble);
+  }
+
+  #anonymous(socket: Socket): Peer {
+    const { remoteAddress = "", remotePort = 0 } = socket;
+    const trusted = this.#trusted.has(remoteAddress);
+    if (this.#sources.size === 0) return anonymous(remoteAddress, remotePort, trusted);
+    const source = this.#sources.get(`${remoteAddress} ${remotePort}`);
+    if (source === undefined) return anonymous(remoteAddress, remotePort, trusted);
+    return anonymous(source.address, source.port, this.#trusted.has(source.address));
+  }
+
+  #forget(connection: ClientConnection): void {
+    if (!this.#connections.has(connection)) return;
+    this.counters.open--;
+    this.#drop(connection);
+  }
+
+  #drop(connection: ClientConnection): void {
+    this.#connections.delete(connection);
+    if (this.#connections.size === 0) this.#onEmpty?.();
+  }
+
+  #count(kind: FailureName): void {
+    this.counters.refused.set(kind, (this.counters.refused.get(kind) ?? 0) + 1);
+  }
+}
+
+/** Without a byte of an answer, or of a tunnel in either direction (Envoy: stream_idle_timeout). */
+const STREAM_IDLE_MS: Millis = 300_000;
+
+function policyOf(rules: ClientRules): ClientPolicy {
+  const { streamIdleMs = STREAM_IDLE_MS, forwarded, accessLogShare } = rules;
+  return { streamIdleMs, forwarded, accessLogShare };
+}

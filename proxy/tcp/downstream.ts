@@ -1,0 +1,160 @@
+import type { Socket } from "node:net";
+import {
+  type AnswerHead,
+  type BodySink,
+  type ClientPolicy,
+  type Exchange,
+  type ExchangeObserver,
+  type RequestHead,
+  TCP_UPGRADE,
+} from "#proxy/exchange/exchange.ts";
+import { failure } from "#proxy/exchange/failure.ts";
+import type { Peer } from "#proxy/exchange/peer.ts";
+import { reset } from "#proxy/http1/reset.ts";
+import { WriteQueue } from "#proxy/http1/write_queue.ts";
+
+const EMPTY: Buffer = Buffer.alloc(0);
+
+export interface TcpOptions {
+  readonly listener: string;
+  readonly peer: Peer;
+  /** Name that the client's ClientHello asks for; undefined: none, or no TLS. */
+  readonly serverName: string | undefined;
+  readonly policy: ClientPolicy;
+  /** Bytes that were read to find out where it goes. */
+  readonly first: Buffer;
+  readonly onClosed: (connection: TcpConnection) => void;
+}
+
+/**
+ * A client's connection that goes whole to one endpoint. To everything above it is an exchange that asks
+ * to switch at once: an answer of 101 opens the tunnel, any other ends it without a word.
+ */
+export class TcpConnection implements Exchange {
+  readonly head: RequestHead;
+  readonly peer: Peer;
+  readonly listener: string;
+  readonly secure = false;
+  readonly raw = true;
+  readonly servedHosts = undefined;
+  readonly serverName: string | undefined;
+  readonly policy: ClientPolicy;
+  observer: ExchangeObserver | undefined = undefined;
+  readonly #socket: Socket;
+  readonly #out: WriteQueue;
+  readonly #onClosed: TcpOptions["onClosed"];
+  #sink: BodySink | undefined = undefined;
+  #unread: Buffer;
+  #halfClosed = false;
+  #answerEnded = false;
+  #paused = false;
+
+  constructor(socket: Socket, options: TcpOptions) {
+    const { listener, peer, serverName, policy, first, onClosed } = options;
+    this.#socket = socket;
+    this.#out = new WriteQueue(socket);
+    this.#unread = first;
+    this.#onClosed = onClosed;
+    this.listener = listener;
+    this.peer = peer;
+    this.serverName = serverName;
+    this.policy = policy;
+    this.head = {
+      method: "GET",
+      target: "/",
+      authority: "",
+      fields: [],
+      body: 0,
+      upgrade: TCP_UPGRADE,
+    };
+    // Nothing is read before there is somebody to read it; how the client ends is heard all the same.
+    socket.pause();
+    socket.on("data", (chunk: Buffer) => this.#onData(chunk));
+    socket.on("end", () => this.#onEnd());
+    socket.on("drain", () => this.observer?.onAnswerDrain());
+    socket.on("error", () => {});
+    socket.on("close", () => this.#onClose());
+  }
+
+  /** A tunnel has no request between which it could end. */
+  drain(): void {}
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  readBody(sink: BodySink): void {
+    this.#sink = sink;
+    this.#read();
+  }
+
+  resumeBody(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
+    this.#read();
+  }
+
+  interim(): void {}
+
+  answer(head: AnswerHead): void {
+    if (head.status === 101) return;
+    this.#answerEnded = true;
+    this.observer = undefined;
+    reset(this.#socket);
+  }
+
+  answerBody(chunk: Buffer): boolean {
+    return this.#answerEnded ? true : this.#out.body(chunk, false);
+  }
+
+  answerEnd(): void {
+    if (this.#answerEnded) return;
+    this.#answerEnded = true;
+    this.#out.flush();
+    this.#socket.end();
+    if (this.#sink === undefined) this.observer = undefined;
+  }
+
+  abort(): void {
+    this.#answerEnded = true;
+    this.observer = undefined;
+    reset(this.#socket);
+  }
+
+  #onData(chunk: Buffer): void {
+    this.#unread = this.#unread.length === 0 ? chunk : Buffer.concat([this.#unread, chunk]);
+    this.#read();
+  }
+
+  #onEnd(): void {
+    this.#halfClosed = true;
+    this.#read();
+  }
+
+  #read(): void {
+    if (this.#sink === undefined || this.#paused) return;
+    const chunk = this.#unread;
+    this.#unread = EMPTY;
+    if (chunk.length > 0 && !this.#sink.onBody(chunk)) {
+      this.#paused = true;
+      this.#socket.pause();
+      return;
+    }
+    if (!this.#halfClosed) {
+      this.#socket.resume();
+      return;
+    }
+    const sink = this.#sink;
+    this.#sink = undefined;
+    if (this.#answerEnded) this.observer = undefined;
+    sink.onBodyEnd(undefined);
+  }
+
+  #onClose(): void {
+    const observer = this.observer;
+    this.observer = undefined;
+    this.#answerEnded = true;
+    this.#onClosed(this);
+    observer?.onClientGone(failure("client_closed", "before the end"));
+  }
+}
