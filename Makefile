@@ -4,13 +4,14 @@ NPM_FLAGS := --no-audit --no-fund --loglevel=error
 TESTS := 'test/**/*.test.ts'
 ARGS ?=
 
-.PHONY: help install demo test check bench fmt clean
+.PHONY: help install demo test check bench bench-peers fmt clean
 
 help:
 	@echo 'make demo    a tree of seven clusters, traffic, and faults every 15 s; ARGS=--once for one round'
 	@echo 'make test    installs what is needed, type-checks, and runs every test'
 	@echo 'make check   the quick part of it: types, lint, house rules, unit tests'
-	@echo 'make bench   requests/s and CPU per request beside nginx, if that is installed'
+	@echo 'make bench   requests/s and CPU per request beside its peers; --save writes bench/results'
+	@echo 'make bench-peers  installs the peers that can be had'
 	@echo 'make fmt     formats every file'
 	@echo 'make install npm packages, and nats-server if none is on PATH'
 	@echo 'make clean   removes what install has made'
@@ -39,6 +40,9 @@ check: install
 
 bench: install
 	@$(NODE) --disable-warning=ExperimentalWarning bench/load/main.ts $(ARGS)
+
+bench-peers:
+	@./tools/bench-peers.sh
 
 fmt: install
 	@./node_modules/.bin/biome check --write .

@@ -1,45 +1,53 @@
 import type { ChildProcess } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { cpus, tmpdir } from "node:os";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpus, release, tmpdir } from "node:os";
 import { join } from "node:path";
 import { cpuSeconds, rssMb } from "#bench/load/cpu.ts";
-import {
-  isInstalled,
-  type LoadResult,
-  listening,
-  startNginx,
-  startOn,
-  wrk,
-} from "#bench/load/programs.ts";
+import { isInstalled, type LoadResult, listening, startNginx, wrk } from "#bench/load/programs.ts";
+import { type Ground, PEERS_OF_THE_BENCH, type Peer } from "#bench/load/subjects.ts";
+import { scriptFile, type Workload, workloads } from "#bench/load/workloads.ts";
 import { microLines } from "#bench/micro/decisions.ts";
+import { serverCertificate } from "#test/kit/certificates.ts";
 import { freePort } from "#test/kit/ports.ts";
-import { staticYaml } from "#test/kit/static_yaml.ts";
+import { ROOT } from "#test/kit/processes.ts";
 
 /*
- * espalier proxy beside nginx: the same origin, the same load, one after the other in turns, the proxy
- * on one CPU, load and origin on another. Prints medians and ratios; the machine is shared and noisy.
+ * espalier proxy beside its peers: the same origin, the same load, one after the other in turns, the
+ * proxy on one CPU, load and origin on another. Prints medians, spreads and ratios, and writes them
+ * to bench/results/*.json; the machine is shared and noisy, so compare ratios.
  *
- *   make bench ARGS='--rounds 5 --seconds 5'
+ *   make bench ARGS='--rounds 5 --seconds 5 --only TLS'
  */
 
-interface Subject {
-  readonly name: string;
+interface Running {
+  readonly peer: Peer;
   readonly pid: number;
-  readonly port: number;
+  readonly plain: number;
+  readonly tls: number;
 }
 
 interface Reading extends LoadResult {
   readonly cpuMicros: number;
 }
 
-const WORKLOADS = [
-  { name: "small GET, 64 keep-alive connections", path: "/small" },
-  { name: "1 MB body, 64 connections", path: "/large" },
-] as const;
+interface Line {
+  readonly workload: string;
+  readonly peer: string;
+  readonly requestsPerSecond: number;
+  readonly spreadPercent: number;
+  readonly cpuMicrosPerRequest: number;
+  readonly p99Ms: number;
+  readonly rssMb: number;
+  /** espalier's requests per CPU second over this one's. */
+  readonly espalierPerCpuSecond: number;
+}
 
-function option(name: string, otherwise: number): number {
+const PROXY_CPU = 0;
+const LOAD_CPU = 1;
+
+function option(name: string, otherwise: string): string {
   const at = process.argv.indexOf(name);
-  return at < 0 ? otherwise : Number(process.argv[at + 1]);
+  return at < 0 ? otherwise : (process.argv[at + 1] ?? otherwise);
 }
 
 function median(values: readonly number[]): number {
@@ -48,105 +56,148 @@ function median(values: readonly number[]): number {
 
 async function main(): Promise<void> {
   const missing = ["wrk", "nginx", "taskset"].filter((program) => !isInstalled(program));
-  console.log((await microLines()).join("\n"));
+  const micro = await microLines();
+  console.log(micro.join("\n"));
   if (missing.length > 0 || cpus().length < 2) {
-    console.log(
-      `\nno load test: it needs two CPUs, and on PATH: ${missing.join(", ")} (Debian packages of these names; taskset is of util-linux)`,
-    );
+    const what = missing.length > 0 ? `, and on PATH: ${missing.join(", ")}` : "";
+    console.log(`\nno load test: it needs two CPUs${what} (make bench-peers installs them)`);
     return;
   }
   const dir = mkdtempSync(join(tmpdir(), "espalier-bench-"));
   const children: ChildProcess[] = [];
   try {
-    await measure(dir, children);
+    const lines = await measure(dir, children);
+    if (process.argv.includes("--save")) save(lines, micro);
   } finally {
     for (const child of children) child.kill("SIGKILL");
     rmSync(dir, { recursive: true, force: true });
   }
 }
 
-async function measure(dir: string, children: ChildProcess[]): Promise<void> {
-  const [origin, nginx, espalier] = [await freePort(), await freePort(), await freePort()];
+async function measure(dir: string, children: ChildProcess[]): Promise<Line[]> {
+  const origin = await freePort();
   writeFileSync(join(dir, "large"), Buffer.alloc(1_000_000, "x"));
   children.push(
     startNginx(
-      1,
+      LOAD_CPU,
       join(dir, "origin"),
-      `server { listen 127.0.0.1:${origin}; location /small { return 200 "hello world\\n"; } location /large { root ${dir}; } }`,
-    ),
-    startNginx(
-      0,
-      join(dir, "proxy"),
-      `upstream o { server 127.0.0.1:${origin}; keepalive 128; keepalive_requests 1000000000; }
-      server { listen 127.0.0.1:${nginx}; location / { proxy_pass http://o; proxy_http_version 1.1; proxy_set_header Connection ""; } }`,
+      `client_max_body_size 8m; client_body_buffer_size 2m;
+      server { listen 127.0.0.1:${origin} backlog=4096; location /small { return 200 "hello world\n"; } location /large { root ${dir}; }
+        location /post { proxy_pass http://127.0.0.1:${origin}/small; } }`,
     ),
   );
-  const file = join(dir, "edge.yaml");
-  writeFileSync(file, staticYaml(espalier, origin));
-  const main = new URL(import.meta.resolve("#cli/main.ts")).pathname;
-  children.push(
-    startOn(0, process.execPath, [
-      "--disable-warning=ExperimentalWarning",
-      main,
-      "proxy",
-      "-f",
-      file,
-      "--admin",
-      "127.0.0.1:0",
-    ]),
-  );
-  for (const port of [origin, nginx, espalier]) await listening(port);
-  const subjects: Subject[] = [
-    { name: "nginx", pid: children[1]!.pid!, port: nginx },
-    { name: "espalier", pid: children[2]!.pid!, port: espalier },
-  ];
-  for (const { name, path } of WORKLOADS) {
-    const readings = await inTurns(subjects, path);
-    report(name, subjects, readings);
+  const pem = await serverCertificate("bench.example");
+  const ground: Ground = {
+    dir,
+    origin,
+    certificate: join(dir, "tls.crt"),
+    key: join(dir, "tls.key"),
+    cpu: PROXY_CPU,
+  };
+  writeFileSync(ground.certificate, pem.certificate);
+  writeFileSync(ground.key, pem.key);
+  await listening(origin);
+  const running: Running[] = [];
+  for (const peer of PEERS_OF_THE_BENCH) {
+    if (peer.missing !== undefined) {
+      console.log(`without ${peer.name}: ${peer.missing}`);
+      continue;
+    }
+    const [plain, tls] = [await freePort(), await freePort()];
+    const child = peer.start(ground, plain, tls);
+    children.push(child);
+    for (const port of [plain, tls]) await listening(port);
+    running.push({ peer, pid: child.pid!, plain, tls });
   }
+  const only = option("--only", "");
+  const lines: Line[] = [];
+  let halfLoad = 10_000;
+  for (const [index, { name }] of workloads(halfLoad).entries()) {
+    if (!name.includes(only)) continue;
+    // By then it is known what espalier can bear.
+    const workload = workloads(halfLoad)[index]!;
+    const found = report(workload, running, await inTurns(workload, running, dir));
+    lines.push(...found);
+    if (lines.length === found.length) {
+      halfLoad = Math.round(found[0]!.requestsPerSecond / 2_000) * 1_000;
+    }
+  }
+  return lines;
 }
 
 async function inTurns(
-  subjects: readonly Subject[],
-  path: string,
+  workload: Workload,
+  running: readonly Running[],
+  dir: string,
 ): Promise<Map<string, Reading[]>> {
-  const rounds = option("--rounds", 5);
-  const seconds = option("--seconds", 3);
-  const readings = new Map<string, Reading[]>(subjects.map(({ name }) => [name, []]));
-  for (const { port } of subjects) await wrk(1, `http://127.0.0.1:${port}${path}`, 2);
+  const rounds = Number(option("--rounds", "3"));
+  const seconds = Number(option("--seconds", "3"));
+  const script = scriptFile(dir, workload);
+  const { connections, path, tls: isTls } = workload;
+  const load = ({ plain, tls }: Running, time: number) => {
+    const url = isTls ? `https://127.0.0.1:${tls}${path}` : `http://127.0.0.1:${plain}${path}`;
+    return wrk({ cpu: LOAD_CPU, url, seconds: time, connections, script });
+  };
+  const readings = new Map<string, Reading[]>(running.map(({ peer }) => [peer.name, []]));
+  for (const one of running) await load(one, 1);
   for (let round = 0; round < rounds; round++) {
-    for (const { name, pid, port } of subjects) {
-      const before = cpuSeconds(pid);
-      const result = await wrk(1, `http://127.0.0.1:${port}${path}`, seconds);
-      const cpuMicros = ((cpuSeconds(pid) - before) * 1e6) / result.requests;
-      readings.get(name)!.push({ ...result, cpuMicros });
+    for (const one of running) {
+      const before = cpuSeconds(one.pid);
+      const result = await load(one, seconds);
+      const cpuMicros = ((cpuSeconds(one.pid) - before) * 1e6) / result.requests;
+      readings.get(one.peer.name)!.push({ ...result, cpuMicros });
     }
   }
   return readings;
 }
 
 function report(
-  what: string,
-  subjects: readonly Subject[],
+  workload: Workload,
+  running: readonly Running[],
   readings: Map<string, Reading[]>,
-): void {
-  console.log(`\n${what} (medians)`);
-  const of = (name: string, value: (reading: Reading) => number): number =>
-    median(readings.get(name)!.map(value));
-  for (const { name, pid } of subjects) {
-    const parts = [
-      `${of(name, (r) => r.perSecond).toFixed(0)} requests/s`,
-      `${of(name, (r) => r.cpuMicros).toFixed(1)} µs CPU per request`,
-      `p99 ${of(name, (r) => r.p99Ms).toFixed(2)} ms`,
-      `${rssMb(pid).toFixed(0)} MB`,
-    ];
-    console.log(`  ${name.padEnd(9)} ${parts.join(", ")}`);
+): Line[] {
+  console.log(`\n${workload.name} (medians)`);
+  const lines = running.map(({ peer, pid }) => {
+    const own = readings.get(peer.name)!;
+    const of = (value: (reading: Reading) => number): number => median(own.map(value));
+    const speeds = own.map((r) => r.cpuMicros);
+    const cpu = of((r) => r.cpuMicros);
+    const ours = median(readings.get("espalier")!.map((r) => r.cpuMicros));
+    return {
+      workload: workload.name,
+      peer: peer.name,
+      requestsPerSecond: Math.round(of((r) => r.perSecond)),
+      spreadPercent: Math.round((100 * (Math.max(...speeds) - Math.min(...speeds))) / cpu),
+      cpuMicrosPerRequest: Number(cpu.toFixed(1)),
+      p99Ms: Number(of((r) => r.p99Ms).toFixed(2)),
+      rssMb: Math.round(rssMb(pid)),
+      espalierPerCpuSecond: Number((cpu / ours).toFixed(2)),
+    };
+  });
+  for (const l of lines) {
+    const bytes = workload.bodyBytes ?? 0;
+    const speed =
+      bytes < 100_000 ? "" : `, ${(bytes / l.cpuMicrosPerRequest / 1_000).toFixed(2)} GB/CPU s`;
+    console.log(
+      `  ${l.peer.padEnd(17)} ${String(l.requestsPerSecond).padStart(7)}/s  ${l.cpuMicrosPerRequest.toFixed(1).padStart(7)} µs CPU ±${l.spreadPercent} %  p99 ${l.p99Ms.toFixed(2)} ms  ${l.rssMb} MB${speed}${l.peer === "espalier" ? "" : `  espalier × ${l.espalierPerCpuSecond}`}`,
+    );
   }
-  const ratio = of("espalier", (r) => r.perSecond) / of("nginx", (r) => r.perSecond);
-  const cpu = of("nginx", (r) => r.cpuMicros) / of("espalier", (r) => r.cpuMicros);
-  console.log(
-    `  espalier / nginx: ${ratio.toFixed(2)} × requests/s, ${cpu.toFixed(2)} × requests per CPU second`,
-  );
+  return lines;
+}
+
+function save(lines: readonly Line[], micro: readonly string[]): void {
+  const date = new Date().toISOString().slice(0, 10);
+  const machine = {
+    cpu: cpus()[0]!.model,
+    cpus: cpus().length,
+    kernel: release(),
+    node: process.version,
+  };
+  const dir = join(ROOT, "bench/results");
+  mkdirSync(dir, { recursive: true });
+  const file = join(dir, `${date}.json`);
+  writeFileSync(file, `${JSON.stringify({ date, machine, lines, micro }, null, 2)}\n`);
+  console.log(`\nwritten to ${file}`);
 }
 
 await main();

@@ -60,23 +60,33 @@ export interface LoadResult {
   readonly perSecond: number;
   readonly requests: number;
   readonly p99Ms: number;
-  readonly bytesPerSecond: number;
 }
 
-/** Steady load over 64 keep-alive connections. */
-export async function wrk(cpu: number, url: string, seconds: number): Promise<LoadResult> {
-  const args = ["-c", String(cpu), "wrk", "-t1", "-c64", `-d${seconds}`, "--latency", url];
-  const { stdout } = await run("taskset", args);
-  const bad = /Non-2xx or 3xx responses: (\d+)|Socket errors: (.*)/.exec(stdout);
+/** How wrk is told to load. */
+export interface Load {
+  readonly cpu: number;
+  readonly url: string;
+  readonly seconds: number;
+  readonly connections: number;
+  readonly script: string | undefined;
+}
+
+/** Steady load; answers that are no 2xx or 3xx and broken connections are an error. */
+export async function wrk(load: Load): Promise<LoadResult> {
+  const { cpu, url, seconds, connections, script } = load;
+  const args = ["-c", String(cpu), "wrk", "-t1", `-c${connections}`, `-d${seconds}`, "--latency"];
+  if (script !== undefined) args.push("-s", script);
+  const { stdout } = await run("taskset", [...args, url]);
+  const bad =
+    /Non-2xx or 3xx responses: (\d+)|Socket errors: (?!.*read (\d+), write 0, timeout 0)(.*)/.exec(
+      stdout,
+    );
   if (bad !== null) throw new Error(`${url}: ${bad[0]}`);
   const [, value, unit] = /99%\s+([\d.]+)(us|ms|s)/.exec(stdout)!;
   const scale = { us: 0.001, ms: 1, s: 1_000 }[unit as "us" | "ms" | "s"];
-  const [, size, sizeUnit] = /Transfer\/sec:\s+([\d.]+)(B|KB|MB|GB)/.exec(stdout)!;
-  const bytes = { B: 1, KB: 1_024, MB: 1_024 ** 2, GB: 1_024 ** 3 }[sizeUnit as "B"];
   return {
     perSecond: Number(/Requests\/sec:\s+([\d.]+)/.exec(stdout)![1]),
     requests: Number(/(\d+) requests in/.exec(stdout)![1]),
     p99Ms: Number(value) * scale,
-    bytesPerSecond: Number(size) * bytes,
   };
 }
