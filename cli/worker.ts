@@ -11,7 +11,7 @@ const ORPHAN_DRAIN_MS = 30_000;
 const worker = new Worker({
   clock: systemClock,
   rng: systemRng(),
-  log: jsonLogger().with({ worker: process.pid }),
+  log: jsonLogger("info", { worker: process.pid }),
   send: (message) => process.send?.(message),
   onDrained: () => process.exit(0),
 });

@@ -30,7 +30,7 @@ export function jsonAnswer(status: number, value: unknown): AdminAnswer {
 }
 
 /**
- * A small read-only HTTP server for operators: GET and HEAD of fixed paths. Bounded: 100 connections,
+ * A small HTTP server for operators: GET and HEAD of fixed paths, and POST where a route is called "POST /path". Bounded: 100 connections,
  * 8 kB of head, 10 s for a request; what it does not understand is refused and the connection closed.
  */
 export function openAdmin(options: {
@@ -77,13 +77,12 @@ async function answerFor(
   routes: ReadonlyMap<string, AdminRoute>,
   request: IncomingMessage,
 ): Promise<AdminAnswer> {
-  if (request.method !== "GET" && request.method !== "HEAD") {
-    return textAnswer(405, "only GET");
-  }
-  const target = request.url ?? "/";
+  const { method, url: target = "/" } = request;
   const mark = target.indexOf("?");
   const path = mark < 0 ? target : target.slice(0, mark);
-  const route = routes.get(path);
+  const isRead = method === "GET" || method === "HEAD";
+  const route = routes.get(isRead ? path : `${method} ${path}`);
+  if (route === undefined && !isRead) return textAnswer(405, "only GET");
   if (route === undefined) return textAnswer(404, `try one of: ${[...routes.keys()].join(" ")}`);
   try {
     return await route(new URLSearchParams(mark < 0 ? "" : target.slice(mark + 1)));

@@ -16,36 +16,58 @@ export interface Logger {
   with(fields: LogFields): Logger;
 }
 
-/** JSON lines on stderr (stdout belongs to the commands' own output). */
-export function jsonLogger(level: LogLevel = "info"): Logger {
+const LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error"];
+
+/** The level that `text` names; undefined if it names none. */
+export function parseLogLevel(text: string | null | undefined): LogLevel | undefined {
+  return LEVELS.find((level) => level === text);
+}
+
+/** A logger whose level, and that of all loggers made of it, can be changed while it runs. */
+export interface LeveledLogger extends Logger {
+  level: LogLevel;
+}
+
+/**
+ * JSON lines on stderr (stdout belongs to the commands' own output).
+ * @param base fields of every line.
+ */
+export function jsonLogger(level: LogLevel = "info", base: LogFields = {}): LeveledLogger {
   const sink = pino.destination({ dest: 2, sync: true });
   // A full or closed stderr must not end a proxy: the line is lost, the request is not.
   sink.on("error", () => {});
-  return wrap(
-    pino(
-      {
-        level,
-        base: null,
-        messageKey: "message",
-        timestamp: isoTime,
-        formatters: { level: (label) => ({ level: label }) },
-      },
-      sink,
-    ),
-  );
+  const settings = {
+    level: "debug",
+    base: null,
+    messageKey: "message",
+    timestamp: isoTime,
+    formatters: { level: (label: string) => ({ level: label }) },
+  };
+  const least = { index: LEVELS.indexOf(level) };
+  return Object.defineProperty(wrap(pino(settings, sink).child(base), least), "level", {
+    get: () => LEVELS[least.index]!,
+    set: (wanted: LogLevel) => {
+      least.index = LEVELS.indexOf(wanted);
+    },
+  }) as LeveledLogger;
 }
 
 function isoTime(): string {
   return pino.stdTimeFunctions.isoTime();
 }
 
-function wrap(log: pino.Logger): Logger {
+function wrap(log: pino.Logger, least: { readonly index: number }): Logger {
+  const at =
+    (level: LogLevel) =>
+    (message: string, fields?: LogFields): void => {
+      if (LEVELS.indexOf(level) >= least.index) log[level](fields ?? {}, message);
+    };
   return {
-    debug: (message, fields) => log.debug(fields ?? {}, message),
-    info: (message, fields) => log.info(fields ?? {}, message),
-    warn: (message, fields) => log.warn(fields ?? {}, message),
-    error: (message, fields) => log.error(fields ?? {}, message),
-    with: (fields) => wrap(log.child(fields)),
+    debug: at("debug"),
+    info: at("info"),
+    warn: at("warn"),
+    error: at("error"),
+    with: (fields) => wrap(log.child(fields), least),
   };
 }
 
@@ -57,7 +79,9 @@ export interface LogLine {
 }
 
 /** Keeps its lines in memory, for tests that assert on what was said. */
-export class MemoryLogger implements Logger {
+export class MemoryLogger implements LeveledLogger {
+  /** Kept, and keeps nothing out. */
+  level: LogLevel = "info";
   readonly lines: LogLine[];
   readonly #fields: LogFields;
 

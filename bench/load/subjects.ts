@@ -43,8 +43,8 @@ export const PEERS_OF_THE_BENCH: readonly Peer[] = [
         cpu,
         join(dir, "nginx"),
         `upstream o { server 127.0.0.1:${origin}; keepalive 256; keepalive_requests 1000000000; }
-        server { listen 127.0.0.1:${plain} backlog=4096; listen 127.0.0.1:${tls} ssl; ssl_certificate ${certificate}; ssl_certificate_key ${key};
-          client_max_body_size 8m;
+        server { listen 127.0.0.1:${plain} backlog=4096; listen 127.0.0.1:${tls} ssl;
+          ssl_certificate ${certificate}; ssl_certificate_key ${key}; client_max_body_size 8m;
           location / { proxy_pass http://o; proxy_http_version 1.1; proxy_set_header Connection ""; } }`,
       ),
   },
@@ -129,8 +129,13 @@ function startEnvoy({ dir, origin, cpu, certificate, key }: Ground, plain: numbe
     file,
     `static_resources:
   listeners: [${listener("plain", plain, "")}, ${listener("tls", tls, transport)}]
-  clusters: [{ name: o, connect_timeout: 5s, circuit_breakers: { thresholds: [{ max_connections: ${most}, max_pending_requests: ${most}, max_requests: ${most}, max_retries: ${most} }] },
-    load_assignment: { cluster_name: o, endpoints: [{ lb_endpoints: [{ endpoint: { address: { socket_address: { address: 127.0.0.1, port_value: ${origin} } } } }] }] } }]
+  clusters:
+  - name: o
+    connect_timeout: 5s
+    circuit_breakers: { thresholds: [{
+      max_connections: ${most}, max_pending_requests: ${most}, max_requests: ${most}, max_retries: ${most} }] }
+    load_assignment: { cluster_name: o, endpoints: [{ lb_endpoints: [{ endpoint: { address: { socket_address: {
+      address: 127.0.0.1, port_value: ${origin} } } } }] }] }
 `,
   );
   chmodSync(ENVOY, 0o755);

@@ -16,6 +16,7 @@ export interface ProxyOptions {
   readonly app?: HostPort;
   readonly service?: string;
   readonly outbound?: HostPort;
+  readonly accessLog?: string;
   readonly drain: number;
 }
 
@@ -29,16 +30,25 @@ export function registerProxy(program: Command): void {
     .option("--state <dir>", "state of a proxy that has joined a cluster")
     .option("--control <host:port>", "API of the control service, if not as told when joining")
     .option("--workers <count>", "processes that share the ports", countOption(1, 256), 1)
-    .option("--admin <host:port>", "/ready /metrics /config /explain", hostPortOption, {
-      address: "127.0.0.1",
-      port: 9180,
-    })
+    .option(
+      "--admin <host:port>",
+      "/ready /live /metrics /config /clusters /connections /explain /log",
+      hostPortOption,
+      {
+        address: "127.0.0.1",
+        port: 9180,
+      },
+    )
+    .option("--access-log <file>", "where GatewayParameters ask for one; left out: stdout")
     .option("--inbound <host:port>", "sidecar: where the mesh reaches the workload", hostPortOption)
     .option("--app <host:port>", "sidecar: the workload itself", hostPortOption)
     .option("--service <name.namespace>", "sidecar: the service that the workload serves")
     .option("--outbound <host:port>", "sidecar: where the workload sends requests", hostPortOption)
     .option("--drain <seconds>", "for running requests at the end", countOption(0, 3_600), 10)
-    .addHelpText("after", "\nSIGHUP reads the file anew; SIGTERM drains and ends.")
+    .addHelpText(
+      "after",
+      "\nSIGHUP reads the file anew and reopens the access log; SIGTERM drains and ends.",
+    )
     .action((options: ProxyOptions) => run(options));
 }
 
@@ -54,6 +64,7 @@ async function run(options: ProxyOptions): Promise<void> {
     options.file !== undefined
       ? await startStatic(options, options.file)
       : await (await import("#cli/proxy/joined.ts")).startJoined(options, options.state!);
+  process.on("SIGHUP", () => running.reopenLogs());
   await untilStopped();
   await running.stop(options.drain * 1_000);
 }

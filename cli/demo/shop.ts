@@ -12,7 +12,7 @@ import { planTree } from "#cli/up/tree_problems.ts";
 import { parseResources } from "#control/config/parse.ts";
 import { noResources, type Resources } from "#control/config/resources.ts";
 import type { Clock } from "#kernel/clock.ts";
-import type { Logger } from "#kernel/log.ts";
+import type { LeveledLogger } from "#kernel/log.ts";
 import { formatProblem } from "#kernel/result.ts";
 import type { Rng } from "#kernel/rng.ts";
 import type { ClusterName } from "#model/names.ts";
@@ -36,7 +36,7 @@ export class Shop {
     this.#relays = relays;
   }
 
-  static async open(ports: { clock: Clock; rng: Rng; log: Logger }): Promise<Shop> {
+  static async open(ports: { clock: Clock; rng: Rng; log: LeveledLogger }): Promise<Shop> {
     const origins = new Map<string, readonly Origin[]>();
     const relays = new Map<ClusterName, LinkRelay>();
     const all = noResources();

@@ -32,6 +32,7 @@ export async function startJoined(options: ProxyOptions, state: string): Promise
   const base = { options, log, identity, source, report };
   const running = isGateway ? await runProxy(base) : await runSidecar(base);
   return {
+    ...running,
     stop: async (maxMs) => {
       await running.stop(maxMs);
       stop();

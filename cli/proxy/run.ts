@@ -4,7 +4,7 @@ import { jsonLine } from "#cli/output.ts";
 import type { HostPort } from "#control/config/scalars.ts";
 import { openAdmin } from "#kernel/admin_http.ts";
 import { systemClock } from "#kernel/clock.ts";
-import { jsonLogger, type Logger } from "#kernel/log.ts";
+import { jsonLogger, type LeveledLogger, parseLogLevel } from "#kernel/log.ts";
 import { systemRng } from "#kernel/rng.ts";
 import { type ClusterName, coreOf, type MeshName } from "#model/names.ts";
 import type { ServiceReport } from "#model/report.ts";
@@ -12,18 +12,29 @@ import type { DataPlane, ListenerStatus } from "#proxy/app/data_plane.ts";
 import { LocalPlane } from "#proxy/app/local_plane.ts";
 import { ProxyProcess } from "#proxy/app/proxy_process.ts";
 import { WorkerPool } from "#proxy/app/worker_pool.ts";
+import { LineLog, STDOUT } from "#proxy/observe/access_log.ts";
 import type { SnapshotSource } from "#proxy/subscribe/source.ts";
 
 /** A proxy that has been started. */
 export interface RunningProxy {
+  /** Begins a new access log where the old file has been moved away. */
+  reopenLogs(): void;
   /** Drains for at most `maxMs`. */
   stop(maxMs: number): Promise<void>;
 }
 
+/** What the command line says of every proxy. */
+export interface ProxyRunOptions {
+  readonly workers: number;
+  readonly admin: HostPort;
+  /** File of the access log; undefined: stdout. */
+  readonly accessLog?: string;
+}
+
 /** What a proxy is made of. */
 export interface ProxyStart {
-  readonly options: { readonly workers: number; readonly admin: HostPort };
-  readonly log: Logger;
+  readonly options: ProxyRunOptions;
+  readonly log: LeveledLogger;
   /** Undefined: a proxy by itself, without mTLS. */
   readonly identity?: RotatingIdentity;
   readonly source: SnapshotSource;
@@ -35,9 +46,8 @@ export interface ProxyStart {
 const LOCAL_CORE = coreOf("local" as MeshName);
 
 /** Level from `ESPALIER_LOG`: debug, info, warn or error. */
-export function proxyLog(): Logger {
-  const level = process.env["ESPALIER_LOG"];
-  return jsonLogger(level === "debug" || level === "warn" || level === "error" ? level : "info");
+export function proxyLog(): LeveledLogger {
+  return jsonLogger(parseLogLevel(process.env["ESPALIER_LOG"]) ?? "info");
 }
 
 /** A data plane of this process, or of several workers. */
@@ -45,16 +55,20 @@ export function newPlane(start: ProxyStart): DataPlane {
   const { options, log, identity } = start;
   const cluster: ClusterName = identity?.current().cluster ?? LOCAL_CORE;
   const own = { clock: systemClock, rng: systemRng(), log, ...(identity && { identity }) };
-  if (options.workers === 1) return new LocalPlane({ ...own, cluster, reusePort: false });
+  if (options.workers === 1) {
+    const accessLog = new LineLog(options.accessLog ?? STDOUT, systemClock, log);
+    return new LocalPlane({ ...own, cluster, reusePort: false, accessLog });
+  }
   const program = new URL(import.meta.resolve("#cli/worker.ts"));
-  return new WorkerPool({ ...own, workers: options.workers, program });
+  const { workers, accessLog } = options;
+  return new WorkerPool({ ...own, workers, accessLog, program });
 }
 
 /** Starts a proxy and says on stdout, one JSON line each, which listeners are ready. */
 export async function runProxy(start: ProxyStart): Promise<RunningProxy> {
   const { options, source, report, log, onFailed } = start;
   const plane = newPlane(start);
-  const base = { clock: systemClock, plane, source };
+  const base = { clock: systemClock, plane, source, log };
   const proxy = new ProxyProcess(report === undefined ? base : { ...base, report });
   const admin = await openAdmin({ ...options.admin, routes: proxy.adminRoutes() });
   if (!admin.ok) {
@@ -74,6 +88,7 @@ export async function runProxy(start: ProxyStart): Promise<RunningProxy> {
     }
   }
   return {
+    reopenLogs: () => plane.reopenLogs(),
     stop: async (maxMs) => {
       await proxy.stop(maxMs);
       await admin.value.close();
@@ -83,7 +98,7 @@ export async function runProxy(start: ProxyStart): Promise<RunningProxy> {
 
 async function announce(
   proxy: ProxyProcess,
-  log: Logger,
+  log: LeveledLogger,
   onFailed: ProxyStart["onFailed"],
 ): Promise<void> {
   const statuses = await proxy.settled();

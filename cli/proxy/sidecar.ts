@@ -24,6 +24,10 @@ export async function runSidecar(
     source: new MappedSource(source, (snapshot) => withOutbound(snapshot, listen)),
   });
   return {
+    reopenLogs: () => {
+      outbound.reopenLogs();
+      inbound?.reopenLogs();
+    },
     stop: async (maxMs) => {
       await Promise.all([outbound.stop(maxMs), inbound?.stop(maxMs)]);
     },
@@ -33,7 +37,7 @@ export async function runSidecar(
 async function startInbound(
   start: ProxyStart,
   options: ProxyOptions,
-): Promise<ProxyProcess | undefined> {
+): Promise<RunningProxy | undefined> {
   const { inbound, app, service } = options;
   if (inbound === undefined && app === undefined && service === undefined) return undefined;
   if (inbound === undefined || app === undefined || service === undefined) {
@@ -52,7 +56,8 @@ async function startInbound(
     app,
   });
   const plane = newPlane(start);
-  const proxy = new ProxyProcess({ clock: systemClock, plane, source: new FixedSource(snapshot) });
+  const source = new FixedSource(snapshot);
+  const proxy = new ProxyProcess({ clock: systemClock, plane, source, log: start.log });
   proxy.start();
   const [listener] = await proxy.settled();
   if (listener?.bound === undefined) {
@@ -60,5 +65,5 @@ async function startInbound(
     throw usage(`--inbound: ${listener?.problem}`);
   }
   jsonLine({ event: "ready", listener: listener.name, ...listener.bound });
-  return proxy;
+  return { reopenLogs: () => plane.reopenLogs(), stop: (maxMs) => proxy.stop(maxMs) };
 }

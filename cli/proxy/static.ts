@@ -1,11 +1,10 @@
 import { badConfig } from "#cli/exit.ts";
-import { proxyLog, type RunningProxy, runProxy } from "#cli/proxy/run.ts";
+import { type ProxyRunOptions, proxyLog, type RunningProxy, runProxy } from "#cli/proxy/run.ts";
 import { listenerName } from "#control/compile/listeners.ts";
 import { compileStatic } from "#control/compile/static.ts";
 import { loadResources } from "#control/config/load.ts";
 import { referenceProblems } from "#control/config/references.ts";
 import { problemAt, type Resources } from "#control/config/resources.ts";
-import type { HostPort } from "#control/config/scalars.ts";
 import { systemClock } from "#kernel/clock.ts";
 import { err, ok, type Problem, type Result } from "#kernel/result.ts";
 import type { Snapshot } from "#model/snapshot.ts";
@@ -18,10 +17,7 @@ interface Loaded {
 }
 
 /** `espalier proxy -f FILE`: a proxy with a file and no control service. */
-export async function startStatic(
-  options: { readonly workers: number; readonly admin: HostPort },
-  path: string,
-): Promise<RunningProxy> {
+export async function startStatic(options: ProxyRunOptions, path: string): Promise<RunningProxy> {
   const loaded = await load(path);
   if (!loaded.ok) throw badConfig(loaded.error);
   const log = proxyLog();

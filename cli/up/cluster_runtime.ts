@@ -10,19 +10,22 @@ import { busPermissions } from "#control/authority/table.ts";
 import { Store } from "#control/store/store.ts";
 import { type BusLink, MemoryBroker } from "#discovery/bus/memory.ts";
 import type { Clock } from "#kernel/clock.ts";
-import type { Logger } from "#kernel/log.ts";
+import type { LeveledLogger } from "#kernel/log.ts";
 import { ok } from "#kernel/result.ts";
 import type { Rng } from "#kernel/rng.ts";
 import { firstLabel } from "#model/names.ts";
 import { LocalPlane } from "#proxy/app/local_plane.ts";
 import { ProxyProcess } from "#proxy/app/proxy_process.ts";
+import type { LineLog } from "#proxy/observe/access_log.ts";
 import { DirectSource } from "#proxy/subscribe/direct_source.ts";
 
 /** Effects that every cluster of a tree shares. */
 export interface RuntimePorts {
   readonly clock: Clock;
   readonly rng: Rng;
-  readonly log: Logger;
+  readonly log: LeveledLogger;
+  /** Of each gateway; undefined: nothing is written down. */
+  readonly newAccessLog?: () => LineLog;
 }
 
 /** One cluster of a tree in one process: authority, bus, control service, gateway. */
@@ -123,13 +126,21 @@ export class Gateway {
   constructor(runtime: ClusterRuntime, identity: RotatingIdentity, ports: RuntimePorts) {
     const { name } = runtime.planned;
     const { hub } = runtime.control;
-    this.plane = new LocalPlane({ ...ports, cluster: name, identity, reusePort: false });
+    const accessLog = ports.newAccessLog?.();
+    this.plane = new LocalPlane({
+      ...ports,
+      cluster: name,
+      identity,
+      reusePort: false,
+      ...(accessLog && { accessLog }),
+    });
     const source = new DirectSource((deliver) =>
       hub.subscribe(gatewayId(name), "gateway", deliver),
     );
     this.process = new ProxyProcess({
       clock: ports.clock,
       plane: this.plane,
+      log: ports.log,
       source,
       report: (reports, mesh) => source.report(reports, mesh),
     });

@@ -1,7 +1,9 @@
 import type { Millis } from "#kernel/brand.ts";
+import type { LogLevel } from "#kernel/log.ts";
 import type { ServiceReport } from "#model/report.ts";
 import type { Snapshot } from "#model/snapshot.ts";
 import type { AskedRequest, Explanation } from "#proxy/app/explain.ts";
+import type { Inventory } from "#proxy/app/inventory.ts";
 import type { Verdict } from "#proxy/subscribe/source.ts";
 
 /** What became of one listener of the snapshot in force. */
@@ -24,6 +26,12 @@ export interface DataPlane {
   reports(): Promise<readonly ServiceReport[]>;
   /** What would happen to a request that came to one of the plain listeners. */
   explain(asked: AskedRequest): Promise<Explanation>;
+  /** Begins new log files where the old ones have been moved away. */
+  reopenLogs(): void;
+  /** Tells the other processes that it is made of how much to say. */
+  setWorkersLogLevel(level: LogLevel): void;
+  /** What is known of every endpoint, and which connections are open; one entry per process. */
+  inventory(): Promise<readonly Inventory[]>;
   /** Stops accepting, lets running requests end for at most `maxMs`, then closes. */
   drain(maxMs: Millis): Promise<void>;
 }

@@ -10,6 +10,7 @@ import type { ServiceReport } from "#model/report.ts";
 import type { Snapshot } from "#model/snapshot.ts";
 import type { DataPlane, ListenerStatus } from "#proxy/app/data_plane.ts";
 import { type AskedRequest, type Explanation, explain } from "#proxy/app/explain.ts";
+import { type Inventory, takeInventory } from "#proxy/app/inventory.ts";
 import { ListenerSet } from "#proxy/app/listener_set.ts";
 import { MeshTls } from "#proxy/app/mesh_tls.ts";
 import { ProxyPortOpener } from "#proxy/app/port_opener.ts";
@@ -17,6 +18,7 @@ import { registerMetrics } from "#proxy/app/proxy_metrics.ts";
 import { buildTables, endpointsOf, linksOf } from "#proxy/app/tables.ts";
 import { LinkProber } from "#proxy/health/link_probe.ts";
 import { groupPorts } from "#proxy/listen/port_groups.ts";
+import type { LineLog } from "#proxy/observe/access_log.ts";
 import { RequestStats } from "#proxy/observe/service_stats.ts";
 import { Dispatcher, PING_TARGET, type Tables } from "#proxy/relay/dispatcher.ts";
 import type { Verdict } from "#proxy/subscribe/source.ts";
@@ -35,6 +37,7 @@ export interface LocalPlaneOptions {
   readonly reusePort: boolean;
   /** Of TLS sessions, where other processes are to resume them too; 48 bytes. */
   readonly ticketKeys?: Buffer;
+  readonly accessLog?: LineLog;
 }
 
 /** One process's data plane, from open ports to upstream connections. Wiring only. */
@@ -53,7 +56,7 @@ export class LocalPlane implements DataPlane {
 
   constructor(options: LocalPlaneOptions) {
     this.#options = options;
-    const { clock, rng, log, identity, cluster } = options;
+    const { clock, rng, log, identity, cluster, accessLog } = options;
     const wheel = new TimerWheel(clock);
     this.#wheel = wheel;
     this.#meshTls = identity === undefined ? undefined : new MeshTls(identity, clock, log);
@@ -63,7 +66,7 @@ export class LocalPlane implements DataPlane {
     });
     this.#upstreams = upstreams;
     this.#dispatcher = new Dispatcher(
-      { self: cluster, clock, wheel, rng, upstreams, raw: new TcpUpstreams(wheel) },
+      { self: cluster, clock, wheel, rng, upstreams, raw: new TcpUpstreams(wheel), accessLog },
       this.#stats.unrouted,
     );
     const base = { handler: this.#dispatcher, self: cluster, clock, wheel, log };
@@ -71,6 +74,7 @@ export class LocalPlane implements DataPlane {
       ...base,
       reusePort: options.reusePort,
       meshTls: this.#meshTls,
+      accessLog,
       ...(options.ticketKeys === undefined ? {} : { ticketKeys: options.ticketKeys }),
     });
     this.#listeners = new ListenerSet(opener, log);
@@ -89,6 +93,7 @@ export class LocalPlane implements DataPlane {
       services: () => this.#tables?.services.values() ?? [],
       now: () => clock.now(),
       ...(identity === undefined ? {} : { identity }),
+      accessLog,
     });
   }
 
@@ -106,6 +111,18 @@ export class LocalPlane implements DataPlane {
 
   settled(): Promise<readonly ListenerStatus[]> {
     return this.#listeners.settled();
+  }
+
+  /** It is this process itself. */
+  setWorkersLogLevel(): void {}
+
+  async inventory(): Promise<readonly Inventory[]> {
+    const services = this.#tables?.services.values() ?? [];
+    return [takeInventory(services, this.#listeners, this.#upstreams, this.#options.clock.now())];
+  }
+
+  reopenLogs(): void {
+    this.#options.accessLog?.reopen();
   }
 
   metricsText(): Promise<string> {
@@ -143,6 +160,7 @@ export class LocalPlane implements DataPlane {
     await this.#listeners.drain(maxMs);
     this.#upstreams.close();
     this.#meshTls?.close();
+    this.#options.accessLog?.close();
     this.#wheel.close();
   }
 

@@ -11,6 +11,7 @@ import { certificateFiles, httpsTls } from "#proxy/listen/https.ts";
 import { type OpenPort, openPort } from "#proxy/listen/port.ts";
 import type { PortGroup } from "#proxy/listen/port_groups.ts";
 import type { ServerTls } from "#proxy/listen/server_tls.ts";
+import type { AccessLog } from "#proxy/observe/access_log.ts";
 
 const TICKET_KEYS_BYTES = 48;
 
@@ -22,6 +23,7 @@ export interface PortOpenerOptions {
   readonly log: Logger;
   readonly reusePort: boolean;
   readonly meshTls: MeshTls | undefined;
+  readonly accessLog: AccessLog | undefined;
   /** Shared by the workers of one proxy; absent: this process's own. */
   readonly ticketKeys?: Buffer;
 }
@@ -38,8 +40,8 @@ export class ProxyPortOpener implements PortOpener {
   }
 
   async open(group: PortGroup): Promise<Result<OpenPort, string>> {
-    const { handler, self, clock, wheel, reusePort, meshTls } = this.#options;
-    const base = { group, handler, self, clock, wheel, reusePort };
+    const { handler, self, clock, wheel, reusePort, meshTls, accessLog } = this.#options;
+    const base = { group, handler, self, clock, wheel, reusePort, accessLog };
     if (group.protocol === "MESH") {
       if (meshTls === undefined) return err("a MESH listener needs an identity");
       const opened = await openPort({ ...base, tls: meshTls.forServer() });

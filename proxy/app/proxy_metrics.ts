@@ -3,6 +3,7 @@ import type { Metrics, Sample } from "#kernel/metrics.ts";
 import type { ListenerSet } from "#proxy/app/listener_set.ts";
 import { explainLocales } from "#proxy/balance/explain_locales.ts";
 import type { LinkProber } from "#proxy/health/link_probe.ts";
+import type { LineLog } from "#proxy/observe/access_log.ts";
 import type { RequestStats } from "#proxy/observe/service_stats.ts";
 import type { ServiceRuntime } from "#proxy/relay/plan.ts";
 import type { HttpUpstreams } from "#proxy/upstream/http_upstreams.ts";
@@ -16,6 +17,7 @@ export interface MetricSources {
   readonly services: () => Iterable<ServiceRuntime>;
   readonly now: () => number;
   readonly identity?: IdentitySource;
+  readonly accessLog?: LineLog | undefined;
 }
 
 /** Registers everything that a data plane counts. */
@@ -24,7 +26,15 @@ export function registerMetrics(metrics: Metrics, sources: MetricSources): void 
   registerLocales(metrics, sources);
   registerLinks(metrics, sources.prober);
   registerConnections(metrics, sources);
-  const { identity } = sources;
+  const { identity, accessLog } = sources;
+  metrics.counter(
+    {
+      name: "espalier_access_log_dropped_total",
+      help: "Lines of the access log that could not be written.",
+      labels: [],
+    },
+    () => [{ labels: [], value: accessLog?.dropped ?? 0 }],
+  );
   if (identity === undefined) return;
   metrics.gauge(
     {

@@ -1,6 +1,7 @@
 import { type AdminRoute, jsonAnswer, textAnswer } from "#kernel/admin_http.ts";
 import type { Millis } from "#kernel/brand.ts";
 import type { Clock, Timer } from "#kernel/clock.ts";
+import { type LeveledLogger, parseLogLevel } from "#kernel/log.ts";
 import { Metrics } from "#kernel/metrics.ts";
 import { formatProblem } from "#kernel/result.ts";
 import type { ServiceReport } from "#model/report.ts";
@@ -15,6 +16,7 @@ const REPORT_PERIOD_MS = 2_000;
 export interface ProxyProcessOptions {
   readonly clock: Clock;
   readonly plane: DataPlane;
+  readonly log: LeveledLogger;
   readonly source: SnapshotSource;
   /** Takes the reports to the control service; absent where there is none. */
   readonly report?: (
@@ -78,6 +80,10 @@ export class ProxyProcess {
       ["/ready", () => this.#ready()],
       ["/metrics", () => this.#metricsAnswer()],
       ["/config", () => this.#config()],
+      ["/clusters", () => this.#clusters()],
+      ["/connections", () => this.#connections()],
+      ["/log", () => jsonAnswer(200, { level: this.#options.log.level })],
+      ["POST /log", (query) => this.#setLogLevel(query)],
       ["/explain", (query) => this.#explain(query)],
     ]);
   }
@@ -115,6 +121,31 @@ export class ProxyProcess {
       snapshot: this.#snapshot === undefined ? null : withoutKeys(this.#snapshot),
       refused: this.#refused?.problems.map(formatProblem) ?? [],
     });
+  }
+
+  /** Every endpoint as each process sees it. */
+  async #clusters() {
+    const all = await this.#options.plane.inventory();
+    return jsonAnswer(
+      200,
+      all.map(({ process, services }) => ({ process, services })),
+    );
+  }
+
+  async #connections() {
+    const all = await this.#options.plane.inventory();
+    return jsonAnswer(
+      200,
+      all.map(({ process, clients, upstreams }) => ({ process, clients, upstreams })),
+    );
+  }
+
+  #setLogLevel(query: URLSearchParams) {
+    const level = parseLogLevel(query.get("level"));
+    if (level === undefined) return textAnswer(400, "give ?level=debug, info, warn or error");
+    this.#options.log.level = level;
+    this.#options.plane.setWorkersLogLevel(level);
+    return jsonAnswer(200, { level });
   }
 
   async #explain(query: URLSearchParams) {

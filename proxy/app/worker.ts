@@ -1,14 +1,15 @@
 import { RotatingIdentity } from "#certs/identity/identity.ts";
 import type { Clock } from "#kernel/clock.ts";
-import type { Logger } from "#kernel/log.ts";
+import type { LeveledLogger } from "#kernel/log.ts";
 import type { Rng } from "#kernel/rng.ts";
 import { LocalPlane, type LocalPlaneOptions } from "#proxy/app/local_plane.ts";
 import type { Answers, FromWorker, Question, ToWorker } from "#proxy/app/worker_messages.ts";
+import { LineLog, STDOUT } from "#proxy/observe/access_log.ts";
 
 export interface WorkerOptions {
   readonly clock: Clock;
   readonly rng: Rng;
-  readonly log: Logger;
+  readonly log: LeveledLogger;
   /** To the primary. */
   readonly send: (message: FromWorker) => void;
   /** Called when the worker has drained and may end. */
@@ -20,7 +21,7 @@ export class Worker {
   readonly #options: WorkerOptions;
   #identity: RotatingIdentity | undefined = undefined;
   #plane: LocalPlane | undefined = undefined;
-  #ticketKeys: Buffer | undefined = undefined;
+  #begun: Extract<ToWorker, { kind: "begin" }> | undefined = undefined;
 
   constructor(options: WorkerOptions) {
     this.#options = options;
@@ -32,8 +33,15 @@ export class Worker {
         if (this.#identity === undefined) this.#identity = new RotatingIdentity(message.identity);
         else this.#identity.rotate(message.identity);
         return;
-      case "ticket_keys":
-        this.#ticketKeys = Buffer.from(message.keys);
+      case "begin":
+        this.#begun = message;
+        this.#options.log.level = message.logLevel;
+        return;
+      case "log_level":
+        this.#options.log.level = message.level;
+        return;
+      case "reopen_logs":
+        this.#plane?.reopenLogs();
         return;
       case "snapshot":
         this.#plane ??= this.#begin(message.snapshot.cluster);
@@ -59,11 +67,12 @@ export class Worker {
   #begin(cluster: LocalPlaneOptions["cluster"]): LocalPlane {
     const { clock, rng, log } = this.#options;
     const identity = this.#identity;
-    const ticketKeys = this.#ticketKeys;
+    const { ticketKeys, accessLog } = this.#begun!;
     return new LocalPlane({
       ...{ cluster, clock, rng, log, reusePort: true },
       ...(identity === undefined ? {} : { identity }),
-      ...(ticketKeys === undefined ? {} : { ticketKeys }),
+      ticketKeys: Buffer.from(ticketKeys),
+      accessLog: new LineLog(accessLog ?? STDOUT, clock, log),
     });
   }
 
@@ -82,6 +91,8 @@ export class Worker {
         return plane.metricsData();
       case "reports":
         return plane.reports();
+      case "inventory":
+        return plane.inventory();
       case "explain":
         return plane.explain(question.asked);
       default:

@@ -1,9 +1,11 @@
 import type { Identity } from "#certs/identity/identity.ts";
+import type { LogLevel } from "#kernel/log.ts";
 import type { MetricsData } from "#kernel/metrics.ts";
 import type { ServiceReport } from "#model/report.ts";
 import type { Snapshot } from "#model/snapshot.ts";
 import type { ListenerStatus } from "#proxy/app/data_plane.ts";
 import type { AskedRequest, Explanation } from "#proxy/app/explain.ts";
+import type { Inventory } from "#proxy/app/inventory.ts";
 
 /*
  * What the primary and its workers say to each other over the process's own IPC channel. Both ends are
@@ -12,8 +14,16 @@ import type { AskedRequest, Explanation } from "#proxy/app/explain.ts";
 
 export type ToWorker =
   | { readonly kind: "identity"; readonly identity: Identity }
-  /** Before the first snapshot. */
-  | { readonly kind: "ticket_keys"; readonly keys: Uint8Array }
+  /** Before everything else. */
+  | {
+      readonly kind: "begin";
+      readonly ticketKeys: Uint8Array;
+      /** File of the access log; undefined: stdout. */
+      readonly accessLog: string | undefined;
+      readonly logLevel: LogLevel;
+    }
+  | { readonly kind: "log_level"; readonly level: LogLevel }
+  | { readonly kind: "reopen_logs" }
   | { readonly kind: "snapshot"; readonly snapshot: Snapshot }
   | { readonly kind: "drain"; readonly maxMs: number }
   | { readonly kind: "ask"; readonly id: number; readonly question: Question };
@@ -22,6 +32,7 @@ export type Question =
   | { readonly kind: "settled" }
   | { readonly kind: "metrics" }
   | { readonly kind: "reports" }
+  | { readonly kind: "inventory" }
   | { readonly kind: "explain"; readonly asked: AskedRequest };
 
 export interface Answers {
@@ -29,6 +40,7 @@ export interface Answers {
   readonly metrics: MetricsData;
   readonly reports: readonly ServiceReport[];
   readonly explain: Explanation;
+  readonly inventory: readonly Inventory[];
 }
 
 export type FromWorker = {

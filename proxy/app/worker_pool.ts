@@ -4,13 +4,14 @@ import type { IdentitySource } from "#certs/identity/identity.ts";
 import { backoffMs, RECONNECT } from "#kernel/backoff.ts";
 import type { Millis } from "#kernel/brand.ts";
 import type { Clock } from "#kernel/clock.ts";
-import type { Logger } from "#kernel/log.ts";
+import type { LeveledLogger, LogLevel } from "#kernel/log.ts";
 import { mergedText } from "#kernel/metrics.ts";
 import type { Rng } from "#kernel/rng.ts";
 import type { ServiceReport } from "#model/report.ts";
 import type { Snapshot } from "#model/snapshot.ts";
 import type { DataPlane, ListenerStatus } from "#proxy/app/data_plane.ts";
 import type { AskedRequest, Explanation } from "#proxy/app/explain.ts";
+import type { Inventory } from "#proxy/app/inventory.ts";
 import { mergeReports } from "#proxy/app/reports.ts";
 import type { Answers, FromWorker, Question, ToWorker } from "#proxy/app/worker_messages.ts";
 import type { Verdict } from "#proxy/subscribe/source.ts";
@@ -26,7 +27,9 @@ export interface WorkerPoolOptions {
   readonly program: URL;
   readonly clock: Clock;
   readonly rng: Rng;
-  readonly log: Logger;
+  readonly log: LeveledLogger;
+  /** File of the access log; undefined: stdout. */
+  readonly accessLog: string | undefined;
   readonly identity?: IdentitySource;
 }
 
@@ -80,6 +83,18 @@ export class WorkerPool implements DataPlane {
     return mergeReports(await this.#askAll({ kind: "reports" }));
   }
 
+  reopenLogs(): void {
+    this.#tellAll({ kind: "reopen_logs" });
+  }
+
+  setWorkersLogLevel(level: LogLevel): void {
+    this.#tellAll({ kind: "log_level", level });
+  }
+
+  async inventory(): Promise<readonly Inventory[]> {
+    return (await this.#askAll({ kind: "inventory" })).flat();
+  }
+
   async explain(asked: AskedRequest): Promise<Explanation> {
     const question = { kind: "explain", asked } as const;
     const answer = await this.#ask(this.#workers[0]!, question);
@@ -118,7 +133,9 @@ export class WorkerPool implements DataPlane {
       log.error("worker", { worker: worker.index, error: error.message }),
     );
     child.on("exit", (code, signal) => this.#restart(worker, signal ?? `code ${code}`));
-    this.#tell(worker, { kind: "ticket_keys", keys: this.#ticketKeys });
+    const ticketKeys = this.#ticketKeys;
+    const { accessLog } = this.#options;
+    this.#tell(worker, { kind: "begin", ticketKeys, accessLog, logLevel: log.level });
     if (identity !== undefined) {
       this.#tell(worker, { kind: "identity", identity: identity.current() });
     }

@@ -26,15 +26,20 @@ export function setForwarding(exchange: Exchange, self: string, ids: TraceIds): 
   const { head, peer } = exchange;
   const { fields } = head;
   const said = survey(fields);
+  // A trace that begins here has the request's id: one to look for.
+  let id: string | undefined;
   if (peer.kind === "anonymous") {
     if (said.any && !peer.trusted) removeFields(fields, FORWARDING);
     const kept = said.any && peer.trusted ? said : NOTHING;
     describeClient(exchange, peer, kept);
-    if (kept.requestId < 0) fields.push("x-request-id", ids.next());
+    if (kept.requestId < 0) {
+      id = ids.next();
+      fields.push("x-request-id", id);
+    }
   }
   if (!said.traced) {
     if (said.tracing) removeFields(fields, REPLACED);
-    fields.push("traceparent", `00-${ids.next()}-${ids.next().slice(16)}-00`);
+    fields.push("traceparent", `00-${id ?? ids.next()}-${ids.nextSpan()}-00`);
   }
   fields.push("via", `1.1 ${self}`);
 }

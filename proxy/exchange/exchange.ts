@@ -1,6 +1,7 @@
 import type { Millis } from "#kernel/brand.ts";
 import type { Failure } from "#proxy/exchange/failure.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
+import type { AccessEntry } from "#proxy/observe/access_entry.ts";
 
 /*
  * The Exchange: one request and its answer, whatever protocol carries either side. Codecs end here;
@@ -99,6 +100,9 @@ export interface Exchange {
   answerEnd(trailers: Fields | undefined): void;
   /** Cuts the answer short so that the client can tell (close, RST_STREAM). */
   abort(failure: Failure): void;
+
+  /** What is written down of it; undefined: nothing. */
+  log: AccessEntry | undefined;
 
   /** Who is told of the client's side after the head: set by the handler, at once. */
   observer: ExchangeObserver | undefined;

@@ -20,6 +20,7 @@ import { reset } from "#proxy/http1/reset.ts";
 import { type AnswerFraming, answerText, interimText } from "#proxy/http1/serializer.ts";
 import { WriteQueue } from "#proxy/http1/write_queue.ts";
 import type { Admitted } from "#proxy/listen/server_tls.ts";
+import type { AccessEntry } from "#proxy/observe/access_entry.ts";
 
 /**
  * `head`: between requests or inside a head. `body`: a request's body is being read.
@@ -50,7 +51,7 @@ export interface DownstreamOptions {
   readonly policy: ClientPolicy;
   /** The proxy's name in `Proxy-Status` of refusals. */
   readonly self: string;
-  readonly onRefused: (reason: Failure) => void;
+  readonly onRefused: (reason: Failure, peer: Peer) => void;
   readonly onClosed: (connection: DownstreamConnection) => void;
 }
 
@@ -68,6 +69,7 @@ export class DownstreamConnection extends WheelItem implements Exchange {
   readonly serverName = undefined;
   readonly policy: ClientPolicy;
   observer: ExchangeObserver | undefined = undefined;
+  log: AccessEntry | undefined = undefined;
   readonly #options: DownstreamOptions;
   readonly #socket: Socket;
   readonly #out: WriteQueue;
@@ -83,6 +85,7 @@ export class DownstreamConnection extends WheelItem implements Exchange {
   #old = false;
   #framing: AnswerFraming = "none";
   #answered = false;
+  #requests = 0;
   #answerEnded = true;
   #draining = false;
   #halfClosed = false;
@@ -115,6 +118,13 @@ export class DownstreamConnection extends WheelItem implements Exchange {
   /** Between requests: nothing is lost by closing it. */
   get idle(): boolean {
     return this.#phase === "head" && this.#answerEnded && this.#unread.length === 0;
+  }
+
+  info() {
+    const { address: client } = this.peer;
+    const { bytesRead: bytesIn, bytesWritten: bytesOut } = this.#socket;
+    const state = this.idle ? "idle" : this.#phase;
+    return { listener: this.listener, client, state, requests: this.#requests, bytesIn, bytesOut };
   }
 
   /** Takes no further request: closes now if idle, else after the running answer. */
@@ -313,6 +323,8 @@ export class DownstreamConnection extends WheelItem implements Exchange {
     this.head = request.head;
     this.#old = request.old;
     this.#keepAlive = request.keepAlive && !this.#draining;
+    this.log = undefined;
+    this.#requests++;
     this.#answered = false;
     this.#answerEnded = false;
     this.#sink = undefined;
@@ -386,7 +398,7 @@ export class DownstreamConnection extends WheelItem implements Exchange {
 
   /** A request that we did not pass on: one answer with the reason's class, then the end. */
   #refuse(reason: Failure): void {
-    this.#options.onRefused(reason);
+    this.#options.onRefused(reason, this.peer);
     const { status, proxyError } = FAILURES[reason.kind];
     const body = `${status} ${reason.kind}\n`;
     const fields = ["content-type", "text/plain"];
@@ -400,15 +412,16 @@ export class DownstreamConnection extends WheelItem implements Exchange {
 
   /** The client broke a request that is already on its way. */
   #clientFailed(reason: Failure): void {
-    this.#options.onRefused(reason);
     const observer = this.observer;
     this.observer = undefined;
     const answered = this.#answered;
     this.#answerEnded = true;
     this.#phase = "over";
     observer?.onClientGone(reason);
-    if (answered) this.#socket.destroy();
-    else this.#refuse(reason);
+    if (answered) {
+      this.#options.onRefused(reason, this.peer);
+      this.#socket.destroy();
+    } else this.#refuse(reason);
   }
 
   /**

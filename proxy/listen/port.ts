@@ -10,7 +10,7 @@ import { err, ok, type Result } from "#kernel/result.ts";
 import { Timeout, type TimerWheel } from "#kernel/timer_wheel.ts";
 import type { ClientRules } from "#model/snapshot.ts";
 import type { ClientPolicy, Handler } from "#proxy/exchange/exchange.ts";
-import type { FailureName } from "#proxy/exchange/failure.ts";
+import { FAILURES, type Failure, type FailureName } from "#proxy/exchange/failure.ts";
 import { anonymous, type Peer } from "#proxy/exchange/peer.ts";
 import { DownstreamConnection, type DownstreamOptions } from "#proxy/http1/downstream.ts";
 import { type Http1Limits, limitsOf } from "#proxy/http1/limits.ts";
@@ -19,6 +19,8 @@ import type { PortGroup } from "#proxy/listen/port_groups.ts";
 import { Preamble } from "#proxy/listen/preamble.ts";
 import { readProxyHeader, type Source } from "#proxy/listen/proxy_protocol.ts";
 import type { Admitted, ServerTls } from "#proxy/listen/server_tls.ts";
+import { refusedFields } from "#proxy/observe/access_entry.ts";
+import type { AccessLog } from "#proxy/observe/access_log.ts";
 import { readClientHello } from "#proxy/tcp/client_hello.ts";
 import { TcpConnection } from "#proxy/tcp/downstream.ts";
 
@@ -40,6 +42,7 @@ export interface ListenOptions {
   readonly reusePort: boolean;
   /** Of HTTPS and MESH. */
   readonly tls?: ServerTls;
+  readonly accessLog?: AccessLog | undefined;
   /** For tests: in place of what the rules of the listener say. */
   readonly limits?: Http1Limits;
 }
@@ -63,6 +66,8 @@ export interface OpenPort {
   readonly address: string;
   readonly port: number;
   readonly counters: ListenerCounters;
+  /** The connections that are open now. */
+  clients(): Iterable<ClientInfo>;
   /** New connections are treated by these rules from now on. */
   useRules(rules: ClientRules | undefined): void;
   /** New handshakes use this from now on; open connections are not touched. */
@@ -94,6 +99,7 @@ function openAt(options: ListenOptions, host: string): Promise<Result<OpenPort, 
           address: bound.address,
           port: bound.port,
           counters: port.counters,
+          clients: () => port.clients(),
           useRules: (rules) => port.useRules(rules),
           useTls: (tls) => port.useTls(tls),
           drain: (maxMs) => port.drain(clock, maxMs),
@@ -103,8 +109,20 @@ function openAt(options: ListenOptions, host: string): Promise<Result<OpenPort, 
   });
 }
 
+/** A client's connection, as an operator sees it. */
+export interface ClientInfo {
+  readonly listener: string;
+  readonly client: string;
+  /** What it is at: `idle`, `head`, `body`, `answer`, `tunnel`, `over`. */
+  readonly state: string;
+  readonly requests: number;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+}
+
 /** A client's connection, whatever it speaks. */
 interface ClientConnection {
+  info(): ClientInfo | undefined;
   drain(): void;
   destroy(): void;
 }
@@ -146,6 +164,13 @@ class Port {
     this.useRules(options.group.listeners[0]?.rules);
   }
 
+  *clients(): Iterable<ClientInfo> {
+    for (const connection of this.#connections) {
+      const info = connection.info();
+      if (info !== undefined) yield info;
+    }
+  }
+
   useRules(rules: ClientRules = NO_RULES): void {
     this.#limits = this.#options.limits ?? limitsOf(rules);
     this.#policy = policyOf(rules);
@@ -185,7 +210,7 @@ class Port {
       self,
       limits: this.#limits,
       policy: this.#policy,
-      onRefused: ({ kind }) => this.#count(kind),
+      onRefused: (reason, peer) => this.#onRefused(reason, peer),
       onClosed: (connection) => this.#forget(connection),
     };
   }
@@ -320,7 +345,13 @@ class Port {
     if (this.#connections.size === 0) this.#onEmpty?.();
   }
 
-  #count(kind: FailureName): void {
+  #onRefused(reason: Failure, { address }: Peer): void {
+    const { kind } = reason;
+    const { accessLog, clock, group } = this.#options;
+    if (this.#policy.accessLogShare !== undefined) {
+      const about = { listener: group.name, address, status: FAILURES[kind].status };
+      accessLog?.write(refusedFields(about, reason, clock.wall()));
+    }
     this.counters.refused.set(kind, (this.counters.refused.get(kind) ?? 0) + 1);
   }
 }

@@ -44,6 +44,11 @@ export class Preamble<T extends { readonly kind: string }> {
     this.#socket.destroy();
   }
 
+  /** It is nothing yet. */
+  info(): undefined {
+    return undefined;
+  }
+
   /** Nothing has been asked yet. */
   drain(): void {
     this.#socket.destroy();

@@ -14,6 +14,11 @@ export class TraceIds {
     return this.#word() + this.#word() + this.#word() + this.#word();
   }
 
+  /** Of a span: 16 hex digits. */
+  nextSpan(): string {
+    return this.#word() + this.#word();
+  }
+
   #word(): string {
     const bits = this.#rng.below(0x1_0000_0000);
     return (

@@ -5,7 +5,8 @@ import type { RouteRule } from "#model/snapshot.ts";
 import { markSource, setForwarding } from "#proxy/authorize/forwarding.ts";
 import { FIRST_HOP, type Hop, readHop } from "#proxy/authorize/hop.ts";
 import { type Exchange, type Handler, TCP_UPGRADE } from "#proxy/exchange/exchange.ts";
-import { type Failure, failure } from "#proxy/exchange/failure.ts";
+import { FAILURES, type Failure, failure } from "#proxy/exchange/failure.ts";
+import { AccessEntry } from "#proxy/observe/access_entry.ts";
 import type { ServiceStats } from "#proxy/observe/service_stats.ts";
 import { TraceIds } from "#proxy/observe/trace_ids.ts";
 import { answerFailure } from "#proxy/relay/failure_answer.ts";
@@ -53,6 +54,8 @@ export class Dispatcher implements Handler {
   onRequest(exchange: Exchange): void {
     const { head, peer, servedHosts } = exchange;
     const tables = this.#tables;
+    const { accessLogShare } = exchange.policy;
+    if (accessLogShare !== undefined) this.#beginEntry(exchange, accessLogShare);
     if (tables === undefined) {
       this.#refuse(exchange, failure("no_candidate", "no configuration yet"));
       return;
@@ -116,6 +119,7 @@ export class Dispatcher implements Handler {
     const answer = match.filters?.answerFor(head);
     if (answer === undefined) return this.#follow(match, tables, exchange, hop);
     this.#unrouted.answered(answer.status, 0);
+    this.#writeDown(exchange, answer.status, undefined);
     exchange.answer(answer);
     exchange.answerEnd(undefined);
     return undefined;
@@ -147,8 +151,23 @@ export class Dispatcher implements Handler {
     return planFor(tables, exchange, { ...wanted, ...special, mirrors });
   }
 
+  #beginEntry(exchange: Exchange, share: number): void {
+    const { rng, clock } = this.#ports;
+    exchange.log = new AccessEntry(exchange, rng.next() < share, clock.now());
+  }
+
+  /** Of a request that no relay has had. */
+  #writeDown({ log }: Exchange, status: number, reason: Failure | undefined): void {
+    if (log === undefined) return;
+    log.status = status;
+    log.failure = reason;
+    const { clock, accessLog } = this.#ports;
+    if (log.isDue) accessLog?.write(log.fields(clock.now(), clock.wall()));
+  }
+
   #refuse(exchange: Exchange, reason: Failure): void {
     this.#unrouted.failed(reason.kind);
+    this.#writeDown(exchange, FAILURES[reason.kind].status, reason);
     answerFailure(exchange, reason, { self: this.#ports.self, untouched: true });
   }
 }

@@ -8,6 +8,7 @@ import type { Hop } from "#proxy/authorize/hop.ts";
 import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
 import type { ServiceBalancer } from "#proxy/balance/service_balancer.ts";
 import type { Fields } from "#proxy/exchange/exchange.ts";
+import type { AccessLog } from "#proxy/observe/access_log.ts";
 import type { ServiceStats } from "#proxy/observe/service_stats.ts";
 import type { RetryBudget } from "#proxy/retry/budget.ts";
 import type { RetryPolicy } from "#proxy/route/rule.ts";
@@ -60,4 +61,6 @@ export interface RelayPorts {
   readonly rng: Rng;
   readonly upstreams: Upstreams;
   readonly raw: RawUpstreams;
+  /** Undefined: nothing is written down. */
+  readonly accessLog?: AccessLog | undefined;
 }

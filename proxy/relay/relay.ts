@@ -20,6 +20,7 @@ import {
   failure,
   type RetryRule,
 } from "#proxy/exchange/failure.ts";
+import type { AccessEntry } from "#proxy/observe/access_entry.ts";
 import { answerFailure } from "#proxy/relay/failure_answer.ts";
 import { headFor } from "#proxy/relay/mesh_head.ts";
 import { Mirror } from "#proxy/relay/mirror.ts";
@@ -57,6 +58,12 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
   /** From the start of the try to the head of its answer. */
   #firstByteMs: Millis = 0;
   #status = 0;
+  /** As the client has seen it; 0: none. */
+  #answerStatus = 0;
+  #requestBytes = 0;
+  #answerBytes = 0;
+  /** Why it ended, if not well. */
+  #failure: Failure | undefined = undefined;
   /** Something has moved since the timer last looked. */
   #moved = false;
   /** Of a tunnel, or of a request's body: the client's side has ended. */
@@ -106,6 +113,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
 
   onBody(chunk: Buffer): boolean {
     this.#moved = true;
+    this.#requestBytes += chunk.length;
     if (this.#state === "trying") this.#replay!.add(chunk);
     for (const mirror of this.#mirrors) mirror.body(chunk);
     return this.#stream === undefined ? true : this.#stream.sendBody(chunk);
@@ -126,6 +134,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
 
   onClientGone(reason: Failure): void {
     if (this.#state === "done") return;
+    this.#failure = reason;
     this.#plan.service.stats.failed(reason.kind);
     if (this.#replay?.ended === false) for (const mirror of this.#mirrors) mirror.drop();
     this.#endTry("cancelled");
@@ -179,6 +188,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     const now = this.#ports.clock.now();
     this.#firstByteMs = now - this.#tryStartedAt;
     this.#status = head.status;
+    this.#answerStatus = head.status;
     // Only a gateway's word counts; from anybody else the field is just removed.
     const refusal = stripHop(head.fields);
     if (refusal !== undefined && this.#endpoint!.locale.kind !== "local") {
@@ -205,6 +215,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
 
   onAnswerBody(chunk: Buffer): boolean {
     this.#moved = true;
+    this.#answerBytes += chunk.length;
     return this.#exchange.answerBody(chunk);
   }
 
@@ -389,12 +400,15 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
   }
 
   #giveUp(reason: Failure): void {
+    this.#failure = reason;
     this.#status = FAILURES[reason.kind].status;
+    this.#answerStatus = this.#status;
     this.#finish();
     answerFailure(this.#exchange, reason, { self: this.#ports.self, untouched: !this.#touched });
   }
 
   #cutShort(reason: Failure): void {
+    this.#failure = reason;
     this.#finish();
     this.#exchange.abort(reason);
   }
@@ -404,11 +418,28 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     this.#ports.wheel.disarm(this);
     if (this.#tryTimeout !== undefined) this.#ports.wheel.disarm(this.#tryTimeout);
     if (this.#backoff !== undefined) this.#ports.wheel.disarm(this.#backoff);
+    if (this.#exchange.log !== undefined) this.#writeDown(this.#exchange.log);
     const { stats } = this.#plan.service;
     stats.inflight--;
     if (this.#status > 0) {
       stats.answered(this.#status, this.#ports.clock.now() - this.#startedAt);
     }
+  }
+
+  #writeDown(entry: AccessEntry): void {
+    const place = this.#endpoint;
+    if (place !== undefined) {
+      entry.upstream = `${place.endpoint.address}:${place.endpoint.port}`;
+      entry.locale = place.locale.cluster;
+    }
+    entry.service = this.#plan.service.name;
+    entry.retries = this.#tried.length;
+    entry.status = this.#answerStatus;
+    entry.requestBytes = this.#requestBytes;
+    entry.answerBytes = this.#answerBytes;
+    entry.failure = this.#failure;
+    const { clock, accessLog } = this.#ports;
+    if (entry.isDue) accessLog?.write(entry.fields(clock.now(), clock.wall()));
   }
 }
 

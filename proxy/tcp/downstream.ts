@@ -12,6 +12,7 @@ import { failure } from "#proxy/exchange/failure.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
 import { reset } from "#proxy/http1/reset.ts";
 import { WriteQueue } from "#proxy/http1/write_queue.ts";
+import type { AccessEntry } from "#proxy/observe/access_entry.ts";
 
 const EMPTY: Buffer = Buffer.alloc(0);
 
@@ -40,6 +41,7 @@ export class TcpConnection implements Exchange {
   readonly serverName: string | undefined;
   readonly policy: ClientPolicy;
   observer: ExchangeObserver | undefined = undefined;
+  log: AccessEntry | undefined = undefined;
   readonly #socket: Socket;
   readonly #out: WriteQueue;
   readonly #onClosed: TcpOptions["onClosed"];
@@ -74,6 +76,12 @@ export class TcpConnection implements Exchange {
     socket.on("drain", () => this.observer?.onAnswerDrain());
     socket.on("error", () => {});
     socket.on("close", () => this.#onClose());
+  }
+
+  info() {
+    const { address: client } = this.peer;
+    const { bytesRead: bytesIn, bytesWritten: bytesOut } = this.#socket;
+    return { listener: this.listener, client, state: "tunnel", requests: 1, bytesIn, bytesOut };
   }
 
   /** A tunnel has no request between which it could end. */

@@ -12,6 +12,7 @@ export class SimExchange implements Exchange {
   readonly head: RequestHead;
   readonly peer: Peer;
   readonly listener: string;
+  log = undefined;
   readonly secure = false;
   readonly servedHosts = undefined;
   readonly raw = false;

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { MemoryLogger } from "#kernel/log.ts";
 import { VirtualClock } from "#kernel/virtual_clock.ts";
 import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
 import { parseSnapshot } from "#model/snapshot.ts";
@@ -93,6 +94,9 @@ describe("a proxy's admin port", () => {
     ],
     metricsText: async () => "metrics\n",
     reports: async () => [],
+    reopenLogs: () => {},
+    setWorkersLogLevel: () => {},
+    inventory: async () => [],
     explain: async ({ url }) => ({ url, cluster: "core.acme.mesh", services: [] }),
     drain: async () => {},
   };
@@ -100,6 +104,7 @@ describe("a proxy's admin port", () => {
     new ProxyProcess({
       clock: new VirtualClock(),
       plane,
+      log: new MemoryLogger(),
       source: new FixedSource(simpleSnapshot([1], { revision })),
     });
   const ask = async (proxy: ProxyProcess, path: string, query = "") =>

@@ -1,0 +1,77 @@
+import { pid } from "node:process";
+import type { Millis } from "#kernel/brand.ts";
+import type { ListenerSet } from "#proxy/app/listener_set.ts";
+import { explainLocales, type LocaleExplanation } from "#proxy/balance/explain_locales.ts";
+import type { ClientInfo } from "#proxy/listen/port.ts";
+import type { ServiceRuntime } from "#proxy/relay/plan.ts";
+import type { HttpUpstreams, PoolCount } from "#proxy/upstream/http_upstreams.ts";
+
+/** Client connections that are listed, per process. */
+const CLIENTS_MAX = 1_000;
+/** What an operator asks about: a request that comes from here and has been nowhere. */
+const ANY_REQUEST = { visited: [], tried: [], within: undefined, foreign: false } as const;
+
+/** One endpoint as one process sees it. */
+export interface EndpointInfo {
+  readonly cluster: string;
+  readonly address: string;
+  readonly port: number;
+  readonly inflight: number;
+  /** Expected response time. */
+  readonly costMs: number;
+  readonly failuresInRow: number;
+  /** 0: it takes traffic. */
+  readonly ejectedForMs: number;
+}
+
+/** What one process knows of its endpoints and connections. */
+export interface Inventory {
+  /** Process id. */
+  readonly process: number;
+  readonly services: ReadonlyArray<{
+    readonly service: string;
+    readonly inflight: number;
+    readonly locales: readonly LocaleExplanation[];
+    readonly endpoints: readonly EndpointInfo[];
+  }>;
+  /** Clients' connections, at most 1,000 of them. */
+  readonly clients: readonly ClientInfo[];
+  readonly upstreams: readonly PoolCount[];
+}
+
+/** Reads off what the data plane of this process is doing now. */
+export function takeInventory(
+  services: Iterable<ServiceRuntime>,
+  listeners: ListenerSet,
+  upstreams: HttpUpstreams,
+  now: Millis,
+): Inventory {
+  const clients: ClientInfo[] = [];
+  for (const { port } of listeners.opened()) {
+    for (const client of port.clients()) {
+      if (clients.length < CLIENTS_MAX) clients.push(client);
+    }
+  }
+  return {
+    process: pid,
+    services: [...services].map((service) => serviceInfo(service, now)),
+    clients,
+    upstreams: [...upstreams.counts()],
+  };
+}
+
+function serviceInfo({ name, balancer }: ServiceRuntime, now: Millis) {
+  const endpoints = balancer.locales.flatMap(({ cluster, endpoints: known }) =>
+    known.map((state) => ({
+      cluster,
+      address: state.endpoint.address,
+      port: state.endpoint.port,
+      inflight: state.inflight,
+      costMs: state.ewma.read(now),
+      failuresInRow: state.outlier.failures,
+      ejectedForMs: Math.max(0, Math.round(state.outlier.ejectedUntil - now)),
+    })),
+  );
+  const locales = explainLocales(balancer, ANY_REQUEST, now);
+  return { service: name, inflight: balancer.inflight, locales, endpoints };
+}
