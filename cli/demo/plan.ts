@@ -27,7 +27,10 @@ export interface DemoPorts {
   readonly endpoints: Readonly<Record<DemoService, readonly number[]>>;
 }
 
-/** One cluster's resources. */
+/**
+ * One cluster's resources. An endpoint bears what a black hole holds up until it is noticed and then
+ * releases at once: over two seconds of traffic.
+ */
 export function clusterText(cluster: ClusterName, ports: DemoPorts): string {
   const documents = [
     `apiVersion: espalier.dev/v1alpha1
@@ -56,7 +59,7 @@ kind: Service
 ${metadata}
 spec:
   ports: [{ port: 80 }]
-  capacity: 50
+  capacity: 200
   endpoints:
 ${endpoints}`,
       `apiVersion: multicluster.x-k8s.io/v1alpha1
