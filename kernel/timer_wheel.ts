@@ -56,7 +56,11 @@ export class TimerWheel {
   /** Arms `item`, or moves its deadline, to fire `delayMs` from now. */
   arm(item: WheelItem, delayMs: Millis): void {
     // From the clock, not from the last tick, which may lie a long turn of the event loop back.
-    const at = this.#clock.now() + delayMs;
+    this.armAt(item, this.#clock.now() + delayMs);
+  }
+
+  /** Arms `item`, or moves its deadline, to fire `at` that time: for who has just read the clock. */
+  armAt(item: WheelItem, at: Millis): void {
     const old = item.deadlineAt;
     item.deadlineAt = at;
     if (old === 0) this.#armed++;

@@ -107,13 +107,12 @@ function describeClient(
   said: Readonly<Said>,
 ): void {
   const { fields, authority } = head;
-  const plain = withoutMapping(address);
   const proto = secure ? "https" : "http";
-  if (plain !== "") add(fields, "x-forwarded-for", said.forwardedFor, plain);
+  if (address !== "") add(fields, "x-forwarded-for", said.forwardedFor, address);
   if (said.proto < 0) fields.push("x-forwarded-proto", proto);
   if (said.host < 0) fields.push("x-forwarded-host", authority);
-  if (!policy.forwarded || plain === "") return;
-  const node = plain.includes(":") ? `[${plain}]` : plain;
+  if (!policy.forwarded || address === "") return;
+  const node = address.includes(":") ? `[${address}]` : address;
   const host = authority === "" ? "" : `;host="${authority}"`;
   add(fields, "forwarded", said.forwarded, `for="${node}:${port}";proto=${proto}${host}`);
 }
@@ -124,16 +123,11 @@ function add(fields: Fields, name: string, at: number, value: string): void {
   else fields[at] = `${fields[at]}, ${value}`;
 }
 
-/** An IPv4 client of an IPv6 socket is an IPv4 client: `::ffff:10.0.0.1` is `10.0.0.1`. */
-function withoutMapping(address: string): string {
-  return address.startsWith("::ffff:") ? address.slice("::ffff:".length) : address;
-}
-
 /** Says on the way of a connection who its client is: address and port (RFC 7239). */
 export function markSource({ head, peer }: Exchange): void {
   if (peer.kind !== "anonymous" || peer.address === "") return;
-  const plain = withoutMapping(peer.address);
-  const node = plain.includes(":") ? `[${plain}]` : plain;
+  const { address } = peer;
+  const node = address.includes(":") ? `[${address}]` : address;
   head.fields.push("forwarded", `for="${node}:${peer.port}"`);
 }
 

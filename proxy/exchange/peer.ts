@@ -17,7 +17,8 @@ export type Peer =
       readonly cluster: ClusterName;
     };
 
-/** Somebody on a plain connection. */
+/** Somebody on a plain connection. An IPv4 client of an IPv6 socket is an IPv4 client. */
 export function anonymous(address: string, port = 0, trusted = false): Peer {
-  return { kind: "anonymous", address, port, trusted };
+  const plain = address.startsWith("::ffff:") ? address.slice("::ffff:".length) : address;
+  return { kind: "anonymous", address: plain, port, trusted };
 }

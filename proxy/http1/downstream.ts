@@ -12,13 +12,23 @@ import type {
 } from "#proxy/exchange/exchange.ts";
 import { FAILURES, type Failure, failure } from "#proxy/exchange/failure.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
-import { latin1 } from "#proxy/http1/latin1.ts";
+import { HeadMemo } from "#proxy/http1/head_memo.ts";
+import { SHARED_READ } from "#proxy/http1/held_buffers.ts";
+import { headText, latin1 } from "#proxy/http1/latin1.ts";
 import type { Http1Limits } from "#proxy/http1/limits.ts";
 import { BodyDecoder } from "#proxy/http1/parser_body.ts";
-import { isFailure, parseRequest } from "#proxy/http1/parser_head.ts";
+import { hasStrayBytes } from "#proxy/http1/parser_fields.ts";
+import {
+  isFailure,
+  lastFields,
+  type ParsedRequest,
+  parseRequest,
+  requestOf,
+} from "#proxy/http1/parser_head.ts";
+import { type ChunkReader, RecycledReads, recycledSocket } from "#proxy/http1/recycled_socket.ts";
 import { reset } from "#proxy/http1/reset.ts";
 import { type AnswerFraming, answerText, interimText } from "#proxy/http1/serializer.ts";
-import { WriteQueue } from "#proxy/http1/write_queue.ts";
+import { beginWork, endWork, WriteQueue } from "#proxy/http1/write_queue.ts";
 import type { Admitted } from "#proxy/listen/server_tls.ts";
 import type { AccessEntry } from "#proxy/observe/access_entry.ts";
 
@@ -45,6 +55,8 @@ export interface DownstreamOptions {
   readonly listener: string;
   /** TLS ends here. */
   readonly secure: boolean;
+  /** Nobody has read of these sockets: they may read into buffers that are used again. */
+  readonly recycles: boolean;
   readonly handler: Handler;
   readonly wheel: TimerWheel;
   readonly limits: Http1Limits;
@@ -59,7 +71,7 @@ export interface DownstreamOptions {
  * One client's connection. It is itself the Exchange of the request that it is answering: there is one
  * at a time, pipelined ones wait in order (RFC 9112 §9.3.2).
  */
-export class DownstreamConnection extends WheelItem implements Exchange {
+export class DownstreamConnection extends WheelItem implements Exchange, ChunkReader {
   head: RequestHead = NO_HEAD;
   readonly peer: Peer;
   readonly listener: string;
@@ -74,6 +86,8 @@ export class DownstreamConnection extends WheelItem implements Exchange {
   readonly #socket: Socket;
   readonly #out: WriteQueue;
   readonly #body: BodyDecoder;
+  readonly #memo = new HeadMemo();
+  readonly #reads = new RecycledReads(this);
   #phase: Phase = "head";
   /** Bytes read and not yet consumed. */
   #unread: Buffer = EMPTY;
@@ -96,8 +110,9 @@ export class DownstreamConnection extends WheelItem implements Exchange {
   /** Bytes that the client had taken when the timer last looked. */
   #taken = 0;
 
-  constructor(socket: Socket, { peer, servedHosts }: Admitted, options: DownstreamOptions) {
+  constructor(accepted: Socket, { peer, servedHosts }: Admitted, options: DownstreamOptions) {
     super();
+    const socket = options.recycles ? recycledSocket(accepted, this.#reads) : accepted;
     this.#socket = socket;
     this.#options = options;
     this.peer = peer;
@@ -107,7 +122,7 @@ export class DownstreamConnection extends WheelItem implements Exchange {
     this.policy = options.policy;
     this.#out = new WriteQueue(socket);
     this.#body = new BodyDecoder(options.limits);
-    socket.on("data", (chunk: Buffer) => this.#onData(chunk));
+    if (socket === accepted) socket.on("data", (chunk: Buffer) => this.onChunk(chunk));
     socket.on("drain", () => this.observer?.onAnswerDrain());
     socket.on("end", () => this.#onEnd());
     socket.on("error", () => {});
@@ -245,7 +260,26 @@ export class DownstreamConnection extends WheelItem implements Exchange {
 
   // ── the socket ──
 
-  #onData(chunk: Buffer): void {
+  // ── ChunkReader ──
+
+  get passesOn(): boolean {
+    return this.#phase === "body" || this.#phase === "tunnel";
+  }
+
+  letGo(memory: ArrayBufferLike): void {
+    if (this.#unread.buffer === memory) this.#unread = Buffer.from(this.#unread);
+  }
+
+  onChunk(chunk: Buffer): void {
+    beginWork();
+    try {
+      this.#take(chunk);
+    } finally {
+      endWork();
+    }
+  }
+
+  #take(chunk: Buffer): void {
     this.#progress = true;
     if (this.#phase === "over") return;
     this.#unread = this.#unread.length === 0 ? chunk : Buffer.concat([this.#unread, chunk]);
@@ -275,6 +309,7 @@ export class DownstreamConnection extends WheelItem implements Exchange {
     this.#options.wheel.disarm(this);
     this.#phase = "over";
     this.#unread = EMPTY;
+    this.#reads.release();
     if (!this.#answerEnded || this.observer !== undefined) {
       this.#answerEnded = true;
       const observer = this.observer;
@@ -296,10 +331,20 @@ export class DownstreamConnection extends WheelItem implements Exchange {
   }
 
   #readHead(): boolean {
-    const { limits, wheel, handler } = this.#options;
+    const { limits } = this.#options;
     const buffer = this.#unread;
     const from = afterBlankLine(buffer);
-    const text = latin1(buffer, from, Math.min(buffer.length, from + limits.headBytesMax + 4));
+    const known = this.#memo.endOf(buffer, from);
+    if (known >= 0 && known - from <= limits.headBytesMax + 4) {
+      const { lineEnd, parsed } = this.#memo;
+      const line = latin1(buffer, from, lineEnd);
+      const request = hasStrayBytes(line)
+        ? failure("bad_request", "control character")
+        : requestOf(line, line.length, parsed, limits);
+      if (!isFailure(request)) request.head.fields = parsed.fields.slice();
+      return this.#begin(request, known);
+    }
+    const text = headText(buffer, from, limits.headBytesMax + 4);
     const end = text.indexOf("\r\n\r\n");
     if (end < 0) {
       if (text.length > limits.headBytesMax + 3) {
@@ -308,18 +353,30 @@ export class DownstreamConnection extends WheelItem implements Exchange {
       else if (!this.#headBegun) {
         // Once: who sends a byte now and then must not keep us waiting for ever.
         this.#headBegun = true;
-        wheel.arm(this, limits.headTimeoutMs);
+        this.#options.wheel.arm(this, limits.headTimeoutMs);
       }
       return false;
     }
+    const next = from + end + 4;
     const request = parseRequest(text.slice(0, end), limits);
+    if (!isFailure(request)) {
+      this.#memo.keep(buffer, from + text.indexOf("\r"), next, lastFields());
+    }
+    return this.#begin(request, next);
+  }
+
+  /** @param next where its head ended in what is unread. */
+  #begin(request: ParsedRequest | Failure, next: number): boolean {
     if (isFailure(request)) {
       this.#refuse(request);
       return false;
     }
-    const next = from + end + 4;
+    const buffer = this.#unread;
     this.#headBegun = false;
     this.#unread = next === buffer.length ? EMPTY : buffer.subarray(next);
+    if (request.head.body !== 0 && buffer.buffer === SHARED_READ.buffer) {
+      this.#unread = Buffer.from(this.#unread);
+    }
     this.head = request.head;
     this.#old = request.old;
     this.#keepAlive = request.keepAlive && !this.#draining;
@@ -330,7 +387,7 @@ export class DownstreamConnection extends WheelItem implements Exchange {
     this.#sink = undefined;
     this.#body.begin(request.head.body);
     this.#phase = request.head.body === 0 ? "answer" : "body";
-    handler.onRequest(this);
+    this.#options.handler.onRequest(this);
     // Answered within the call: the phase is `head` again and the loop goes on.
     const phase = this.#phase as Phase;
     return phase === "head" || (phase === "body" && this.#sink !== undefined);

@@ -9,3 +9,15 @@ declare global {
 export function latin1(buffer: Buffer, from: number, to: number): string {
   return buffer.latin1Slice(from, to);
 }
+
+const END_OF_HEAD = Buffer.from("\r\n\r\n", "latin1");
+/** Up to here turning all of it into text costs less than looking for the end first. */
+const SMALL_BYTES = 4_096;
+
+/** Text from `from` on that holds a whole head if there is one; of a long body behind it, little. */
+export function headText(buffer: Buffer, from: number, bytesMax: number): string {
+  const to = Math.min(buffer.length, from + bytesMax);
+  if (to - from <= SMALL_BYTES) return latin1(buffer, from, to);
+  const end = buffer.indexOf(END_OF_HEAD, from);
+  return latin1(buffer, from, end < 0 ? to : Math.min(to, end + END_OF_HEAD.length));
+}

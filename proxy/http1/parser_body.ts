@@ -159,10 +159,10 @@ export class BodyDecoder {
     }
     this.at += end + 4 - before;
     const text = this.#line.slice(0, end);
+    if (hasStrayBytes(text)) return "bad";
     parsedTrailers.parse(text, 0, this.#limits);
     const { problem, body, host, fields } = parsedTrailers;
     if (problem !== undefined || body !== undefined || host !== undefined) return "bad";
-    if (hasStrayBytes(text)) return "bad";
     this.trailers = withoutForbidden(fields);
     this.#phase = "ended";
     return "end";

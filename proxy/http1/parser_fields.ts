@@ -13,6 +13,8 @@ type Role =
   | "hop";
 
 interface KnownName {
+  /** As it was written. */
+  readonly raw: string;
   /** Lower case. */
   readonly name: string;
   readonly role: Role;
@@ -31,22 +33,44 @@ const ROLES: Readonly<Record<string, Role>> = {
   "http2-settings": "hop",
 };
 
-/** Spellings met so far: most names come in two or three of them, so the check is paid once. */
-const KNOWN = new Map<string, KnownName>();
+/**
+ * Spellings met so far: most names come in two or three of them, so the check is paid once. Found by
+ * length and two characters, and compared in place: a name that is known is never cut out of its head.
+ */
+const KNOWN: Array<KnownName[] | undefined> = new Array(1_024).fill(undefined);
 const KNOWN_MAX = 1_024;
+/** Few share a place, or hostile names could make each look-up long. */
+const SAME_PLACE_MAX = 4;
+let knownCount = 0;
 
 /** RFC 9110 §5.6.2. */
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 
-/** Undefined if `raw` is not a token. */
-function nameOf(raw: string): KnownName | undefined {
-  const known = KNOWN.get(raw);
-  if (known !== undefined) return known;
+/** The name from `at` to `colon`; undefined if it is not a token. */
+function nameAt(head: string, at: number, colon: number): KnownName | undefined {
+  const length = colon - at;
+  const place =
+    (length * 31 + head.charCodeAt(at) * 7 + head.charCodeAt(colon - 1) * 131) & (KNOWN.length - 1);
+  const known = KNOWN[place];
+  if (known !== undefined) {
+    for (let i = 0; i < known.length; i++) {
+      const one = known[i]!;
+      if (one.raw.length === length && head.startsWith(one.raw, at)) return one;
+    }
+  }
+  return newName(head.slice(at, colon), place);
+}
+
+function newName(raw: string, place: number): KnownName | undefined {
   if (!TOKEN.test(raw)) return undefined;
   const name = raw.toLowerCase();
-  const fresh: KnownName = { name, role: ROLES[name] ?? "end_to_end" };
+  const fresh: KnownName = { raw, name, role: ROLES[name] ?? "end_to_end" };
+  KNOWN[place] ??= [];
   // Hostile names must not push out the usual ones: full means full.
-  if (KNOWN.size < KNOWN_MAX) KNOWN.set(raw, fresh);
+  if (knownCount < KNOWN_MAX && KNOWN[place].length < SAME_PLACE_MAX) {
+    KNOWN[place].push(fresh);
+    knownCount++;
+  }
   return fresh;
 }
 
@@ -68,7 +92,7 @@ export class ParsedFields {
   problem: FieldProblem | undefined = undefined;
 
   /**
-   * Reads lines from `at` to the end of `head`, which ends before the empty line.
+   * Reads lines from `at` to the end of `head`, which ends before the empty line and has no stray bytes.
    * Strict (RFC 9112 §5, §6): whatever two parsers could read in two ways is `malformed`.
    */
   parse(head: string, at: number, limits: Http1Limits): void {
@@ -83,11 +107,12 @@ export class ParsedFields {
     let count = 0;
     let named: string[] | undefined;
     while (at < head.length) {
-      let end = head.indexOf("\r\n", at);
+      // One character is found faster than two, and here a CR is never without its LF.
+      let end = head.indexOf("\r", at);
       if (end < 0) end = head.length;
       const colon = head.indexOf(":", at);
-      // No colon, a fold (the name would start with a space) or a space before the colon.
-      const known = colon < 0 || colon >= end ? undefined : nameOf(head.slice(at, colon));
+      // No colon, no name, a fold (the name would start with a space) or a space before the colon.
+      const known = colon <= at || colon >= end ? undefined : nameAt(head, at, colon);
       if (known === undefined) {
         this.problem = "malformed";
         return;
@@ -107,6 +132,18 @@ export class ParsedFields {
       at = end + 2;
     }
     if (named !== undefined) this.#drop(named);
+  }
+
+  /** Takes over what `other` has read; the list of fields is copied. */
+  copy(other: ParsedFields): void {
+    this.fields = other.fields.slice();
+    this.host = other.host;
+    this.body = other.body;
+    this.close = other.close;
+    this.keepAlive = other.keepAlive;
+    this.upgradeAsked = other.upgradeAsked;
+    this.upgrade = other.upgrade;
+    this.problem = other.problem;
   }
 
   #framing(role: "host" | "content_length" | "transfer_encoding", value: string): boolean {

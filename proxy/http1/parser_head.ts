@@ -34,6 +34,28 @@ let lastHost = "";
 /** @param text the head without its empty line. The failure says what to answer. */
 export function parseRequest(text: string, limits: Http1Limits): ParsedRequest | Failure {
   const lineEnd = endOfLine(text);
+  if (hasStrayBytes(text)) return bad("control character");
+  parsed.parse(text, lineEnd + 2, limits);
+  return requestOf(text, lineEnd, parsed, limits);
+}
+
+/**
+ * What the fields of the last request said, for a memo: valid until the next head is read.
+ */
+export function lastFields(): ParsedFields {
+  return parsed;
+}
+
+/**
+ * A request of its line and of fields that have been read. @param text begins with the line.
+ * @param lineEnd where it ends.
+ */
+export function requestOf(
+  text: string,
+  lineEnd: number,
+  said: ParsedFields,
+  limits: Http1Limits,
+): ParsedRequest | Failure {
   const methodEnd = text.indexOf(" ");
   const targetEnd = text.lastIndexOf(" ", lineEnd - 1);
   if (methodEnd <= 0 || methodEnd >= lineEnd || targetEnd <= methodEnd) {
@@ -49,25 +71,24 @@ export function parseRequest(text: string, limits: Http1Limits): ParsedRequest |
   const method = text.slice(0, methodEnd);
   const target = text.slice(methodEnd + 1, targetEnd);
   if (target.length > limits.targetBytesMax) return failure("target_too_long", "");
-  if (!METHOD.test(method) || !TARGET.test(target)) return bad("method or target");
-  if (hasStrayBytes(text)) return bad("control character");
-  parsed.parse(text, lineEnd + 2, limits);
-  if (parsed.problem !== undefined) return fieldFailure(parsed.problem);
+  const isMethod = method === "GET" || METHOD.test(method);
+  if (!isMethod || !TARGET.test(target)) return bad("method or target");
+  if (said.problem !== undefined) return fieldFailure(said.problem);
   if (method === "CONNECT" || method === "TRACE") return failure("method_refused", method);
-  const { body } = parsed;
+  const { body } = said;
   if (old && body === BODY_UNKNOWN) return bad("chunked in HTTP/1.0");
-  const place = placeOf(method, target, parsed.host, old);
+  const place = placeOf(method, target, said.host, old);
   if (typeof place === "string") return bad(place);
   const head: RequestHead = {
     method,
     target: place.target,
     authority: place.authority,
-    fields: parsed.fields,
+    fields: said.fields,
     body: body ?? 0,
     // HTTP/2 in clear text inside a tunnel would be requests that nobody here judges.
-    upgrade: old || (body ?? 0) !== 0 || asksForH2c(parsed.upgrade) ? undefined : upgradeOf(parsed),
+    upgrade: old || (body ?? 0) !== 0 || asksForH2c(said.upgrade) ? undefined : upgradeOf(said),
   };
-  return { head, keepAlive: old ? parsed.keepAlive && !parsed.close : !parsed.close, old };
+  return { head, keepAlive: old ? said.keepAlive && !said.close : !said.close, old };
 }
 
 /** Tells what was parsed from what was refused. */
@@ -86,13 +107,12 @@ export function parseAnswer(
 ): ParsedAnswer | Failure {
   const lineEnd = endOfLine(text);
   const minor = text.charCodeAt(7) - 48;
-  const status = Number(text.slice(9, 12));
+  const status = statusAt(text, 9);
   const after = text.charCodeAt(12);
   const lineIsFine =
     text.startsWith("HTTP/1.") &&
     (minor === 0 || minor === 1) &&
     text.charCodeAt(8) === 32 &&
-    Number.isInteger(status) &&
     status >= 100 &&
     status <= 599 &&
     (lineEnd === 12 || after === 32);
@@ -122,6 +142,18 @@ export function parseAnswer(
   return { head, keepAlive };
 }
 
+/** The three digits from `at`; -1 if they are none. */
+function statusAt(text: string, at: number): number {
+  let status = 0;
+  for (let i = at; i < at + 3; i++) {
+    const digit = text.charCodeAt(i) - 48;
+    // Past the end there is no number at all.
+    if (!(digit >= 0 && digit <= 9)) return -1;
+    status = status * 10 + digit;
+  }
+  return status;
+}
+
 /** What `Upgrade` says, if `Connection` names it (RFC 9110 §7.8). */
 function upgradeOf({ upgrade, upgradeAsked }: ParsedFields): string | undefined {
   return upgradeAsked && upgrade !== "" ? upgrade : undefined;
@@ -134,8 +166,9 @@ function asksForH2c(upgrade: string | undefined): boolean {
 /** As `AnswerHead.body` between parser and connection only: until the connection ends. */
 export const UNTIL_CLOSE = -2;
 
+/** Where the first line ends. What else a CR may stand before is judged with the rest of the head. */
 function endOfLine(text: string): number {
-  const end = text.indexOf("\r\n");
+  const end = text.indexOf("\r");
   return end < 0 ? text.length : end;
 }
 

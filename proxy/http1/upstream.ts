@@ -9,8 +9,8 @@ import {
   type UpstreamStream,
 } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
-import { isHeld } from "#proxy/http1/held_buffers.ts";
-import { latin1 } from "#proxy/http1/latin1.ts";
+import { isHeld, READ_BYTES, type ReadInto } from "#proxy/http1/held_buffers.ts";
+import { headText } from "#proxy/http1/latin1.ts";
 import type { Http1Limits } from "#proxy/http1/limits.ts";
 import { BodyDecoder } from "#proxy/http1/parser_body.ts";
 import {
@@ -21,10 +21,8 @@ import {
 } from "#proxy/http1/parser_head.ts";
 import { reset } from "#proxy/http1/reset.ts";
 import { requestText } from "#proxy/http1/serializer.ts";
-import { WriteQueue } from "#proxy/http1/write_queue.ts";
+import { beginWork, endWork, WriteQueue } from "#proxy/http1/write_queue.ts";
 
-/** Bytes read at once. Pages that no answer reaches are never touched. */
-const READ_BYTES = 65_536;
 const EMPTY = Buffer.alloc(0);
 
 /** `tunnel`: the endpoint has switched to another protocol; the connection is not used again. */
@@ -35,12 +33,6 @@ export interface ConnectionOwner {
   /** It can carry another request. Called before the running one's `onAnswerEnd`. */
   onIdle(connection: UpstreamConnection): void;
   onClosed(connection: UpstreamConnection): void;
-}
-
-/** How a reader is given to `net.connect`: the socket reads into it instead of allocating. */
-export interface ReadInto {
-  readonly buffer: () => Uint8Array;
-  readonly callback: (bytes: number, buffer: Uint8Array) => boolean;
 }
 
 export interface UpstreamOptions {
@@ -64,6 +56,7 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
   readonly #socket: Socket;
   readonly #out: WriteQueue;
   readonly #body: BodyDecoder;
+  /** Pages of it that no answer reaches are never touched. */
   #buffer = Buffer.allocUnsafeSlow(READ_BYTES);
   #phase: Phase = "connecting";
   #ready = false;
@@ -111,7 +104,10 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
     this.#chunked = head.body === BODY_UNKNOWN;
     this.#sent = head.body === 0;
     this.#answering = false;
-    this.#out.text(requestText(head));
+    const text = requestText(head);
+    // With a body the head waits for its beginning, to leave with it.
+    if (this.#sent) this.#out.now(text);
+    else this.#out.text(text);
   }
 
   // ── UpstreamStream ──
@@ -180,6 +176,16 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
   }
 
   #onRead(bytes: number): boolean {
+    beginWork();
+    try {
+      return this.#take(bytes);
+    } finally {
+      endWork();
+    }
+  }
+
+  /** False: reading is to stop. */
+  #take(bytes: number): boolean {
     const chunk = this.#buffer.subarray(0, bytes);
     if (this.#phase === "idle" || this.#sink === undefined) {
       // Nobody asked: whatever it says could be taken for the next answer.
@@ -211,7 +217,7 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
   /** Where the head ended; -1 if there is no more to read now. */
   #readHead(buffer: Buffer, from: number): number {
     const { limits } = this.#options;
-    const text = latin1(buffer, from, Math.min(buffer.length, from + limits.headBytesMax + 4));
+    const text = headText(buffer, from, limits.headBytesMax + 4);
     const end = text.indexOf("\r\n\r\n");
     if (end < 0) {
       if (text.length > limits.headBytesMax + 3) this.fail(failure("bad_answer", "head too large"));

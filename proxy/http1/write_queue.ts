@@ -7,11 +7,28 @@ import { chunkLineText, lastChunkText } from "#proxy/http1/serializer.ts";
 const JOIN_BYTES_MAX = 16_384;
 
 /** Queues with text that nothing has flushed yet; emptied once per turn of the event loop. */
-const pending: WriteQueue[] = [];
+let pending: WriteQueue[] = [];
+/** A second list, so that emptying one takes nothing but a swap. */
+let spare: WriteQueue[] = [];
+/** Bytes of a socket are being worked on: when that is done the queues are emptied, without another tick. */
+let working = 0;
+
+/** Begins to work on what a socket has read. Goes with one `endWork`. */
+export function beginWork(): void {
+  working++;
+}
+
+/** Writes what the work has left to be written. */
+export function endWork(): void {
+  if (--working === 0 && pending.length > 0) flushAll();
+}
 
 function flushAll(): void {
-  for (let i = 0; i < pending.length; i++) pending[i]!.flush();
-  pending.length = 0;
+  const due = pending;
+  pending = spare;
+  for (let i = 0; i < due.length; i++) due[i]!.flush();
+  spare = due.length > 64 ? [] : due;
+  while (spare.length > 0) spare.pop();
 }
 
 /**
@@ -31,6 +48,12 @@ export class WriteQueue {
   text(text: string): void {
     this.#text += text;
     if (!this.#listed) this.#list();
+  }
+
+  /** Writes text at once: nothing follows it in this turn. */
+  now(text: string): void {
+    this.#text += text;
+    this.flush();
   }
 
   /** Adds a piece of a body. False: the peer reads slowly. */
@@ -59,7 +82,7 @@ export class WriteQueue {
 
   #list(): void {
     this.#listed = true;
-    if (pending.push(this) === 1) process.nextTick(flushAll);
+    if (pending.push(this) === 1 && working === 0) process.nextTick(flushAll);
   }
 
   #large(chunk: Buffer, chunked: boolean): void {

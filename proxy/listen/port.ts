@@ -142,6 +142,7 @@ class Port {
   #tls: ServerTls | undefined;
   #http: DownstreamOptions;
   #limits: Http1Limits;
+  #connectionsMax = CONNECTIONS_MAX;
   #policy: ClientPolicy = policyOf(NO_RULES);
   #proxyFrom = new AddressBlocks([]);
   #trusted = new AddressBlocks([]);
@@ -157,9 +158,6 @@ class Port {
     this.#http = this.#httpOptions();
     // Half-open: a client may end its side after the request and still read the answer.
     this.server = createServer({ allowHalfOpen: true, noDelay: true }, (s) => this.#accept(s));
-    this.server.on("drop", () => {
-      this.counters.full++;
-    });
     this.#tlsServer = options.tls === undefined ? undefined : this.#serveTls(options.tls);
     this.useRules(options.group.listeners[0]?.rules);
   }
@@ -177,7 +175,7 @@ class Port {
     this.#proxyFrom = new AddressBlocks(rules.proxyProtocolFrom);
     this.#trusted = new AddressBlocks(rules.trustedForwarders);
     this.#http = this.#httpOptions();
-    this.server.maxConnections = rules.connectionsMax ?? CONNECTIONS_MAX;
+    this.#connectionsMax = rules.connectionsMax ?? CONNECTIONS_MAX;
   }
 
   useTls(tls: ServerTls): void {
@@ -205,6 +203,7 @@ class Port {
     return {
       listener: group.name,
       secure: tls !== undefined,
+      recycles: true,
       handler,
       wheel,
       self,
@@ -232,9 +231,15 @@ class Port {
 
   /** First who is there, if a load balancer is to say it. */
   #accept(socket: Socket): void {
+    // Not by the server's own bound: it does not see when a recycled socket ends.
+    if (this.#connections.size >= this.#connectionsMax) {
+      this.counters.full++;
+      socket.destroy();
+      return;
+    }
     const { remoteAddress = "", remotePort = 0 } = socket;
     if (!this.#proxyFrom.has(remoteAddress)) {
-      this.#serve(socket);
+      this.#serve(socket, true);
       return;
     }
     this.#readFirst(socket, readProxyHeader, (header, rest) => {
@@ -245,14 +250,15 @@ class Port {
       }
       const after = rest.subarray(header.length);
       if (after.length > 0) socket.unshift(after);
-      this.#serve(socket);
+      this.#serve(socket, false);
       // Paused so far. A TCP connection stays so until there is an endpoint; TLS reads by itself.
       const { protocol } = this.#options.group;
       if (protocol === "HTTP" || protocol === "TLS") socket.resume();
     });
   }
 
-  #serve(socket: Socket): void {
+  /** @param fresh nothing of it has been read. */
+  #serve(socket: Socket, fresh: boolean): void {
     const { protocol } = this.#options.group;
     if (this.#tlsServer !== undefined) {
       socket.on("error", () => {});
@@ -262,23 +268,27 @@ class Port {
       this.#readFirst(socket, readClientHello, ({ serverName }, bytes) =>
         this.#takeTcp(socket, serverName, bytes),
       );
-    } else this.#takeHttp(socket, { peer: this.#anonymous(socket), servedHosts: undefined });
+    } else {
+      const admitted = { peer: this.#anonymous(socket), servedHosts: undefined };
+      this.#takeHttp(socket, admitted, fresh);
+    }
   }
 
   #admit(socket: TLSSocket): void {
     const admitted = this.#tls!.admit(socket, () => this.#anonymous(socket));
     if (admitted !== undefined) {
-      this.#takeHttp(socket, admitted);
+      this.#takeHttp(socket, admitted, false);
       return;
     }
     this.counters.tlsRefused++;
     socket.destroy();
   }
 
-  #takeHttp(socket: Socket, admitted: Admitted): void {
+  #takeHttp(socket: Socket, admitted: Admitted, recycles: boolean): void {
     this.counters.accepted++;
     this.counters.open++;
-    this.#connections.add(new DownstreamConnection(socket, admitted, this.#http));
+    const options = recycles ? this.#http : { ...this.#http, recycles };
+    this.#connections.add(new DownstreamConnection(socket, admitted, options));
   }
 
   #takeTcp(socket: Socket, serverName: string | undefined, first: Buffer): void {

@@ -2,16 +2,21 @@ import type { Rng } from "#kernel/rng.ts";
 
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
 
-/** Ids of requests and traces: 32 hex digits, unique for all practical purposes, not secret. */
+/**
+ * Ids of requests and traces: 32 hex digits, unique for all practical purposes, not secret. The first half
+ * is this process's, the second each one's: the random part of W3C Trace Context level 2 is the last one.
+ */
 export class TraceIds {
   readonly #rng: Rng;
+  readonly #process: string;
 
   constructor(rng: Rng) {
     this.#rng = rng;
+    this.#process = this.#word() + this.#word();
   }
 
   next(): string {
-    return this.#word() + this.#word() + this.#word() + this.#word();
+    return this.#process + this.#word() + this.#word();
   }
 
   /** Of a span: 16 hex digits. */

@@ -93,7 +93,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     this.#exchange.observer = this;
     service.stats.inflight++;
     service.budget.deposit(this.#startedAt);
-    if (deadlineMs > 0) this.#ports.wheel.arm(this, deadlineMs);
+    if (deadlineMs > 0) this.#ports.wheel.armAt(this, this.#startedAt + deadlineMs);
     const first = this.#pick(this.#startedAt);
     if (first === undefined) {
       const reason = failure("no_candidate", `nobody serves ${service.name}`);
@@ -201,7 +201,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     if (this.#tryTimeout !== undefined) this.#ports.wheel.disarm(this.#tryTimeout);
     // Later than the deadline that is armed, as a rule: that costs the wheel one number.
     if (isTunnel || !this.#plan.deadlineCoversBody) {
-      this.#ports.wheel.arm(this, this.#exchange.policy.streamIdleMs);
+      this.#ports.wheel.armAt(this, now + this.#exchange.policy.streamIdleMs);
     }
     this.#replay?.drop();
     this.#plan.editAnswer?.(head.fields, this.#endpoint!);
@@ -227,8 +227,9 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
       return;
     }
     this.#stream = undefined;
-    this.#endTry(this.#status >= 500 ? "failed" : "ok");
-    this.#finish();
+    const now = this.#ports.clock.now();
+    this.#endTry(this.#status >= 500 ? "failed" : "ok", now);
+    this.#finish(now);
     this.#exchange.answerEnd(trailers);
   }
 
@@ -381,13 +382,12 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
   }
 
   /** Ends the running try, if any: the stream is let go and the balancer learns how it went. */
-  #endTry(outcome: Outcome): void {
+  #endTry(outcome: Outcome, now = this.#ports.clock.now()): void {
     const stream = this.#stream;
     this.#stream = undefined;
     stream?.cancel();
     if (!this.#running) return;
     this.#running = false;
-    const now = this.#ports.clock.now();
     this.#plan.service.balancer.finished(this.#endpoint!, outcome, this.#firstByteMs, now);
   }
 
@@ -413,7 +413,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     this.#exchange.abort(reason);
   }
 
-  #finish(): void {
+  #finish(now = this.#ports.clock.now()): void {
     this.#state = "done";
     this.#ports.wheel.disarm(this);
     if (this.#tryTimeout !== undefined) this.#ports.wheel.disarm(this.#tryTimeout);
@@ -422,7 +422,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     const { stats } = this.#plan.service;
     stats.inflight--;
     if (this.#status > 0) {
-      stats.answered(this.#status, this.#ports.clock.now() - this.#startedAt);
+      stats.answered(this.#status, now - this.#startedAt);
     }
   }
 

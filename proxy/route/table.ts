@@ -42,7 +42,7 @@ export class RouteTable {
 }
 
 function findNamed(hosts: Hosts, host: string): PathTable<RouteMatch> | undefined {
-  const exact = hosts.exact.get(host);
+  const exact = hosts.exact.size === 0 ? undefined : hosts.exact.get(host);
   if (exact !== undefined || hosts.wildcard.size === 0) return exact;
   for (let dot = host.indexOf("."); dot >= 0; dot = host.indexOf(".", dot + 1)) {
     const wildcard = hosts.wildcard.get(host.slice(dot));

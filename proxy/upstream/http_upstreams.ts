@@ -5,8 +5,9 @@ import type { TimerWheel } from "#kernel/timer_wheel.ts";
 import type { Endpoint } from "#model/snapshot.ts";
 import type { AnswerSink, RequestHead, UpstreamStream } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
+import type { ReadInto } from "#proxy/http1/held_buffers.ts";
 import { HTTP1_LIMITS, type Http1Limits } from "#proxy/http1/limits.ts";
-import { type ReadInto, UpstreamConnection } from "#proxy/http1/upstream.ts";
+import { UpstreamConnection } from "#proxy/http1/upstream.ts";
 import { endpointKey, type Upstreams } from "#proxy/upstream/upstreams.ts";
 
 /** Connections to one endpoint; a request beyond them is refused at once (Envoy: 1024). */

@@ -23,6 +23,7 @@ async function open(onRequest: (exchange: Exchange) => void = () => {}) {
     const admitted = { peer: anonymous("client"), servedHosts: undefined };
     new DownstreamConnection(socket, admitted, {
       secure: false,
+      recycles: true,
       listener: "http",
       handler: { onRequest },
       wheel,
