@@ -6,7 +6,8 @@ import { cpuSeconds, rssMb } from "#bench/load/cpu.ts";
 import { isInstalled, type LoadResult, listening, startNginx, wrk } from "#bench/load/programs.ts";
 import { type Ground, PEERS_OF_THE_BENCH, type Peer } from "#bench/load/subjects.ts";
 import { scriptFile, type Workload, workloads } from "#bench/load/workloads.ts";
-import { microLines } from "#bench/micro/decisions.ts";
+import { codecLines } from "#bench/micro/codec.ts";
+import { decisionLines } from "#bench/micro/decisions.ts";
 import { serverCertificate } from "#test/kit/certificates.ts";
 import { freePort } from "#test/kit/ports.ts";
 import { ROOT } from "#test/kit/processes.ts";
@@ -56,8 +57,8 @@ function median(values: readonly number[]): number {
 
 async function main(): Promise<void> {
   const missing = ["wrk", "nginx", "taskset"].filter((program) => !isInstalled(program));
-  const micro = await microLines();
-  console.log(micro.join("\n"));
+  const micro = [...codecLines(), ...decisionLines()];
+  console.log(["per call (medians)", ...micro].join("\n"));
   if (missing.length > 0 || cpus().length < 2) {
     const what = missing.length > 0 ? `, and on PATH: ${missing.join(", ")}` : "";
     console.log(`\nno load test: it needs two CPUs${what} (make bench-peers installs them)`);

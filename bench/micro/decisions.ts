@@ -1,3 +1,4 @@
+import { line, nanos } from "#bench/micro/nanos.ts";
 import { seededRng } from "#kernel/rng.ts";
 import type { ClusterName, MeshName } from "#model/names.ts";
 import { parseSnapshot, type Snapshot } from "#model/snapshot.ts";
@@ -5,24 +6,7 @@ import { readHop } from "#proxy/authorize/hop.ts";
 import { ServiceBalancer } from "#proxy/balance/service_balancer.ts";
 import type { RequestHead } from "#proxy/exchange/exchange.ts";
 import { anonymous } from "#proxy/exchange/peer.ts";
-import { HTTP1_LIMITS } from "#proxy/http1/limits.ts";
-import { parseRequest } from "#proxy/http1/parser_head.ts";
 import { compileRoutes } from "#proxy/route/table.ts";
-
-/* ns per decision, each as the median of several runs. */
-
-const RUNS = 7;
-const TIMES = 200_000;
-
-function nanos(act: (i: number) => void): number {
-  const runs: number[] = [];
-  for (let run = 0; run < RUNS; run++) {
-    const before = process.hrtime.bigint();
-    for (let i = 0; i < TIMES; i++) act(i);
-    runs.push(Number(process.hrtime.bigint() - before) / TIMES);
-  }
-  return runs.sort((a, b) => a - b)[RUNS >> 1]!;
-}
 
 function snapshotWith(services: number, locales: number): Snapshot {
   const parsed = parseSnapshot(
@@ -63,9 +47,6 @@ function snapshotWith(services: number, locales: number): Snapshot {
   return parsed.value;
 }
 
-const HEAD =
-  "GET /menu/today?table=4 HTTP/1.1\r\nHost: shop.example.org\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\nAccept: text/html,application/xhtml+xml\r\nAccept-Encoding: gzip, deflate, br\r\nCookie: session=0123456789abcdef0123456789abcdef\r\nConnection: keep-alive";
-
 /** ns of a lookup among `count` routes, half of them hosts, half paths of one host. */
 function lookupAmong(count: number): number {
   const snapshot = snapshotWith(1, 1);
@@ -99,8 +80,8 @@ function headOf(target: string): RequestHead {
   };
 }
 
-/** One line per decision. */
-export async function microLines(): Promise<string[]> {
+/** One line per decision on a request's way. */
+export function decisionLines(): string[] {
   const self = "core.acme.mesh" as ClusterName;
   const snapshot = snapshotWith(100, 20);
   const routes = compileRoutes(snapshot);
@@ -116,18 +97,16 @@ export async function microLines(): Promise<string[]> {
     balancer.started(endpoint, now);
     balancer.finished(endpoint, "ok", 2, now);
   });
-  const parse = nanos(() => parseRequest(HEAD, HTTP1_LIMITS));
   const asked = headOf("/menu/today?table=4");
   const match = nanos(() => routes.match("http", asked));
   const hop = nanos(() =>
     readHop(["accept", "x", "cookie", "y"], peer, self, "acme.mesh" as MeshName),
   );
   return [
-    "one decision (median)",
-    `  read a request head of 6 fields        ${parse.toFixed(0)} ns`,
-    `  match its route                        ${match.toFixed(0)} ns`,
-    `  … among 10 routes, among 10,000         ${lookupAmong(10).toFixed(0)} ns, ${lookupAmong(10_000).toFixed(0)} ns`,
-    `  look for fields of a hop               ${hop.toFixed(0)} ns`,
-    `  locale and endpoint, and their record  ${pick.toFixed(0)} ns (100 services × 20 locales × 3 endpoints)`,
+    line("match its route", match),
+    line("… among 10 routes", lookupAmong(10)),
+    line("… among 10,000", lookupAmong(10_000)),
+    line("look for fields of a hop", hop),
+    line("locale and endpoint, and their record", pick, "100 services × 20 locales × 3 endpoints"),
   ];
 }
