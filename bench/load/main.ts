@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, release, tmpdir } from "node:os";
 import { join } from "node:path";
 import { cpuSeconds, rssMb } from "#bench/load/cpu.ts";
+import { memoryLine } from "#bench/load/memory.ts";
 import { isInstalled, type LoadResult, listening, startNginx, wrk } from "#bench/load/programs.ts";
 import { type Ground, PEERS_OF_THE_BENCH, type Peer } from "#bench/load/subjects.ts";
 import { scriptFile, type Workload, workloads } from "#bench/load/workloads.ts";
@@ -67,15 +68,19 @@ async function main(): Promise<void> {
   const dir = mkdtempSync(join(tmpdir(), "espalier-bench-"));
   const children: ChildProcess[] = [];
   try {
-    const lines = await measure(dir, children);
-    if (process.argv.includes("--save")) save(lines, micro);
+    const origin = await startOrigin(dir, children);
+    const lines = await measure(dir, children, origin);
+    const memory = await memoryLine(dir, origin);
+    console.log(`\n${memory}`);
+    if (process.argv.includes("--save")) save(lines, [...micro, memory]);
   } finally {
     for (const child of children) child.kill("SIGKILL");
     rmSync(dir, { recursive: true, force: true });
   }
 }
 
-async function measure(dir: string, children: ChildProcess[]): Promise<Line[]> {
+/** What every proxy passes requests on to. Returns its port. */
+async function startOrigin(dir: string, children: ChildProcess[]): Promise<number> {
   const origin = await freePort();
   writeFileSync(join(dir, "large"), Buffer.alloc(1_000_000, "x"));
   children.push(
@@ -87,6 +92,11 @@ async function measure(dir: string, children: ChildProcess[]): Promise<Line[]> {
         location /post { proxy_pass http://127.0.0.1:${origin}/small; } }`,
     ),
   );
+  await listening(origin);
+  return origin;
+}
+
+async function measure(dir: string, children: ChildProcess[], origin: number): Promise<Line[]> {
   const pem = await serverCertificate("bench.example");
   const ground: Ground = {
     dir,
@@ -97,7 +107,6 @@ async function measure(dir: string, children: ChildProcess[]): Promise<Line[]> {
   };
   writeFileSync(ground.certificate, pem.certificate);
   writeFileSync(ground.key, pem.key);
-  await listening(origin);
   const running: Running[] = [];
   for (const peer of PEERS_OF_THE_BENCH) {
     if (peer.missing !== undefined) {
@@ -186,7 +195,7 @@ function report(
   return lines;
 }
 
-function save(lines: readonly Line[], micro: readonly string[]): void {
+function save(lines: readonly Line[], others: readonly string[]): void {
   const date = new Date().toISOString().slice(0, 10);
   const machine = {
     cpu: cpus()[0]!.model,
@@ -197,7 +206,7 @@ function save(lines: readonly Line[], micro: readonly string[]): void {
   const dir = join(ROOT, "bench/results");
   mkdirSync(dir, { recursive: true });
   const file = join(dir, `${date}.json`);
-  writeFileSync(file, `${JSON.stringify({ date, machine, lines, micro }, null, 2)}\n`);
+  writeFileSync(file, `${JSON.stringify({ date, machine, lines, others }, null, 2)}\n`);
   console.log(`\nwritten to ${file}`);
 }
 

@@ -24,6 +24,8 @@ export interface Peer {
   start(ground: Ground, plain: number, tls: number): ChildProcess;
 }
 
+/** As users start it. */
+export const ESPALIER = join(ROOT, "espalier");
 const ENVOY = join(ROOT, ".tools/envoy/envoy/_bin/envoy");
 const PEERS = join(ROOT, ".tools/peers/node_modules");
 const NEEDS = "run make bench-peers";
@@ -76,10 +78,7 @@ metadata: { name: bench }
 spec: { certificateFile: ${certificate}, keyFile: ${key} }
 `,
   );
-  const main = new URL(import.meta.resolve("#cli/main.ts")).pathname;
-  const quiet = "--disable-warning=ExperimentalWarning";
-  const args = [quiet, main, "proxy", "-f", file, "--admin", "127.0.0.1:0"];
-  return startOn(cpu, process.execPath, args);
+  return startOn(cpu, ESPALIER, ["proxy", "-f", file, "--admin", "127.0.0.1:0"]);
 }
 
 function startHaproxy({ dir, origin, cpu, certificate, key }: Ground, plain: number, tls: number) {
