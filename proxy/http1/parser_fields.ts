@@ -20,18 +20,19 @@ interface KnownName {
   readonly role: Role;
 }
 
-const ROLES: Readonly<Record<string, Role>> = {
-  host: "host",
-  "content-length": "content_length",
-  "transfer-encoding": "transfer_encoding",
-  connection: "connection",
-  "proxy-connection": "hop",
-  "keep-alive": "hop",
-  te: "hop",
-  trailer: "hop",
-  upgrade: "upgrade",
-  "http2-settings": "hop",
-};
+/** A Map: an object would find a role for `constructor` too. */
+const ROLES: ReadonlyMap<string, Role> = new Map<string, Role>([
+  ["host", "host"],
+  ["content-length", "content_length"],
+  ["transfer-encoding", "transfer_encoding"],
+  ["connection", "connection"],
+  ["proxy-connection", "hop"],
+  ["keep-alive", "hop"],
+  ["te", "hop"],
+  ["trailer", "hop"],
+  ["upgrade", "upgrade"],
+  ["http2-settings", "hop"],
+]);
 
 /**
  * Spellings met so far: most names come in two or three of them, so the check is paid once. Found by
@@ -64,7 +65,7 @@ function nameAt(head: string, at: number, colon: number): KnownName | undefined 
 function newName(raw: string, place: number): KnownName | undefined {
   if (!TOKEN.test(raw)) return undefined;
   const name = raw.toLowerCase();
-  const fresh: KnownName = { raw, name, role: ROLES[name] ?? "end_to_end" };
+  const fresh: KnownName = { raw, name, role: ROLES.get(name) ?? "end_to_end" };
   KNOWN[place] ??= [];
   // Hostile names must not push out the usual ones: full means full.
   if (knownCount < KNOWN_MAX && KNOWN[place].length < SAME_PLACE_MAX) {
@@ -181,7 +182,7 @@ export class ParsedFields {
       if (option === "close") this.close = true;
       else if (option === "keep-alive") this.keepAlive = true;
       else if (option === "upgrade") this.upgradeAsked = true;
-      else if (option !== "" && ROLES[option] === undefined) {
+      else if (option !== "" && !ROLES.has(option)) {
         if (named === undefined) named = [option];
         else named.push(option);
       }

@@ -114,6 +114,14 @@ describe("request heads", () => {
     assert.deepEqual(head.fields, ["x-kept", "1"]);
   });
 
+  it("takes names that every object has for what they are", () => {
+    const { head } = good(
+      "GET / HTTP/1.1\r\nhost: a\r\nconstructor: 5\r\n__proto__: 6\r\nconnection: __proto__",
+    );
+    assert.equal(head.body, 0);
+    assert.deepEqual(head.fields, ["constructor", "5"]);
+  });
+
   it("cannot be made to drop Host or framing by Connection", () => {
     const { head } = good(
       "POST / HTTP/1.1\r\nhost: a\r\nconnection: host, content-length\r\ncontent-length: 3",
