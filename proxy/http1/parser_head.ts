@@ -22,10 +22,16 @@ export interface ParsedAnswer {
 // One per process is enough: parsing is synchronous and leaves nothing behind.
 const parsed = new ParsedFields();
 
-const METHOD = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}$/;
-const TARGET = /^[!-~]+$/;
-/** RFC 3986 host and port, lower-cased by the caller. */
-const HOST = /^(?:[a-z0-9._~!$&'()*+,;=%-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?$/;
+/** A token without small letters: `Trace` is TRACE to servers that do not look at case. */
+const METHOD = /^[!#$%&'*+.^_`|~0-9A-Z-]{1,32}$/;
+/** Visible ASCII but `#`: a fragment is never sent, and some cut it off where others do not. */
+const TARGET = /^[!"$-~]+$/;
+/**
+ * A name or an address, and a port; lower-cased by the caller. RFC 3986 would allow more in a name: `%41`
+ * and `A` would be one host to some, `a,b` two, and `*.a` is a pattern to ourselves.
+ */
+const HOST = /^(?:[a-z0-9_~-]+(?:\.[a-z0-9_~-]+)*\.?|\[[0-9a-f:.]+\])(?::(?:0|[1-9][0-9]{0,4}))?$/;
+const PORT_MAX = 65_535;
 
 /** The last valid host: clients of one connection ask for the same again and again. */
 let lastHostRaw: string | undefined;
@@ -200,17 +206,25 @@ function placeOf(
   const absolute = /^https?:\/\/([^/?#]+)(.*)$/i.exec(target);
   if (absolute === null) return "target";
   const named = absolute[1]!.toLowerCase();
-  if (!HOST.test(named)) return "target";
+  if (!isHost(named)) return "target";
   if (hostRaw !== undefined && named !== authority) return "Host disagrees with the target";
   const rest = absolute[2]!;
+  // RFC 9112 §3.2.4: without a path it asks about the server as a whole.
+  if (rest === "" && method === "OPTIONS") return { target: "*", authority: named };
   return { target: rest.startsWith("/") ? rest : `/${rest}`, authority: named };
 }
 
 function hostOf(raw: string): string | undefined {
   if (raw === lastHostRaw) return lastHost;
   const host = raw.toLowerCase();
-  if (host.length > 259 || !HOST.test(host)) return undefined;
+  if (!isHost(host)) return undefined;
   lastHostRaw = raw;
   lastHost = host;
   return host;
+}
+
+function isHost(text: string): boolean {
+  if (text.length > 259 || !HOST.test(text)) return false;
+  const colon = text.lastIndexOf(":");
+  return colon < 0 || text.endsWith("]") || Number(text.slice(colon + 1)) <= PORT_MAX;
 }

@@ -60,9 +60,29 @@ const REFUSED: ReadonlyArray<readonly [why: string, head: string, kind?: string]
   ["two Hosts", "GET / HTTP/1.1\r\nhost: a\r\nhost: a"],
   ["a Host with a path", "GET / HTTP/1.1\r\nhost: a/b"],
   ["a Host with a user", "GET / HTTP/1.1\r\nhost: u@a"],
-  ["a Host with a comma", "GET / HTTP/1.1\r\nhost: a b"],
+  ["a Host with a space", "GET / HTTP/1.1\r\nhost: a b"],
+  ["a Host with a comma", "GET / HTTP/1.1\r\nhost: a,b"],
+  ["a Host that is escaped", "GET / HTTP/1.1\r\nhost: %61"],
+  ["a Host that is a pattern", "GET / HTTP/1.1\r\nhost: *.a"],
+  ["a Host with an empty label", "GET / HTTP/1.1\r\nhost: a..b"],
+  ["a Host that begins with a dot", "GET / HTTP/1.1\r\nhost: .a"],
+  ["a Host beyond ASCII", "GET / HTTP/1.1\r\nhost: \xe4"],
+  ["a port without digits", "GET / HTTP/1.1\r\nhost: a:"],
+  ["a port beyond all ports", "GET / HTTP/1.1\r\nhost: a:65536"],
+  ["a port with zeros before it", "GET / HTTP/1.1\r\nhost: a:080"],
+  ["an address without brackets", "GET / HTTP/1.1\r\nhost: ::1"],
   ["an empty Host", "GET / HTTP/1.1\r\nhost:"],
   ["a Host that disagrees with the target", "GET http://b/ HTTP/1.1\r\nhost: a"],
+  ["a Host without the target's port", "GET http://a:80/ HTTP/1.1\r\nhost: a"],
+  ["a target with a user", "GET http://u@a/ HTTP/1.1\r\nhost: a"],
+  ["a target with a port beyond all ports", "GET http://a:65536/ HTTP/1.1\r\nhost: a:65536"],
+  ["a target of another scheme", "GET ftp://a/ HTTP/1.1\r\nhost: a"],
+  ["a target that names no host", "GET http:///x HTTP/1.1\r\nhost: a"],
+  ["a target that is a host", "GET a:80 HTTP/1.1\r\nhost: a:80"],
+  ["a fragment", "GET /a#b HTTP/1.1\r\nhost: a"],
+  ["a fragment of an absolute target", "GET http://a#b HTTP/1.1\r\nhost: a"],
+  ["a method in small letters", "get / HTTP/1.1\r\nhost: a"],
+  ["TRACE in other letters", "Trace / HTTP/1.1\r\nhost: a"],
   ["HTTP/0.9", "GET /"],
   ["a lower-case version", "GET / http/1.1\r\nhost: a"],
   ["a version with words", "GET / HTTP/1.1x\r\nhost: a"],
@@ -139,7 +159,25 @@ describe("request heads", () => {
   it("reads an absolute target and prefers its host", () => {
     const { head } = good("GET http://A.Example/x?y HTTP/1.1\r\nhost: a.example");
     assert.deepEqual([head.target, head.authority], ["/x?y", "a.example"]);
+    const query = good("GET HTTP://a:8080?y HTTP/1.1\r\nhost: a:8080").head;
+    assert.deepEqual([query.target, query.authority], ["/?y", "a:8080"]);
+    const all = good("OPTIONS http://a HTTP/1.1\r\nhost: a").head;
+    assert.equal(all.target, "*");
   });
+
+  for (const host of [
+    "a",
+    "a.b:1",
+    "a.",
+    "A_b-c.d",
+    "10.0.0.1:65535",
+    "[::1]",
+    "[::ffff:1.2.3.4]:0",
+  ]) {
+    it(`reads the host ${host}`, () => {
+      assert.equal(good(`GET / HTTP/1.1\r\nhost: ${host}`).head.authority, host.toLowerCase());
+    });
+  }
 
   it("knows the framing of bodies", () => {
     assert.equal(good("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0042").head.body, 42);
