@@ -40,6 +40,7 @@ const ROLES: ReadonlyMap<string, Role> = new Map<string, Role>([
  */
 const KNOWN: Array<KnownName[] | undefined> = new Array(1_024).fill(undefined);
 const KNOWN_MAX = 1_024;
+const KNOWN_NAME_MAX = 64;
 /** Few share a place, or hostile names could make each look-up long. */
 const SAME_PLACE_MAX = 4;
 let knownCount = 0;
@@ -65,14 +66,34 @@ function nameAt(head: string, at: number, colon: number): KnownName | undefined 
 function newName(raw: string, place: number): KnownName | undefined {
   if (!TOKEN.test(raw)) return undefined;
   const name = raw.toLowerCase();
-  const fresh: KnownName = { raw, name, role: ROLES.get(name) ?? "end_to_end" };
+  const role = name.includes("_") ? roleOfAlias(name) : (ROLES.get(name) ?? "end_to_end");
+  if (role === undefined) return undefined;
+  const fresh: KnownName = { raw: ownCopy(raw), name, role };
   KNOWN[place] ??= [];
   // Hostile names must not push out the usual ones: full means full.
-  if (knownCount < KNOWN_MAX && KNOWN[place].length < SAME_PLACE_MAX) {
+  const isWelcome = knownCount < KNOWN_MAX && KNOWN[place].length < SAME_PLACE_MAX;
+  if (isWelcome && raw.length <= KNOWN_NAME_MAX) {
     KNOWN[place].push(fresh);
     knownCount++;
   }
   return fresh;
+}
+
+/**
+ * To servers that hand fields on as variables (CGI and its heirs) `_` and `-` are one: what sets framing
+ * under such a name is refused (undefined), what would forge a client's address is dropped.
+ */
+function roleOfAlias(name: string): Role | undefined {
+  const meant = name.replaceAll("_", "-");
+  if (ROLES.has(meant)) return undefined;
+  return FORGEABLE.test(meant) ? "hop" : "end_to_end";
+}
+
+const FORGEABLE = /^x-(?:mesh-|forwarded-|real-ip$|request-id$)/;
+
+/** A slice keeps the whole head that it was cut from in memory. */
+function ownCopy(text: string): string {
+  return Buffer.from(text, "latin1").latin1Slice();
 }
 
 /** Why a head was refused. */

@@ -54,6 +54,11 @@ const REFUSED: ReadonlyArray<readonly [why: string, head: string, kind?: string]
   ["no colon", "GET / HTTP/1.1\r\nhost: a\r\nnonsense"],
   ["an empty name", "GET / HTTP/1.1\r\nhost: a\r\n: x"],
   ["a name that is no token", "GET / HTTP/1.1\r\nhost: a\r\nx(y): z"],
+  ["Content-Length under another name", "GET / HTTP/1.1\r\nhost: a\r\ncontent_length: 3"],
+  [
+    "Transfer-Encoding under another name",
+    "GET / HTTP/1.1\r\nhost: a\r\nTransfer_Encoding: chunked",
+  ],
   ["a NUL in a value", "GET / HTTP/1.1\r\nhost: a\r\nx: a\0b"],
   ["DEL in a value", "GET / HTTP/1.1\r\nhost: a\r\nx: a\x7fb"],
   ["no Host", "GET / HTTP/1.1\r\nx: y"],
@@ -140,6 +145,13 @@ describe("request heads", () => {
     );
     assert.equal(head.body, 0);
     assert.deepEqual(head.fields, ["constructor", "5"]);
+  });
+
+  it("drops what would forge a client's address for servers that take _ for -", () => {
+    const { head } = good(
+      "GET / HTTP/1.1\r\nhost: a\r\nx_forwarded_for: 1\r\nX-Mesh_Caller: 2\r\nx_real_ip: 3\r\nx_kept: 4",
+    );
+    assert.deepEqual(head.fields, ["x_kept", "4"]);
   });
 
   it("cannot be made to drop Host or framing by Connection", () => {
