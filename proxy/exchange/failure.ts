@@ -49,6 +49,13 @@ export const FAILURES = {
     status: 501,
     proxyError: "http_request_denied",
   },
+  /** Something else than 100-continue: who does not know it could wait for ever, or answer too early. */
+  expectation_refused: {
+    source: "downstream",
+    retry: "never",
+    status: 417,
+    proxyError: "http_request_error",
+  },
   version_refused: {
     source: "downstream",
     retry: "never",

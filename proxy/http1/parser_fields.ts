@@ -9,6 +9,7 @@ type Role =
   | "transfer_encoding"
   | "connection"
   | "upgrade"
+  | "expect"
   /** Belongs to one connection only (RFC 9110 §7.6.1). */
   | "hop";
 
@@ -31,6 +32,7 @@ const ROLES: ReadonlyMap<string, Role> = new Map<string, Role>([
   ["te", "hop"],
   ["trailer", "hop"],
   ["upgrade", "upgrade"],
+  ["expect", "expect"],
   ["http2-settings", "hop"],
 ]);
 
@@ -65,10 +67,12 @@ function nameAt(head: string, at: number, colon: number): KnownName | undefined 
 
 function newName(raw: string, place: number): KnownName | undefined {
   if (!TOKEN.test(raw)) return undefined;
-  const name = raw.toLowerCase();
+  // A slice would keep the whole head that it was cut from in memory.
+  const own = Buffer.from(raw, "latin1").latin1Slice();
+  const name = own.toLowerCase();
   const role = name.includes("_") ? roleOfAlias(name) : (ROLES.get(name) ?? "end_to_end");
   if (role === undefined) return undefined;
-  const fresh: KnownName = { raw: ownCopy(raw), name, role };
+  const fresh: KnownName = { raw: own, name, role };
   KNOWN[place] ??= [];
   // Hostile names must not push out the usual ones: full means full.
   const isWelcome = knownCount < KNOWN_MAX && KNOWN[place].length < SAME_PLACE_MAX;
@@ -91,11 +95,6 @@ function roleOfAlias(name: string): Role | undefined {
 
 const FORGEABLE = /^x-(?:mesh-|forwarded-|real-ip$|request-id$)/;
 
-/** A slice keeps the whole head that it was cut from in memory. */
-function ownCopy(text: string): string {
-  return Buffer.from(text, "latin1").latin1Slice();
-}
-
 /** Why a head was refused. */
 export type FieldProblem = "too_many" | "malformed";
 
@@ -111,6 +110,8 @@ export class ParsedFields {
   /** `Connection` names it. */
   upgradeAsked = false;
   upgrade: string | undefined = undefined;
+  /** It is end-to-end as well. */
+  expect: string | undefined = undefined;
   problem: FieldProblem | undefined = undefined;
 
   /**
@@ -125,6 +126,7 @@ export class ParsedFields {
     this.keepAlive = false;
     this.upgradeAsked = false;
     this.upgrade = undefined;
+    this.expect = undefined;
     this.problem = undefined;
     let count = 0;
     let named: string[] | undefined;
@@ -146,7 +148,10 @@ export class ParsedFields {
       const value = trimmed(head, colon + 1, end);
       if (known.role === "end_to_end") this.fields.push(known.name, value);
       else if (known.role === "upgrade") this.upgrade = listed(this.upgrade, value);
-      else if (known.role === "connection") named = this.#connection(value, named);
+      else if (known.role === "expect") {
+        this.expect = listed(this.expect, value);
+        this.fields.push(known.name, value);
+      } else if (known.role === "connection") named = this.#connection(value, named);
       else if (known.role !== "hop" && !this.#framing(known.role, value)) {
         this.problem = "malformed";
         return;
@@ -165,6 +170,7 @@ export class ParsedFields {
     this.keepAlive = other.keepAlive;
     this.upgradeAsked = other.upgradeAsked;
     this.upgrade = other.upgrade;
+    this.expect = other.expect;
     this.problem = other.problem;
   }
 

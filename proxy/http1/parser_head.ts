@@ -81,7 +81,10 @@ export function requestOf(
   if (!isMethod || !TARGET.test(target)) return bad("method or target");
   if (said.problem !== undefined) return fieldFailure(said.problem);
   if (method === "CONNECT" || method === "TRACE") return failure("method_refused", method);
-  const { body } = said;
+  const { body, expect } = said;
+  if (expect !== undefined && expect.toLowerCase() !== "100-continue") {
+    return failure("expectation_refused", expect);
+  }
   if (old && body === BODY_UNKNOWN) return bad("chunked in HTTP/1.0");
   const place = placeOf(method, target, said.host, old);
   if (typeof place === "string") return bad(place);

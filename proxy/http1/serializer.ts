@@ -22,6 +22,8 @@ const PHRASES: Readonly<Record<number, string>> = {
   404: "Not Found",
   408: "Request Timeout",
   414: "URI Too Long",
+  417: "Expectation Failed",
+  421: "Misdirected Request",
   431: "Request Header Fields Too Large",
   500: "Internal Server Error",
   501: "Not Implemented",

@@ -104,6 +104,17 @@ const REFUSED: ReadonlyArray<readonly [why: string, head: string, kind?: string]
   ["HTTP/2", "GET / HTTP/2.0\r\nhost: a", "version_refused"],
   ["CONNECT", "CONNECT a:1 HTTP/1.1\r\nhost: a:1", "method_refused"],
   ["TRACE", "TRACE / HTTP/1.1\r\nhost: a", "method_refused"],
+  ["another expectation", "GET / HTTP/1.1\r\nhost: a\r\nexpect: y", "expectation_refused"],
+  [
+    "a hidden 100-continue",
+    "GET / HTTP/1.1\r\nhost: a\r\nexpect: y 100-continue",
+    "expectation_refused",
+  ],
+  [
+    "two expectations",
+    "GET / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\nexpect: y",
+    "expectation_refused",
+  ],
   ["too long a target", `GET /${"a".repeat(20_000)} HTTP/1.1\r\nhost: a`, "target_too_long"],
   ["too many fields", `GET / HTTP/1.1\r\nhost: a${"\r\nx: y".repeat(200)}`, "head_too_large"],
 ];
@@ -190,6 +201,11 @@ describe("request heads", () => {
       assert.equal(good(`GET / HTTP/1.1\r\nhost: ${host}`).head.authority, host.toLowerCase());
     });
   }
+
+  it("passes the one expectation there is", () => {
+    const { head } = good("GET / HTTP/1.1\r\nhost: a\r\nExpect: 100-Continue");
+    assert.deepEqual(head.fields, ["expect", "100-Continue"]);
+  });
 
   it("knows the framing of bodies", () => {
     assert.equal(good("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0042").head.body, 42);
