@@ -132,6 +132,11 @@ export function parseAnswer(
   const { body, fields } = parsed;
   if (minor === 0 && body === BODY_UNKNOWN) return badAnswer("chunked in HTTP/1.0");
   const chunked = body === BODY_UNKNOWN;
+  // Some readers would wait for the body, others take it for the next answer (RFC 9110 §8.6, §15.3.6).
+  const mustBeEmpty = status < 200 || status === 204 || status === 205;
+  if (mustBeEmpty && body !== undefined && body !== 0 && !(status === 205 && chunked)) {
+    return badAnswer(`body of a ${status}`);
+  }
   const bodyless = method === "HEAD" || status === 204 || status === 304 || status < 200;
   // Neither length nor chunks: it lasts as long as the connection (RFC 9112 §6.3).
   const untilClose = !bodyless && body === undefined;

@@ -227,7 +227,29 @@ describe("answer heads", () => {
     "HTTP/1.1 99 Low",
     "HTTP/1.1 600 High",
     "HTTP/1.1 2000 OK",
+    "HTTP/1.1 2e2 OK",
+    "HTTP/1.1 0x9 OK",
+    "HTTP/1.1  20 OK",
+    "HTTP/1.1 +99 OK",
+    "HTTP/1.1 20",
+    "HTTP/1.1\t200 OK",
+    "HTTP/1.1  200 OK",
+    "HTTP/1.1 200\tOK",
+    "http/1.1 200 OK",
+    "HTTP/1.2 200 OK",
+    "HTTP/1.10 200 OK",
+    "HTTP/01.1 200 OK",
+    " HTTP/1.1 200 OK",
+    "",
     "HTTP/1.1 OK",
+    "HTTP/1.1 100 Continue\r\ncontent-length: 1",
+    "HTTP/1.1 103 Early Hints\r\ntransfer-encoding: chunked",
+    "HTTP/1.1 204 No Content\r\ncontent-length: 1",
+    "HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked",
+    "HTTP/1.1 205 Reset Content\r\ncontent-length: 1",
+    "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked",
+    "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked",
+    "HTTP/1.1 200 OK\r\ntransfer-encoding: identity",
     "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked",
     "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 1",
     "HTTP/1.1 200 OK\r\nx: a\nb",
@@ -246,6 +268,8 @@ describe("answer heads", () => {
     const open = fine("HTTP/1.1 200 OK");
     assert.deepEqual([open.head.body, open.keepAlive], [UNTIL_CLOSE, false]);
     assert.equal(fine("HTTP/1.1 204 No Content").head.body, 0);
+    assert.equal(fine("HTTP/1.1 204 No Content\r\ncontent-length: 0").head.body, 0);
+    assert.equal(fine("HTTP/1.1 205 Reset Content\r\ncontent-length: 0").head.body, 0);
     assert.equal(fine("HTTP/1.1 304 Not Modified\r\ncontent-length: 9").head.body, 0);
   });
 
