@@ -10,6 +10,10 @@ export interface Http1Limits {
   readonly targetBytesMax: number;
   /** Bytes of a chunk's size line, extensions included: 400. */
   readonly chunkLineBytesMax: number;
+  /** Bytes of all chunk extensions of one body: 400. Nobody needs them, and each is work. */
+  readonly chunkExtensionBytesMax: number;
+  /** Interim answers of an endpoint to one request: 502. */
+  readonly interimMax: number;
   /** From the first byte of a head, or from the connection's start, to the head's end, ms: 408. */
   readonly headTimeoutMs: number;
   /** Between two requests, or without taking any of an answer, ms: the connection is closed. */
@@ -26,6 +30,8 @@ export const HTTP1_LIMITS: Http1Limits = {
   fieldsMax: 128,
   targetBytesMax: 16_384,
   chunkLineBytesMax: 256,
+  chunkExtensionBytesMax: 16_384,
+  interimMax: 32,
   headTimeoutMs: 10_000,
   idleTimeoutMs: 60_000,
   bodyTimeoutMs: 30_000,
@@ -40,6 +46,8 @@ export function limitsOf(rules: ClientRules | undefined): Http1Limits {
     fieldsMax: rules.fieldsMax ?? HTTP1_LIMITS.fieldsMax,
     targetBytesMax: rules.targetBytesMax ?? HTTP1_LIMITS.targetBytesMax,
     chunkLineBytesMax: HTTP1_LIMITS.chunkLineBytesMax,
+    chunkExtensionBytesMax: HTTP1_LIMITS.chunkExtensionBytesMax,
+    interimMax: HTTP1_LIMITS.interimMax,
     headTimeoutMs: rules.headTimeoutMs ?? HTTP1_LIMITS.headTimeoutMs,
     idleTimeoutMs: rules.idleTimeoutMs ?? HTTP1_LIMITS.idleTimeoutMs,
     bodyTimeoutMs: rules.bodyTimeoutMs ?? HTTP1_LIMITS.bodyTimeoutMs,

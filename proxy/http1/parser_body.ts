@@ -2,7 +2,7 @@ import type { BodyLength, Fields } from "#proxy/exchange/exchange.ts";
 import { BODY_UNKNOWN } from "#proxy/exchange/exchange.ts";
 import { latin1 } from "#proxy/http1/latin1.ts";
 import { HTTP1_LIMITS, type Http1Limits } from "#proxy/http1/limits.ts";
-import { hasStrayBytes, ParsedFields } from "#proxy/http1/parser_fields.ts";
+import { hasStrayBytes, isStray, ParsedFields } from "#proxy/http1/parser_fields.ts";
 import { UNTIL_CLOSE } from "#proxy/http1/parser_head.ts";
 
 /** What one step through a body found. */
@@ -10,19 +10,53 @@ export type BodyStep = "data" | "end" | "more" | "bad";
 
 type Phase = "length" | "close" | "size" | "chunk" | "chunk_end" | "trailers" | "ended";
 
-/** Fields that a trailer must not set: framing, routing, trust (RFC 9110 §6.5.1). */
+/**
+ * Fields that a trailer must not set: framing, routing, trust, how to read the content, what to do with
+ * the message (RFC 9110 §6.5.1). Some readers add trailers to the fields of the head.
+ */
 const NOT_IN_TRAILERS: ReadonlySet<string> = new Set([
   "authorization",
+  "proxy-authorization",
+  "www-authenticate",
+  "proxy-authenticate",
   "content-encoding",
   "content-range",
   "content-type",
+  "content-location",
   "cookie",
   "set-cookie",
   "cache-control",
+  "pragma",
+  "expires",
+  "age",
+  "date",
+  "vary",
+  "location",
+  "retry-after",
   "expect",
   "max-forwards",
   "range",
+  "if-match",
+  "if-none-match",
+  "if-modified-since",
+  "if-unmodified-since",
+  "if-range",
+  "forwarded",
+  "via",
+  "x-real-ip",
+  "x-request-id",
+  "traceparent",
+  "tracestate",
 ]);
+/** Names that begin so are for proxies alone. */
+const FOR_PROXIES = /^x-(?:mesh|forwarded)-/;
+
+/**
+ * Of a chunk: its size and extensions (RFC 9112 §7.1), each `;name`, `;name=token` or `;name="quoted"`,
+ * without blanks: most servers refuse those. Each character can match in one way only: linear.
+ */
+const CHUNK_LINE =
+  /^([0-9a-fA-F]{1,12})(?:;[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:=(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+|"(?:[\t !#-[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"))?)*$/;
 
 const CR = 13;
 const LF = 10;
@@ -44,6 +78,8 @@ export class BodyDecoder {
   #left = 0;
   /** A line of the chunked framing that a buffer's end has cut. */
   #line = "";
+  /** Bytes of extensions in this body so far. */
+  #extensionBytes = 0;
 
   constructor(limits: Http1Limits = HTTP1_LIMITS) {
     this.#limits = limits;
@@ -52,6 +88,7 @@ export class BodyDecoder {
   begin(length: BodyLength | typeof UNTIL_CLOSE): void {
     this.trailers = undefined;
     this.#line = "";
+    this.#extensionBytes = 0;
     this.#left = length > 0 ? length : 0;
     if (length === BODY_UNKNOWN) this.#phase = "size";
     else if (length === UNTIL_CLOSE) this.#phase = "close";
@@ -135,8 +172,10 @@ export class BodyDecoder {
   }
 
   #size(line: string): boolean {
-    const match = /^([0-9a-fA-F]{1,12})(?:[ \t]*;[\t -~\x80-\xff]*)?$/.exec(line);
+    const match = CHUNK_LINE.exec(line);
     if (match === null) return false;
+    this.#extensionBytes += line.length - match[1]!.length;
+    if (this.#extensionBytes > this.#limits.chunkExtensionBytesMax) return false;
     this.#left = Number.parseInt(match[1]!, 16);
     this.#phase = this.#left === 0 ? "trailers" : "chunk";
     return true;
@@ -155,7 +194,9 @@ export class BodyDecoder {
     const end = this.#line.indexOf("\r\n\r\n");
     if (end < 0) {
       this.at = buffer.length;
-      return this.#line.length >= this.#limits.headBytesMax ? "bad" : "more";
+      // Ended by bare line feeds it would wait for its end for ever.
+      const bad = this.#line.length >= this.#limits.headBytesMax || isStray(this.#line, before);
+      return bad ? "bad" : "more";
     }
     this.at += end + 4 - before;
     const text = this.#line.slice(0, end);
@@ -175,7 +216,7 @@ function withoutForbidden(fields: Fields): Fields | undefined {
   const kept: Fields = [];
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!;
-    if (NOT_IN_TRAILERS.has(name) || name.startsWith("x-mesh-")) continue;
+    if (NOT_IN_TRAILERS.has(name) || FOR_PROXIES.test(name)) continue;
     kept.push(name, fields[i + 1]!);
   }
   return kept.length === 0 ? undefined : kept;

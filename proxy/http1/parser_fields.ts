@@ -248,3 +248,9 @@ const CLEAN = /^[\t -~\x80-\xff]*(?:\r\n[\t -~\x80-\xff]*)*$/;
 export function hasStrayBytes(head: string): boolean {
   return !CLEAN.test(head);
 }
+
+/** The same of a head that is not complete, from `from` on: what is before was looked at already. */
+export function isStray(begun: string, from: number): boolean {
+  const start = from > 0 && begun.charCodeAt(from - 1) === 13 ? from - 1 : from;
+  return hasStrayBytes(begun.slice(start, begun.endsWith("\r") ? -1 : undefined));
+}

@@ -39,6 +39,11 @@ describe("bodies", () => {
     assert.equal(read(BODY_UNKNOWN, bytes).body, "hello 0123456789");
   });
 
+  it("reads extensions as RFC 9112 writes them", () => {
+    const input = Buffer.from('1;a;b=c;d="e \\" ;f"\r\nx\r\n0;end\r\n\r\n', "latin1");
+    assert.deepEqual(read(BODY_UNKNOWN, [input]).body, "x");
+  });
+
   it("leaves what comes after the end", () => {
     const input = Buffer.from("0\r\n\r\nGET / HTTP/1.1");
     assert.deepEqual(read(BODY_UNKNOWN, [input]), {
@@ -64,6 +69,40 @@ describe("bodies", () => {
     "1\r\na\r\r\n",
     "fffffffffffff\r\n",
     `1;${"x".repeat(300)}\r\na\r\n`,
+    `1;${"x".repeat(250)}\r\na\r\n`.repeat(70),
+    "1_0\r\n",
+    "1.\r\na\r\n",
+    "\t1\r\na\r\n",
+    "1\x0b\r\na\r\n",
+    "0000000000001\r\na\r\n",
+    "1;\r\na\r\n",
+    "1;;a\r\na\r\n",
+    "1 ;a\r\na\r\n",
+    "1; a\r\na\r\n",
+    "1;a=\r\na\r\n",
+    "1;a b\r\na\r\n",
+    '1;a="b\r\na\r\n',
+    '1;a="b"c\r\na\r\n',
+    '1;a="\\"\r\na\r\n',
+    '1;a="\r\n0\r\n\r\n"\r\na\r\n',
+    "1;a\rb\r\na\r\n",
+    "1;a\n0\r\n\r\n",
+    "1;a\0\r\na\r\n",
+    "1\r\na0\r\n\r\n",
+    "1\r\na\n0\r\n\r\n",
+    "1\r\na\r0\r\n\r\n",
+    "1\r\n\r\n0\r\n\r\n",
+    "0\n\n",
+    "0\r\n\n",
+    "0\r\n\r\r\n",
+    "0\r\nx: a\n\n",
+    "0\r\nx: a\r\n folded\r\n\r\n",
+    "0\r\nx : a\r\n\r\n",
+    "0\r\n: a\r\n\r\n",
+    "0\r\nx: \0\r\n\r\n",
+    "0\r\nhost: a\r\n\r\n",
+    `0\r\n${"x: y\r\n".repeat(200)}\r\n`,
+    `0\r\nx: ${"y".repeat(70_000)}\r\n\r\n`,
     "0\r\nbad line\r\n\r\n",
     "0\r\ncontent-length: 1\r\n\r\n",
     "0\r\ntransfer-encoding: chunked\r\n\r\n",
@@ -78,7 +117,9 @@ describe("bodies", () => {
   }
 
   it("drops trailers that would change the message or the hop", () => {
-    const input = Buffer.from("0\r\nauthorization: x\r\nx-mesh-caller: me\r\nx-sum: 1\r\n\r\n");
+    const forbidden =
+      "authorization: x\r\nx-mesh-caller: me\r\nX-Forwarded-For: 1\r\nconnection: close\r\nset-cookie: a=b\r\n";
+    const input = Buffer.from(`0\r\n${forbidden}x-sum: 1\r\n\r\n`);
     assert.deepEqual(read(BODY_UNKNOWN, [input]).trailers, ["x-sum", "1"]);
   });
 
