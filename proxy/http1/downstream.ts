@@ -20,6 +20,7 @@ import { BodyDecoder } from "#proxy/http1/parser_body.ts";
 import { hasStrayBytes } from "#proxy/http1/parser_fields.ts";
 import {
   isFailure,
+  judgeBegun,
   lastFields,
   type ParsedRequest,
   parseRequest,
@@ -105,8 +106,10 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
   #halfClosed = false;
   /** Bytes arrived since the timer last looked. */
   #progress = false;
-  /** A head has begun and is not complete. */
-  #headBegun = false;
+  /** Bytes of a head that has begun and is not complete; they have been judged. */
+  #headSeen = 0;
+  /** The empty line that is forgiven before a request has come. */
+  #blankSeen = false;
   /** Bytes that the client had taken when the timer last looked. */
   #taken = 0;
 
@@ -183,7 +186,8 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
     this.#framing = this.#framingOf(head);
     if (this.#framing === "close" || this.#framing === "tunnel") this.#keepAlive = false;
     if (this.#framing === "tunnel") this.#phase = "tunnel";
-    this.#out.text(answerText(head, this.#framing, this.#keepAlive));
+    const said = this.#old && this.#keepAlive ? withKeepAlive(head) : head;
+    this.#out.text(answerText(said, this.#framing, this.#keepAlive));
   }
 
   answerBody(chunk: Buffer): boolean {
@@ -222,7 +226,11 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
     this.#answerEnded = true;
     this.observer = undefined;
     this.#phase = "over";
-    // Where the end of the connection is the end of the message, only a reset says that it was cut.
+    this.#cut();
+  }
+
+  /** Where the end of the connection is the end of the message, only a reset says that it was cut. */
+  #cut(): void {
     if (this.#framing === "close" || this.#framing === "tunnel") reset(this.#socket);
     else this.#socket.destroy();
   }
@@ -301,12 +309,24 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
       return;
     }
     if (this.#phase === "body") {
-      this.#clientFailed(failure("client_closed", "inside the request's body"));
-    } else if (this.#phase === "head" && this.#answerEnded) this.#close();
+      // What was read before may hold the body's end: who reads on will see.
+      if (!this.#bodyPaused && this.#sink !== undefined) this.#bodyCut();
+    } else if (this.#phase === "head" && this.#answerEnded) {
+      if (this.#unread.length > 0) this.#refuse(failure("bad_request", "ended inside a head"));
+      else this.#close();
+    }
+  }
+
+  /** The client can still read, and has to know that its request was not whole. */
+  #bodyCut(): void {
+    this.#clientFailed(failure("bad_request", "ended inside the body"));
   }
 
   #onClose(): void {
     this.#options.wheel.disarm(this);
+    if (this.#phase === "head" && this.#headSeen > 0) {
+      this.#options.onRefused(failure("client_closed", "inside a head"), this.peer);
+    }
     this.#phase = "over";
     this.#unread = EMPTY;
     this.#reads.release();
@@ -333,7 +353,14 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
   #readHead(): boolean {
     const { limits } = this.#options;
     const buffer = this.#unread;
-    const from = afterBlankLine(buffer);
+    const from = this.#blankSeen ? 0 : afterBlankLine(buffer);
+    if (from === buffer.length) {
+      this.#blankSeen = true;
+      this.#headSeen = 0;
+      this.#unread = EMPTY;
+      if (this.#halfClosed) this.#close();
+      return false;
+    }
     const known = this.#memo.endOf(buffer, from);
     if (known >= 0 && known - from <= limits.headBytesMax + 4) {
       const { lineEnd, parsed } = this.#memo;
@@ -347,14 +374,7 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
     const text = headText(buffer, from, limits.headBytesMax + 4);
     const end = text.indexOf("\r\n\r\n");
     if (end < 0) {
-      if (text.length > limits.headBytesMax + 3) {
-        this.#refuse(failure("head_too_large", `over ${limits.headBytesMax} bytes`));
-      } else if (looksWrong(text)) this.#refuse(failure("bad_request", "bare line feed"));
-      else if (!this.#headBegun) {
-        // Once: who sends a byte now and then must not keep us waiting for ever.
-        this.#headBegun = true;
-        this.#options.wheel.arm(this, limits.headTimeoutMs);
-      }
+      this.#awaitHead(text);
       return false;
     }
     const next = from + end + 4;
@@ -372,7 +392,8 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
       return false;
     }
     const buffer = this.#unread;
-    this.#headBegun = false;
+    this.#headSeen = 0;
+    this.#blankSeen = false;
     this.#unread = next === buffer.length ? EMPTY : buffer.subarray(next);
     if (request.head.body !== 0 && buffer.buffer === SHARED_READ.buffer) {
       this.#unread = Buffer.from(this.#unread);
@@ -391,6 +412,18 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
     // Answered within the call: the phase is `head` again and the loop goes on.
     const phase = this.#phase as Phase;
     return phase === "head" || (phase === "body" && this.#sink !== undefined);
+  }
+
+  /** A head has begun: waits for the rest if it can become one. */
+  #awaitHead(text: string): void {
+    const { limits, wheel } = this.#options;
+    const problem = judgeBegun(text, this.#headSeen, limits);
+    if (problem !== undefined) this.#refuse(problem);
+    else if (this.#halfClosed) this.#refuse(failure("bad_request", "ended inside a head"));
+    // Once: who sends a byte now and then must not keep us waiting for ever.
+    else if (this.#headSeen === 0) wheel.arm(this, limits.headTimeoutMs);
+    // Half of an empty line will not be in `text` the next time.
+    this.#headSeen = text === "\r" ? 0 : text.length;
   }
 
   /** False: wait for more bytes, for a reader or for its resume. */
@@ -417,6 +450,7 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
         return (this.#phase as Phase) === "head";
       }
       if (step === "bad") this.#clientFailed(failure("bad_request", "chunked body"));
+      else if (this.#halfClosed) this.#bodyCut();
       return false;
     }
   }
@@ -477,7 +511,7 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
     observer?.onClientGone(reason);
     if (answered) {
       this.#options.onRefused(reason, this.peer);
-      this.#socket.destroy();
+      this.#cut();
     } else this.#refuse(reason);
   }
 
@@ -501,8 +535,7 @@ function afterBlankLine(buffer: Buffer): number {
   return buffer[0] === 13 && buffer[1] === 10 ? 2 : 0;
 }
 
-/** A head that can only become an error: ended by bare line feeds, it would wait for its end. */
-function looksWrong(text: string): boolean {
-  const lf = text.indexOf("\n");
-  return lf === 0 || (lf > 0 && text.charCodeAt(lf - 1) !== 13);
+/** What a client of HTTP/1.0 has to hear; later ones take it for granted. */
+function withKeepAlive(head: AnswerHead): AnswerHead {
+  return { ...head, fields: [...head.fields, "connection", "keep-alive"] };
 }

@@ -2,7 +2,7 @@ import type { AnswerHead, RequestHead } from "#proxy/exchange/exchange.ts";
 import { BODY_UNKNOWN } from "#proxy/exchange/exchange.ts";
 import { type Failure, type FailureName, failure } from "#proxy/exchange/failure.ts";
 import type { Http1Limits } from "#proxy/http1/limits.ts";
-import { hasStrayBytes, ParsedFields } from "#proxy/http1/parser_fields.ts";
+import { hasStrayBytes, isStray, ParsedFields } from "#proxy/http1/parser_fields.ts";
 
 /** A request's head and what it says of its connection. */
 export interface ParsedRequest {
@@ -39,8 +39,9 @@ let lastHost = "";
 
 /** @param text the head without its empty line. The failure says what to answer. */
 export function parseRequest(text: string, limits: Http1Limits): ParsedRequest | Failure {
-  const lineEnd = endOfLine(text);
+  // First: a head that is cut is judged by this too, and must come to the same end.
   if (hasStrayBytes(text)) return bad("control character");
+  const lineEnd = endOfLine(text);
   parsed.parse(text, lineEnd + 2, limits);
   return requestOf(text, lineEnd, parsed, limits);
 }
@@ -98,6 +99,21 @@ export function requestOf(
     upgrade: old || (body ?? 0) !== 0 || asksForH2c(said.upgrade) ? undefined : upgradeOf(said),
   };
   return { head, keepAlive: old ? said.keepAlive && !said.close : !said.close, old };
+}
+
+/**
+ * Why a head that is not complete can only be refused; undefined: nothing yet. Whoever sends it may be waiting
+ * for us. @param seen how much of it was judged before.
+ */
+export function judgeBegun(text: string, seen: number, limits: Http1Limits): Failure | undefined {
+  if (isStray(text, seen)) return bad("control character");
+  const lineEnd = text.indexOf("\r\n");
+  if (lineEnd >= 0 && lineEnd + 2 > seen && !/ HTTP\/[0-9]\.[0-9]$/.test(text.slice(0, lineEnd))) {
+    return bad("request line");
+  }
+  // Three more may be the begin of the empty line.
+  if (text.length <= limits.headBytesMax + 3) return undefined;
+  return lineEnd < 0 ? failure("target_too_long", "") : failure("head_too_large", "");
 }
 
 /** Tells what was parsed from what was refused. */

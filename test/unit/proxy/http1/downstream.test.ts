@@ -133,4 +133,92 @@ describe("a client's connection", () => {
     waiting[0]!.answerEnd(undefined);
     await until("the second is asked", () => seen.length === 2);
   });
+
+  for (const [what, bytes] of [
+    ["a head", "GET / HTTP/1.1\r\nhost: a\r\n"],
+    ["a body", "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nabc"],
+    ["a chunk", "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n9\r\nabc"],
+  ] as const) {
+    it(`gets 400 if it ends inside ${what}`, async () => {
+      const { client, heard, refused } = await open((exchange) => {
+        exchange.observer = { onClientGone: () => {}, onAnswerDrain: () => {} };
+        exchange.readBody({ onBody: () => true, onBodyEnd: () => assert.fail("it never ended") });
+      });
+      client.end(bytes);
+      await until("it is closed", () => heard.closed);
+      assert.match(heard.text, /^HTTP\/1\.1 400 Bad Request\r\n/);
+      assert.deepEqual(refused, ["bad_request"]);
+    });
+  }
+
+  it("is counted if it breaks off inside a head", async () => {
+    const { client, refused } = await open();
+    client.write("GET / HTTP/1.1\r\nhost");
+    await turn();
+    client.resetAndDestroy();
+    await until("it is counted", () => refused.length > 0);
+    assert.deepEqual(refused, ["client_closed"]);
+  });
+
+  it("may end its side after a body that the endpoint takes slowly", async () => {
+    let ended = false;
+    let running: Exchange | undefined;
+    const { client, heard } = await open((exchange) => {
+      running = exchange;
+      exchange.observer = {
+        onClientGone: () => assert.fail("it is there"),
+        onAnswerDrain: () => {},
+      };
+      exchange.readBody({
+        onBody: () => false,
+        onBodyEnd: () => {
+          ended = true;
+        },
+      });
+    });
+    client.end("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc");
+    for (let i = 0; i < 3; i++) await turn();
+    assert.equal(heard.text, "");
+    running!.resumeBody();
+    await until("the body has ended", () => ended);
+    running!.answer({ status: 204, reason: "", fields: [], body: 0, upgrade: undefined });
+    running!.answerEnd(undefined);
+    await until("it is answered", () => heard.text.startsWith("HTTP/1.1 204 "));
+  });
+
+  it("stays idle after the empty line that some clients send behind a body", async () => {
+    const { clock, client, heard, refused } = await open((exchange) => {
+      exchange.answer({ status: 204, reason: "", fields: [], body: 0, upgrade: undefined });
+      exchange.answerEnd(undefined);
+    });
+    client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n\r");
+    await until("it is answered", () => heard.text !== "");
+    client.write("\n");
+    await turn();
+    clock.advance(HTTP1_LIMITS.headTimeoutMs + 100);
+    client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    await until("the next is answered", () => heard.text.split("HTTP/1.1 204").length === 3);
+    clock.advance(HTTP1_LIMITS.idleTimeoutMs + 100);
+    clock.advance(HTTP1_LIMITS.idleTimeoutMs + 100);
+    await until("it is closed", () => heard.closed);
+    assert.deepEqual(refused, []);
+  });
+
+  it("tells a client of HTTP/1.0 that it may go on", async () => {
+    const { client, heard } = await open((exchange) => {
+      exchange.answer({ status: 204, reason: "", fields: [], body: 0, upgrade: undefined });
+      exchange.answerEnd(undefined);
+    });
+    client.write("GET / HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n\r\n");
+    await until("it is answered", () => heard.text.endsWith("connection: keep-alive\r\n\r\n"));
+  });
+
+  for (const bytes of ["GET /\r\n", "GET / HTTP/1.1\nhost", "\x16\x03\x01", "hello\0", "\n"]) {
+    it(`is refused as soon as it says ${JSON.stringify(bytes)}`, async () => {
+      const { client, heard, refused } = await open();
+      client.write(bytes);
+      await until("it is refused", () => heard.text.startsWith("HTTP/1.1 400 "));
+      assert.deepEqual(refused, ["bad_request"]);
+    });
+  }
 });
