@@ -13,6 +13,7 @@ import { isHeld, READ_BYTES, type ReadInto } from "#proxy/http1/held_buffers.ts"
 import { headText } from "#proxy/http1/latin1.ts";
 import type { Http1Limits } from "#proxy/http1/limits.ts";
 import { BodyDecoder } from "#proxy/http1/parser_body.ts";
+import { isStray } from "#proxy/http1/parser_fields.ts";
 import {
   isFailure,
   type ParsedAnswer,
@@ -62,7 +63,8 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
   #ready = false;
   #sink: AnswerSink | undefined = undefined;
   #method = "";
-  #upgrade = false;
+  /** What the request asks to switch to. */
+  #upgrade: string | undefined = undefined;
   #chunked = false;
   /** The request has left us whole. */
   #sent = true;
@@ -71,6 +73,10 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
   #reused = false;
   /** A byte of the running answer has come. */
   #answering = false;
+  /** Interim answers to the running request. */
+  #interims = 0;
+  /** Bytes of a head that has begun and is not complete; they have been judged. */
+  #headSeen = 0;
   /** Bytes read and not consumed: a head that is not complete, or a body that nobody takes now. */
   #unread: Buffer = EMPTY;
   #paused = false;
@@ -100,10 +106,12 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
     if (this.#phase === "idle") this.#phase = "head";
     this.#sink = sink;
     this.#method = head.method;
-    this.#upgrade = head.upgrade !== undefined;
+    this.#upgrade = head.upgrade;
     this.#chunked = head.body === BODY_UNKNOWN;
     this.#sent = head.body === 0;
     this.#answering = false;
+    this.#interims = 0;
+    this.#headSeen = 0;
     const text = requestText(head);
     // With a body the head waits for its beginning, to leave with it.
     if (this.#sent) this.#out.now(text);
@@ -133,7 +141,7 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
     const unread = this.#unread;
     this.#unread = EMPTY;
     this.#consume(unread);
-    if (this.#phase === "tunnel" && this.#ended && !this.#paused) this.#endTunnel();
+    if (this.#ended && !this.#paused && this.#phase !== "closed") this.#onEnd();
     if (!this.#paused && this.#phase !== "closed") this.#socket.resume();
   }
 
@@ -221,9 +229,12 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
     const end = text.indexOf("\r\n\r\n");
     if (end < 0) {
       if (text.length > limits.headBytesMax + 3) this.fail(failure("bad_answer", "head too large"));
+      else if (isNoAnswer(text, this.#headSeen)) this.fail(failure("bad_answer", "no HTTP/1"));
       else this.#unread = Buffer.from(buffer.subarray(from));
+      this.#headSeen = text.length;
       return -1;
     }
+    this.#headSeen = 0;
     const answer = parseAnswer(text.slice(0, end), this.#method, limits);
     if (isFailure(answer)) {
       this.fail(answer);
@@ -232,6 +243,10 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
     const next = from + end + 4;
     if (answer.head.status >= 200) return this.#onHead(answer) ? next : -1;
     if (answer.head.status === 101) return this.#onSwitch(answer.head) ? next : -1;
+    if (++this.#interims > limits.interimMax) {
+      this.fail(failure("bad_answer", `over ${limits.interimMax} interim answers`));
+      return -1;
+    }
     this.#sink!.onInterim(answer.head.status, answer.head.fields);
     return this.#sink === undefined ? -1 : next;
   }
@@ -249,7 +264,7 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
 
   /** Only who was asked may switch, and has to say to what. */
   #onSwitch(head: AnswerHead): boolean {
-    if (!this.#upgrade || head.upgrade === undefined) {
+    if (!isAsked(head.upgrade, this.#upgrade)) {
       this.fail(failure("bad_answer", "101 unasked"));
       return false;
     }
@@ -317,7 +332,9 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
       if (!this.#paused) this.#endTunnel();
       return;
     }
-    if (this.#phase === "body" && this.#body.endsWithConnection && !this.#paused) {
+    // What was read before comes first, whenever it is asked for.
+    if (this.#phase === "body" && this.#paused) return;
+    if (this.#phase === "body" && this.#body.endsWithConnection) {
       this.#keepAlive = false;
       this.#finish(false);
     } else this.#lost("ended");
@@ -355,4 +372,20 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
 
 function isConnectError(code: string): boolean {
   return /^E(CONN|HOST|NET|TIMEDOUT|ADDR|NOTFOUND|AI_|PIPE|MFILE)/.test(code);
+}
+
+/** True of a head that has begun and can only become an error: who waits for it would wait in vain. */
+function isNoAnswer(text: string, seen: number): boolean {
+  return !"HTTP/1.".startsWith(text.slice(0, 7)) || isStray(text, seen);
+}
+
+/** True if all of `switched` is among what was `asked` for (RFC 9110 §7.8). */
+function isAsked(switched: string | undefined, asked: string | undefined): boolean {
+  if (switched === undefined || asked === undefined) return false;
+  const offers = protocolsOf(asked);
+  return protocolsOf(switched).every((protocol) => offers.includes(protocol));
+}
+
+function protocolsOf(list: string): string[] {
+  return list.toLowerCase().split(/[\t ]*,[\t ]*/);
 }
