@@ -9,13 +9,7 @@ import { HeadMemo } from "#proxy/http1/head_memo.ts";
 import { latin1 } from "#proxy/http1/latin1.ts";
 import { HTTP1_LIMITS } from "#proxy/http1/limits.ts";
 import { BodyDecoder } from "#proxy/http1/parser_body.ts";
-import {
-  isFailure,
-  lastFields,
-  parseAnswer,
-  parseRequest,
-  requestOf,
-} from "#proxy/http1/parser_head.ts";
+import { isFailure, parseAnswer, parseRequest, requestOf } from "#proxy/http1/parser_head.ts";
 import { answerText, requestText } from "#proxy/http1/serializer.ts";
 import { proxyHeader, readProxyHeader } from "#proxy/listen/proxy_protocol.ts";
 import { TraceIds } from "#proxy/observe/trace_ids.ts";
@@ -34,9 +28,9 @@ function must<T extends object>(parsed: T): Exclude<T, { kind: string }> {
 export function codecLines(): string[] {
   const request = Buffer.from(`${REQUEST}\r\n\r\n`, "latin1");
   const answer = Buffer.from(ANSWER, "latin1");
-  const head = must(parseRequest(REQUEST, HTTP1_LIMITS)).head;
   const memo = new HeadMemo();
-  memo.keep(request, REQUEST.indexOf("\r"), request.length, lastFields());
+  const head = must(parseRequest(REQUEST, HTTP1_LIMITS, memo.begin())).head;
+  memo.keep(request, REQUEST.indexOf("\r"), request.length);
   const answerHead = must(parseAnswer(ANSWER, "GET", HTTP1_LIMITS)).head;
   const chunks = Buffer.from(`${`3e8\r\n${"x".repeat(1_000)}\r\n`.repeat(16)}0\r\n\r\n`, "latin1");
   const decoder = new BodyDecoder();

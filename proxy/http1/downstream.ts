@@ -21,7 +21,6 @@ import { hasStrayBytes } from "#proxy/http1/parser_fields.ts";
 import {
   isFailure,
   judgeBegun,
-  lastFields,
   type ParsedRequest,
   parseRequest,
   requestOf,
@@ -378,10 +377,8 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
       return false;
     }
     const next = from + end + 4;
-    const request = parseRequest(text.slice(0, end), limits);
-    if (!isFailure(request)) {
-      this.#memo.keep(buffer, from + text.indexOf("\r"), next, lastFields());
-    }
+    const request = parseRequest(text.slice(0, end), limits, this.#memo.begin());
+    if (!isFailure(request)) this.#memo.keep(buffer, from + text.indexOf("\r"), next);
     return this.#begin(request, next);
   }
 

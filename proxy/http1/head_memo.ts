@@ -12,7 +12,7 @@ const CR = 13;
  * bytes under equal limits mean equal fields, so nothing is believed that was not read once.
  */
 export class HeadMemo {
-  /** What the block said; its field list must be copied, not changed. */
+  /** What the last block said; after a match its list of fields must be copied, not changed. */
   readonly parsed = new ParsedFields();
   /** After `endOf` has found something: where the request line ends. */
   lineEnd = 0;
@@ -35,11 +35,17 @@ export class HeadMemo {
     return end;
   }
 
+  /** Forgets the block. Returns where to read the fields of the next one. */
+  begin(): ParsedFields {
+    if (this.#length > 0) this.#length = 0;
+    return this.parsed;
+  }
+
   /**
-   * Keeps what was read. @param lineEnd where the request line ended.
+   * Keeps the block whose fields have been read since `begin`. @param lineEnd where the request line ended.
    * @param end after the empty line.
    */
-  keep(buffer: Buffer, lineEnd: number, end: number, parsed: ParsedFields): void {
+  keep(buffer: Buffer, lineEnd: number, end: number): void {
     const length = end - lineEnd;
     if (this.#length < 0 || length > BLOCK_BYTES_MAX) return;
     if (this.#block === undefined || this.#block.length < length) {
@@ -47,6 +53,7 @@ export class HeadMemo {
     }
     buffer.copy(this.#block, 0, lineEnd, end);
     this.#length = length;
-    this.parsed.copy(parsed);
+    // The list itself has gone with the request, and is changed on its way.
+    this.parsed.fields = this.parsed.fields.slice();
   }
 }

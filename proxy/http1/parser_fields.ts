@@ -161,19 +161,6 @@ export class ParsedFields {
     if (named !== undefined) this.#drop(named);
   }
 
-  /** Takes over what `other` has read; the list of fields is copied. */
-  copy(other: ParsedFields): void {
-    this.fields = other.fields.slice();
-    this.host = other.host;
-    this.body = other.body;
-    this.close = other.close;
-    this.keepAlive = other.keepAlive;
-    this.upgradeAsked = other.upgradeAsked;
-    this.upgrade = other.upgrade;
-    this.expect = other.expect;
-    this.problem = other.problem;
-  }
-
   #framing(role: "host" | "content_length" | "transfer_encoding", value: string): boolean {
     if (role === "host") {
       if (this.host !== undefined) return false;

@@ -37,20 +37,20 @@ const PORT_MAX = 65_535;
 let lastHostRaw: string | undefined;
 let lastHost = "";
 
-/** @param text the head without its empty line. The failure says what to answer. */
-export function parseRequest(text: string, limits: Http1Limits): ParsedRequest | Failure {
+/**
+ * The failure says what to answer. @param text the head without its empty line.
+ * @param into takes what its fields say.
+ */
+export function parseRequest(
+  text: string,
+  limits: Http1Limits,
+  into: ParsedFields = parsed,
+): ParsedRequest | Failure {
   // First: a head that is cut is judged by this too, and must come to the same end.
   if (hasStrayBytes(text)) return bad("control character");
   const lineEnd = endOfLine(text);
-  parsed.parse(text, lineEnd + 2, limits);
-  return requestOf(text, lineEnd, parsed, limits);
-}
-
-/**
- * What the fields of the last request said, for a memo: valid until the next head is read.
- */
-export function lastFields(): ParsedFields {
-  return parsed;
+  into.parse(text, lineEnd + 2, limits);
+  return requestOf(text, lineEnd, into, limits);
 }
 
 /**

@@ -116,6 +116,7 @@ export function openDownstream(answer: Answerer): DownstreamEnd {
     { peer: anonymous("client"), servedHosts: undefined },
     {
       secure: false,
+      recycles: false,
       listener: "http",
       handler: { onRequest: (exchange) => takeRequest(end, exchange, answer) },
       wheel,
