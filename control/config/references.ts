@@ -57,8 +57,12 @@ function backendProblems(
   const problems: Problem[] = [];
   route.spec.rules.forEach((rule, r) => {
     const at = ["spec", "rules", r];
+    const { matches } = rule;
+    const tunnels = matches.length > 0 && matches.every(({ method }) => method === "CONNECT");
     rule.backendRefs.forEach((ref, b) => {
-      problems.push(...refProblems(route, [...at, "backendRefs", b], ref, resources, rules));
+      problems.push(
+        ...refProblems(route, [...at, "backendRefs", b], ref, resources, rules, tunnels),
+      );
     });
     rule.filters.forEach((filter, f) => {
       if (filter.type !== "RequestMirror") return;
@@ -70,12 +74,14 @@ function backendProblems(
   return problems;
 }
 
+/** @param tunnels the rule takes CONNECT alone: its connections may go to either kind of service. */
 function refProblems(
   route: Resource<unknown>,
   at: readonly PropertyKey[],
   ref: { readonly name: string; readonly namespace?: string | undefined; readonly port: number },
   { services }: Resources,
   { elsewhere }: ReferenceRules,
+  tunnels = false,
 ): Problem[] {
   const name = serviceName(ref.name, ref.namespace ?? route.metadata.namespace);
   const service = services.find((s) => meshNameOf(s) === name);
@@ -85,7 +91,7 @@ function refProblems(
   }
   const { port, appProtocol } = service.spec.ports[0]!;
   const wanted = route.kind === "HTTPRoute" ? "http" : "tcp";
-  if (appProtocol !== wanted) {
+  if (appProtocol !== wanted && !tunnels) {
     const message = `${route.kind} needs appProtocol ${wanted}; Service ${name} has ${appProtocol}`;
     return [problemAt(route.origin, [...at, "name"], message)];
   }

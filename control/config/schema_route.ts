@@ -243,14 +243,14 @@ const rule = z
   });
 
 interface RuleLike {
-  readonly matches: ReadonlyArray<{ readonly path: { readonly type: string } }>;
+  readonly matches: ReadonlyArray<z.infer<typeof match>>;
   readonly filters: readonly RouteFilter[];
   readonly backendRefs: readonly unknown[];
 }
 
 /** What no single field shows (Gateway API's own validation rules). */
 function ruleProblems({ matches, filters, backendRefs }: RuleLike) {
-  const problems: Array<{ path: PropertyKey[]; message: string }> = [];
+  const problems = methodProblems({ matches, filters });
   const seen = new Set<string>();
   filters.forEach((one, i) => {
     const at = ["filters", i];
@@ -280,6 +280,33 @@ function ruleProblems({ matches, filters, backendRefs }: RuleLike) {
   if (backendRefs.length > 0) {
     problems.push({ path: ["backendRefs"], message: "a redirected request reaches no backend" });
   }
+  return problems;
+}
+
+/** A tunnel has a host and a port, no path, and nothing in it can be rewritten, copied or redirected. */
+function methodProblems({ matches, filters }: Pick<RuleLike, "matches" | "filters">) {
+  const problems: Array<{ path: PropertyKey[]; message: string }> = [];
+  matches.forEach(({ path: wanted, method: asked, queryParams }, i) => {
+    const at = ["matches", i];
+    if (asked === "TRACE") {
+      problems.push({ path: [...at, "method"], message: "TRACE is never passed on" });
+    }
+    if (asked !== "CONNECT") return;
+    if (wanted.type !== "PathPrefix" || wanted.value !== "/") {
+      problems.push({ path: [...at, "path"], message: "the target of CONNECT has no path" });
+    }
+    if (queryParams.length > 0) {
+      problems.push({
+        path: [...at, "queryParams"],
+        message: "the target of CONNECT has no query",
+      });
+    }
+  });
+  if (!matches.some(({ method: asked }) => asked === "CONNECT")) return problems;
+  filters.forEach(({ type }, i) => {
+    if (type === "RequestHeaderModifier" || type === "ResponseHeaderModifier") return;
+    problems.push({ path: ["filters", i, "type"], message: `${type} is not for CONNECT` });
+  });
   return problems;
 }
 

@@ -124,7 +124,7 @@ function add(fields: Fields, name: string, at: number, value: string): void {
 }
 
 /** Says on the way of a connection who its client is: address and port (RFC 7239). */
-export function markSource({ head, peer }: Exchange): void {
+export function markSource({ head, peer }: Pick<Exchange, "head" | "peer">): void {
   if (peer.kind !== "anonymous" || peer.address === "") return;
   const { address } = peer;
   const node = address.includes(":") ? `[${address}]` : address;

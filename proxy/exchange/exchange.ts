@@ -14,8 +14,8 @@ import type { AccessEntry } from "#proxy/observe/access_entry.ts";
  * [name, value, name, value, …]. Bodies are Buffers that the receiver must not keep
  * beyond the call (they may be slices of a recycled read buffer): copy to keep.
  *
- * After an answer of 101 the exchange is a tunnel: what were bodies are the bytes of the new protocol,
- * both ways, each with its own end. `readBody` is called after `answer` then.
+ * After an answer of 101, or of 2xx to CONNECT, the exchange is a tunnel: what were bodies are the bytes
+ * of the new protocol, both ways, each with its own end. `readBody` is called after `answer` then.
  */
 
 /** Flat list: name, value, name, value. Names in lower case. */
@@ -23,7 +23,7 @@ export type Fields = string[];
 
 export interface RequestHead {
   method: string;
-  /** Origin form: path and query; `*` for OPTIONS. */
+  /** Origin form: path and query; `*` for OPTIONS; host and port for CONNECT. */
   target: string;
   /** Host and, if given, port; lower case. */
   authority: string;
@@ -48,6 +48,11 @@ export interface AnswerHead {
   body: BodyLength;
   /** Of a 101: the protocol switched to. */
   upgrade: string | undefined;
+}
+
+/** Whether this answer makes a tunnel of its exchange (RFC 9110 §7.8, §9.3.6). */
+export function opensTunnel(method: string, status: number): boolean {
+  return status === 101 || (method === "CONNECT" && status >= 200 && status < 300);
 }
 
 /** Asks the next gateway to pass a connection on as it is. */

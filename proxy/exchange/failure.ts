@@ -56,6 +56,13 @@ export const FAILURES = {
     status: 417,
     proxyError: "http_request_error",
   },
+  /** Known, and not allowed here: CONNECT without a route for it. */
+  method_not_allowed: {
+    source: "downstream",
+    retry: "never",
+    status: 405,
+    proxyError: "http_request_denied",
+  },
   version_refused: {
     source: "downstream",
     retry: "never",

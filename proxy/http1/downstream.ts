@@ -1,14 +1,15 @@
 import type { Socket } from "node:net";
 import { type TimerWheel, WheelItem } from "#kernel/timer_wheel.ts";
-import type {
-  AnswerHead,
-  BodySink,
-  ClientPolicy,
-  Exchange,
-  ExchangeObserver,
-  Fields,
-  Handler,
-  RequestHead,
+import {
+  type AnswerHead,
+  type BodySink,
+  type ClientPolicy,
+  type Exchange,
+  type ExchangeObserver,
+  type Fields,
+  type Handler,
+  opensTunnel,
+  type RequestHead,
 } from "#proxy/exchange/exchange.ts";
 import { FAILURES, type Failure, failure } from "#proxy/exchange/failure.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
@@ -476,7 +477,7 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
 
   #framingOf(head: AnswerHead): AnswerFraming {
     const { status, body } = head;
-    if (status === 101) return "tunnel";
+    if (opensTunnel(this.head.method, status)) return "tunnel";
     if (this.head.method === "HEAD" || status === 204 || status === 304) return "none";
     if (body >= 0) return "length";
     return this.#old ? "close" : "chunked";

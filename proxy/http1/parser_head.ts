@@ -1,5 +1,5 @@
 import type { AnswerHead, RequestHead } from "#proxy/exchange/exchange.ts";
-import { BODY_UNKNOWN } from "#proxy/exchange/exchange.ts";
+import { BODY_UNKNOWN, opensTunnel } from "#proxy/exchange/exchange.ts";
 import { type Failure, type FailureName, failure } from "#proxy/exchange/failure.ts";
 import type { Http1Limits } from "#proxy/http1/limits.ts";
 import { hasStrayBytes, isStray, ParsedFields } from "#proxy/http1/parser_fields.ts";
@@ -81,13 +81,18 @@ export function requestOf(
   const isMethod = method === "GET" || METHOD.test(method);
   if (!isMethod || !TARGET.test(target)) return bad("method or target");
   if (said.problem !== undefined) return fieldFailure(said.problem);
-  if (method === "CONNECT" || method === "TRACE") return failure("method_refused", method);
+  if (method === "TRACE") return failure("method_refused", method);
   const { body, expect } = said;
   if (expect !== undefined && expect.toLowerCase() !== "100-continue") {
     return failure("expectation_refused", expect);
   }
+  const connects = method === "CONNECT";
+  // RFC 9110 §9.3.6: what follows belongs to the tunnel, or to nobody.
+  if (connects && body !== undefined) return bad("a body with CONNECT");
   if (old && body === BODY_UNKNOWN) return bad("chunked in HTTP/1.0");
-  const place = placeOf(method, target, said.host, old);
+  const place = connects
+    ? connectPlace(target, said.host, old)
+    : placeOf(method, target, said.host, old);
   if (typeof place === "string") return bad(place);
   const head: RequestHead = {
     method,
@@ -96,9 +101,14 @@ export function requestOf(
     fields: said.fields,
     body: body ?? 0,
     // HTTP/2 in clear text inside a tunnel would be requests that nobody here judges.
-    upgrade: old || (body ?? 0) !== 0 || asksForH2c(said.upgrade) ? undefined : upgradeOf(said),
+    upgrade:
+      old || connects || (body ?? 0) !== 0 || asksForH2c(said.upgrade)
+        ? undefined
+        : upgradeOf(said),
   };
-  return { head, keepAlive: old ? said.keepAlive && !said.close : !said.close, old };
+  // A client that got no tunnel may have sent bytes for it already: they are no requests.
+  const keepAlive = !connects && !said.close && (!old || said.keepAlive);
+  return { head, keepAlive, old };
 }
 
 /**
@@ -153,12 +163,14 @@ export function parseAnswer(
   if (mustBeEmpty && body !== undefined && body !== 0 && !(status === 205 && chunked)) {
     return badAnswer(`body of a ${status}`);
   }
-  const bodyless = method === "HEAD" || status === 204 || status === 304 || status < 200;
+  const tunnels = opensTunnel(method, status);
+  const bodyless = method === "HEAD" || status === 204 || status === 304 || status < 200 || tunnels;
   // Neither length nor chunks: it lasts as long as the connection (RFC 9112 §6.3).
   const untilClose = !bodyless && body === undefined;
   const keepAlive =
     !untilClose && (minor === 0 ? parsed.keepAlive && !parsed.close : !parsed.close);
-  if (bodyless && body !== undefined && body >= 0 && status !== 204 && status >= 200) {
+  const describes = bodyless && !tunnels && status !== 204 && status >= 200;
+  if (describes && body !== undefined && body >= 0) {
     // For HEAD and 304 the length describes the body that is not sent.
     fields.push("content-length", String(body));
   }
@@ -236,6 +248,21 @@ function placeOf(
   // RFC 9112 §3.2.4: without a path it asks about the server as a whole.
   if (rest === "" && method === "OPTIONS") return { target: "*", authority: named };
   return { target: rest.startsWith("/") ? rest : `/${rest}`, authority: named };
+}
+
+/** CONNECT names host and port, nothing else (RFC 9112 §3.2.3), and `Host` says the same. */
+function connectPlace(
+  target: string,
+  hostRaw: string | undefined,
+  old: boolean,
+): { target: string; authority: string } | string {
+  const authority = target.toLowerCase();
+  const port = Number(authority.slice(authority.lastIndexOf(":") + 1));
+  const hasPort = /:[0-9]+$/.test(authority) && port > 0 && port <= PORT_MAX;
+  if (!hasPort || !HOST.test(authority)) return "target";
+  if (hostRaw === undefined) return old ? { target: authority, authority } : "no Host";
+  if (hostRaw.toLowerCase() !== authority) return "Host disagrees with the target";
+  return { target: authority, authority };
 }
 
 function hostOf(raw: string): string | undefined {

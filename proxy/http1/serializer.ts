@@ -20,6 +20,7 @@ const PHRASES: Readonly<Record<number, string>> = {
   400: "Bad Request",
   403: "Forbidden",
   404: "Not Found",
+  405: "Method Not Allowed",
   408: "Request Timeout",
   414: "URI Too Long",
   417: "Expectation Failed",
@@ -53,10 +54,15 @@ export type AnswerFraming = "none" | "length" | "chunked" | "close" | "tunnel";
 /** @param keepAlive what this connection will do after the answer. */
 export function answerText(head: AnswerHead, framing: AnswerFraming, keepAlive: boolean): string {
   let text = statusLine(head.status, head.reason) + fieldsText(head.fields);
-  if (framing === "tunnel") return `${text}connection: upgrade\r\nupgrade: ${head.upgrade}\r\n\r\n`;
+  if (framing === "tunnel") return text + switchText(head.upgrade);
   if (framing === "length") text += `content-length: ${head.body}\r\n`;
   else if (framing === "chunked") text += "transfer-encoding: chunked\r\n";
   return keepAlive ? `${text}\r\n` : `${text}connection: close\r\n\r\n`;
+}
+
+/** An answer to CONNECT switches to nothing that has a name. */
+function switchText(upgrade: string | undefined): string {
+  return upgrade === undefined ? "\r\n" : `connection: upgrade\r\nupgrade: ${upgrade}\r\n\r\n`;
 }
 
 /** An interim answer: no framing, no connection. */

@@ -5,6 +5,7 @@ import {
   type AnswerSink,
   BODY_UNKNOWN,
   type Fields,
+  opensTunnel,
   type RequestHead,
   type UpstreamStream,
 } from "#proxy/exchange/exchange.ts";
@@ -254,6 +255,7 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
   /** False if the sink let go of the stream. */
   #onHead(answer: ParsedAnswer): boolean {
     const { head } = answer;
+    if (opensTunnel(this.#method, head.status)) return this.#onTunnel(head);
     this.#keepAlive = answer.keepAlive;
     this.#body.begin(head.body);
     this.#phase = "body";
@@ -268,6 +270,10 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
       this.fail(failure("bad_answer", "101 unasked"));
       return false;
     }
+    return this.#onTunnel(head);
+  }
+
+  #onTunnel(head: AnswerHead): boolean {
     this.#phase = "tunnel";
     this.#keepAlive = false;
     this.#sent = false;

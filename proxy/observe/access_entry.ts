@@ -70,12 +70,14 @@ export class AccessEntry {
 
   #httpFields(): object {
     const mark = this.#target.indexOf("?");
+    const path = mark < 0 ? this.#target : this.#target.slice(0, mark);
     const { fields } = this.#exchange.head;
     return {
       "network.protocol.name": "http",
       "network.protocol.version": "1.1",
       "http.request.method": this.#method,
-      "url.path": mark < 0 ? this.#target : this.#target.slice(0, mark),
+      // A tunnel's target is `server.address`.
+      "url.path": this.#method === "CONNECT" ? undefined : path,
       "url.query": mark < 0 ? undefined : this.#target.slice(mark + 1),
       "http.response.status_code": this.status || undefined,
       "user_agent.original": fieldValue(fields, "user-agent"),

@@ -4,7 +4,12 @@ import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
 import type { RouteRule } from "#model/snapshot.ts";
 import { markSource, setForwarding } from "#proxy/authorize/forwarding.ts";
 import { FIRST_HOP, type Hop, readHop } from "#proxy/authorize/hop.ts";
-import { type Exchange, type Handler, TCP_UPGRADE } from "#proxy/exchange/exchange.ts";
+import {
+  type Exchange,
+  type Handler,
+  type RequestHead,
+  TCP_UPGRADE,
+} from "#proxy/exchange/exchange.ts";
 import { FAILURES, type Failure, failure } from "#proxy/exchange/failure.ts";
 import { AccessEntry } from "#proxy/observe/access_entry.ts";
 import type { ServiceStats } from "#proxy/observe/service_stats.ts";
@@ -112,7 +117,10 @@ export class Dispatcher implements Handler {
       return planFor(tables, exchange, { name: hop.service, within: hop.within, hop });
     }
     const match = tables.routes.match(listener, head);
-    if (match === undefined) return err(failure("no_route", `${head.authority} ${head.target}`));
+    if (match === undefined) {
+      const kind = head.method === "CONNECT" ? "method_not_allowed" : "no_route";
+      return err(failure(kind, `${head.authority} ${head.target}`));
+    }
     if (match.kind === "address") {
       return planFor(tables, exchange, { name: match.service, within: match.within, hop });
     }
@@ -135,6 +143,8 @@ export class Dispatcher implements Handler {
     if (backend === undefined) {
       return err(failure("no_candidate", `route ${match.route.name} has no backend`));
     }
+    const isTunnel = exchange.head.method === "CONNECT";
+    const takesBytes = isTunnel && tables.services.get(backend.service)?.raw === true;
     const attempts = match.retry?.attempts;
     const wanted: Wanted = {
       name: backend.service,
@@ -142,6 +152,7 @@ export class Dispatcher implements Handler {
       hop: attempts === undefined ? hop : { ...hop, retries: attempts },
       rule: match.rule,
       retry: match.retry,
+      connection: takesBytes ? connectionFor(exchange, backend.service) : undefined,
     };
     if (match.filters === undefined && match.persistence === undefined && isPlain(backend)) {
       return planFor(tables, exchange, wanted);
@@ -172,8 +183,24 @@ export class Dispatcher implements Handler {
   }
 }
 
+/** What asks for a connection, where a route gives a client's CONNECT to a service that takes those. */
+function connectionFor({ peer }: Exchange, service: ServiceName): RequestHead {
+  const head = {
+    method: "GET",
+    target: "/",
+    authority: service,
+    fields: [],
+    body: 0,
+    upgrade: TCP_UPGRADE,
+  };
+  markSource({ head, peer });
+  return head;
+}
+
 interface Wanted {
   readonly name: ServiceName;
+  /** In place of the client's head. */
+  readonly connection?: RequestHead | undefined;
   readonly within: ClusterName | undefined;
   readonly hop: Hop;
   readonly rule?: RouteRule;
@@ -185,17 +212,18 @@ interface Wanted {
 
 function planFor(tables: Tables, exchange: Exchange, wanted: Wanted): Result<RelayPlan, Failure> {
   const { peer } = exchange;
-  const { name, within, hop, rule } = wanted;
+  const { name, within, hop, rule, connection } = wanted;
   const service = tables.services.get(name);
   if (service === undefined) {
     return err(failure("no_candidate", `service ${name} is not known here`));
   }
-  if (service.raw !== asksForConnection(exchange)) {
+  if (service.raw !== (connection !== undefined || asksForConnection(exchange))) {
     const kind = service.raw ? "connections" : "requests";
     return err(failure("forbidden", `service ${name} takes ${kind}`));
   }
   return ok({
     service,
+    head: connection ?? exchange.head,
     hop,
     within,
     foreign: peer.kind === "gateway" && peer.cluster !== tables.self,

@@ -31,6 +31,8 @@ export function answerFailure(exchange: Exchange, failure: Failure, about: Failu
     body: text.length,
     upgrade: undefined,
   };
+  // RFC 9110 §15.5.6: it says what is allowed. Of a tunnel's target there is nothing else.
+  if (kind.status === 405) head.fields.push("allow", "");
   if (kind.status === 503) head.fields.push("retry-after", "1");
   if (about.untouched && exchange.peer.kind === "gateway") {
     head.fields.push(REFUSED_FIELD, failure.kind);

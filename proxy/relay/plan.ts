@@ -7,7 +7,7 @@ import type { Service } from "#model/snapshot.ts";
 import type { Hop } from "#proxy/authorize/hop.ts";
 import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
 import type { ServiceBalancer } from "#proxy/balance/service_balancer.ts";
-import type { Fields } from "#proxy/exchange/exchange.ts";
+import type { Fields, RequestHead } from "#proxy/exchange/exchange.ts";
 import type { AccessLog } from "#proxy/observe/access_log.ts";
 import type { ServiceStats } from "#proxy/observe/service_stats.ts";
 import type { RetryBudget } from "#proxy/retry/budget.ts";
@@ -28,6 +28,8 @@ export interface ServiceRuntime {
 /** What was decided about a request before its first try. */
 export interface RelayPlan {
   readonly service: ServiceRuntime;
+  /** What endpoints are asked: as the client asked, or a connection in place of its CONNECT. */
+  readonly head: RequestHead;
   /** What the hop before us said, or a first hop's defaults. */
   readonly hop: Hop;
   /** The subtree that must serve it; undefined: any. */

@@ -3,15 +3,16 @@ import { Timeout, WheelItem } from "#kernel/timer_wheel.ts";
 import { sourceOf } from "#proxy/authorize/forwarding.ts";
 import { stripHop } from "#proxy/authorize/hop.ts";
 import type { EndpointState, Outcome, PickConstraint } from "#proxy/balance/endpoint_state.ts";
-import type {
-  AnswerHead,
-  AnswerSink,
-  BodySink,
-  Exchange,
-  ExchangeObserver,
-  Fields,
-  RequestHead,
-  UpstreamStream,
+import {
+  type AnswerHead,
+  type AnswerSink,
+  type BodySink,
+  type Exchange,
+  type ExchangeObserver,
+  type Fields,
+  opensTunnel,
+  type RequestHead,
+  type UpstreamStream,
 } from "#proxy/exchange/exchange.ts";
 import {
   FAILURES,
@@ -83,7 +84,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     this.#ports = ports;
     this.#exchange = exchange;
     this.#plan = plan;
-    this.#head = exchange.head;
+    this.#head = plan.head;
     this.#startedAt = ports.clock.now();
     this.#retriesLeft = plan.hop.retries;
   }
@@ -187,6 +188,8 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
   onAnswer(head: AnswerHead): void {
     const now = this.#ports.clock.now();
     this.#firstByteMs = now - this.#tryStartedAt;
+    const isTunnel = opensTunnel(this.#head.method, head.status);
+    if (isTunnel && this.#exchange.head.method === "CONNECT") acceptConnect(head);
     this.#status = head.status;
     this.#answerStatus = head.status;
     // Only a gateway's word counts; from anybody else the field is just removed.
@@ -196,7 +199,6 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
       return;
     }
     if (this.#isRetryable(head.status) && this.#retryInsteadOf(head.status, now)) return;
-    const isTunnel = head.status === 101;
     this.#state = isTunnel ? "tunnel" : "answering";
     if (this.#tryTimeout !== undefined) this.#ports.wheel.disarm(this.#tryTimeout);
     // Later than the deadline that is armed, as a rule: that costs the wheel one number.
@@ -441,6 +443,12 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     const { clock, accessLog } = this.#ports;
     if (entry.isDue) accessLog?.write(entry.fields(clock.now(), clock.wall()));
   }
+}
+
+/** An endpoint that was given the connection itself has switched: to who asked by CONNECT that is a 200. */
+function acceptConnect(head: AnswerHead): void {
+  if (head.status === 101) head.status = 200;
+  head.upgrade = undefined;
 }
 
 function isConnectFailure(kind: FailureName): boolean {

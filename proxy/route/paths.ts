@@ -36,8 +36,9 @@ export class PathTable<T> {
 
   /** `/menu` as a prefix covers `/menu` and `/menu/x`, not `/menux`. */
   find(head: RequestHead): T | undefined {
+    const { method, target } = head;
+    if (method === "CONNECT") return this.#findConnect(head);
     if (this.#only !== undefined) return this.#only;
-    const { target } = head;
     const mark = target.indexOf("?");
     const path = mark < 0 ? target : target.slice(0, mark);
     const query = mark < 0 ? undefined : target.slice(mark + 1);
@@ -58,6 +59,14 @@ export class PathTable<T> {
       if (slash < 0) return undefined;
       prefix = prefix.slice(0, slash);
     }
+  }
+
+  /** A tunnel is opened only where a match names CONNECT; its target has no path. */
+  #findConnect(head: RequestHead): T | undefined {
+    const named = this.#prefix
+      .get("")
+      ?.filter(({ conditions }) => conditions?.method === "CONNECT");
+    return pick(named, head, undefined);
   }
 
   #candidatesOf({ type, value }: PathMatch): Candidate<T>[] {

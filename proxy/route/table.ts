@@ -33,7 +33,8 @@ export class RouteTable {
     if (hosts === undefined) return undefined;
     const host = hostOf(head.authority);
     const named = findNamed(hosts, host);
-    if (named === undefined) {
+    // A tunnel needs a route that allows it.
+    if (named === undefined && head.method !== "CONNECT") {
       const address = parseServiceAddress(host, this.#mesh);
       if (address !== undefined) return { kind: "address", ...address };
     }

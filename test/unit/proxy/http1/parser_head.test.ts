@@ -102,7 +102,19 @@ const REFUSED: ReadonlyArray<readonly [why: string, head: string, kind?: string]
   ["a method without end", `${"G".repeat(33)} / HTTP/1.1\r\nhost: a`],
   ["an empty line", ""],
   ["HTTP/2", "GET / HTTP/2.0\r\nhost: a", "version_refused"],
-  ["CONNECT", "CONNECT a:1 HTTP/1.1\r\nhost: a:1", "method_refused"],
+  ["CONNECT without a port", "CONNECT a HTTP/1.1\r\nhost: a"],
+  ["CONNECT to port 0", "CONNECT a:0 HTTP/1.1\r\nhost: a:0"],
+  ["CONNECT beyond the last port", "CONNECT a:65536 HTTP/1.1\r\nhost: a:65536"],
+  ["CONNECT with a path", "CONNECT a:1/ HTTP/1.1\r\nhost: a:1"],
+  ["CONNECT with a user", "CONNECT u@a:1 HTTP/1.1\r\nhost: a:1"],
+  ["CONNECT in origin form", "CONNECT / HTTP/1.1\r\nhost: a:1"],
+  ["CONNECT in absolute form", "CONNECT http://a:1/ HTTP/1.1\r\nhost: a:1"],
+  ["CONNECT whose Host disagrees", "CONNECT a:1 HTTP/1.1\r\nhost: b:1"],
+  ["CONNECT whose Host has no port", "CONNECT a:443 HTTP/1.1\r\nhost: a"],
+  ["CONNECT without Host", "CONNECT a:1 HTTP/1.1"],
+  ["CONNECT with a length", "CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\ncontent-length: 0"],
+  ["CONNECT with chunks", "CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\ntransfer-encoding: chunked"],
+  ["an authority for GET", "GET a:1 HTTP/1.1\r\nhost: a:1"],
   ["TRACE", "TRACE / HTTP/1.1\r\nhost: a", "method_refused"],
   ["another expectation", "GET / HTTP/1.1\r\nhost: a\r\nexpect: y", "expectation_refused"],
   [
@@ -207,6 +219,13 @@ describe("request heads", () => {
     assert.deepEqual(head.fields, ["expect", "100-Continue"]);
   });
 
+  it("reads the host and port of CONNECT, which keeps no connection", () => {
+    const { head, keepAlive } = good("CONNECT Db.Example:5432 HTTP/1.1\r\nhost: db.example:5432");
+    assert.deepEqual([head.target, head.authority], ["db.example:5432", "db.example:5432"]);
+    assert.equal(keepAlive, false);
+    assert.equal(good("CONNECT [::1]:1 HTTP/1.0").head.authority, "[::1]:1");
+  });
+
   it("knows the framing of bodies", () => {
     assert.equal(good("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0042").head.body, 42);
     const chunked = good("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: Chunked");
@@ -271,6 +290,14 @@ describe("answer heads", () => {
     assert.equal(fine("HTTP/1.1 204 No Content\r\ncontent-length: 0").head.body, 0);
     assert.equal(fine("HTTP/1.1 205 Reset Content\r\ncontent-length: 0").head.body, 0);
     assert.equal(fine("HTTP/1.1 304 Not Modified\r\ncontent-length: 9").head.body, 0);
+  });
+
+  it("sees a tunnel in 2xx to CONNECT alone, whatever length it claims", () => {
+    for (const framing of ["", "\r\ncontent-length: 5", "\r\ntransfer-encoding: chunked"]) {
+      const { head } = fine(`HTTP/1.1 200 OK${framing}`, "CONNECT");
+      assert.deepEqual([head.body, head.fields], [0, []]);
+    }
+    assert.equal(fine("HTTP/1.1 407 No\r\ncontent-length: 5", "CONNECT").head.body, 5);
   });
 
   it("keeps the length of what HEAD and 304 describe", () => {
