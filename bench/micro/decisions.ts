@@ -77,6 +77,7 @@ function headOf(target: string): RequestHead {
     fields: [],
     body: 0,
     upgrade: undefined,
+    takesTrailers: false,
   };
 }
 

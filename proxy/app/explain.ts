@@ -61,6 +61,7 @@ export function explain(
     fields: asked.fields.slice(),
     body: 0,
     upgrade: undefined,
+    takesTrailers: false,
   };
   const match = tables.routes.match(listener, head);
   if (match === undefined) return { ...base, services: [], problem: "no route matches (404)" };

@@ -41,7 +41,7 @@ export function setForwarding(exchange: Exchange, self: string, ids: TraceIds): 
     if (said.tracing) removeFields(fields, REPLACED);
     fields.push("traceparent", `00-${id ?? ids.next()}-${ids.nextSpan()}-00`);
   }
-  fields.push("via", `1.1 ${self}`);
+  fields.push("via", `${exchange.httpVersion} ${self}`);
 }
 
 interface Said {

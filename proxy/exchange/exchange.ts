@@ -33,6 +33,8 @@ export interface RequestHead {
   body: BodyLength;
   /** The protocol that the client asks to switch to (RFC 9110 §7.8), as it wrote it; undefined: none. */
   upgrade: string | undefined;
+  /** The client takes trailers (`TE: trailers`). */
+  takesTrailers: boolean;
 }
 
 /** ≥ 0: that many bytes. -1: unknown length (chunked, or until close for an answer). */
@@ -82,6 +84,8 @@ export interface Exchange {
   readonly peer: Peer;
   /** Name of the listener that accepted it. */
   readonly listener: string;
+  /** As the client speaks it. */
+  readonly httpVersion: "1.0" | "1.1";
   /** It came over TLS that ends here. */
   readonly secure: boolean;
   /** Hosts that its TLS server name lets it ask for: a name or a wildcard; undefined: all. */

@@ -106,6 +106,7 @@ export class LinkProber {
       fields: [],
       body: 0,
       upgrade: undefined,
+      takesTrailers: false,
     };
     const stream = upstreams.open(watched.link.endpoint, head, probeSink(done));
     const { timeoutMs } = this.#policy;

@@ -15,6 +15,7 @@ import { FAILURES, type Failure, failure } from "#proxy/exchange/failure.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
 import { HeadMemo } from "#proxy/http1/head_memo.ts";
 import { SHARED_READ } from "#proxy/http1/held_buffers.ts";
+import type { HttpDate } from "#proxy/http1/http_date.ts";
 import { headText, latin1 } from "#proxy/http1/latin1.ts";
 import type { Http1Limits } from "#proxy/http1/limits.ts";
 import { BodyDecoder } from "#proxy/http1/parser_body.ts";
@@ -41,8 +42,10 @@ import type { AccessEntry } from "#proxy/observe/access_entry.ts";
 type Phase = "head" | "body" | "answer" | "tunnel" | "over";
 
 const EMPTY = Buffer.alloc(0);
-/** How long a closed connection is still read, so that the client sees our last answer. */
+/** A closed connection is still read, so that the client sees our last answer: as long as it sends, */
 const LINGER_MS = 2_000;
+/** and this many times `LINGER_MS` at most. */
+const LINGERS_MAX = 15;
 const NO_HEAD: RequestHead = {
   method: "",
   target: "",
@@ -50,6 +53,7 @@ const NO_HEAD: RequestHead = {
   fields: [],
   body: 0,
   upgrade: undefined,
+  takesTrailers: false,
 };
 
 export interface DownstreamOptions {
@@ -60,6 +64,7 @@ export interface DownstreamOptions {
   readonly recycles: boolean;
   readonly handler: Handler;
   readonly wheel: TimerWheel;
+  readonly date: HttpDate;
   readonly limits: Http1Limits;
   readonly policy: ClientPolicy;
   /** The proxy's name in `Proxy-Status` of refusals. */
@@ -110,6 +115,8 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
   #headSeen = 0;
   /** The empty line that is forgiven before a request has come. */
   #blankSeen = false;
+  /** Times that the timer found a closed connection still sending. */
+  #lingers = 0;
   /** Bytes that the client had taken when the timer last looked. */
   #taken = 0;
 
@@ -131,6 +138,10 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
     socket.on("error", () => {});
     socket.on("close", () => this.#onClose());
     options.wheel.arm(this, options.limits.headTimeoutMs);
+  }
+
+  get httpVersion(): "1.0" | "1.1" {
+    return this.#old ? "1.0" : "1.1";
   }
 
   /** Between requests: nothing is lost by closing it. */
@@ -181,13 +192,14 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
 
   answer(head: AnswerHead): void {
     this.#answered = true;
-    // A body that nobody reads would be taken for the next request.
-    if (this.#phase === "body" && this.#sink === undefined) this.#keepAlive = false;
+    // The rest of the request would be taken for the next one; the client had better know (RFC 9110 §10.1.1).
+    if (this.#phase === "body") this.#keepAlive = false;
     this.#framing = this.#framingOf(head);
     if (this.#framing === "close" || this.#framing === "tunnel") this.#keepAlive = false;
     if (this.#framing === "tunnel") this.#phase = "tunnel";
-    const said = this.#old && this.#keepAlive ? withKeepAlive(head) : head;
-    this.#out.text(answerText(said, this.#framing, this.#keepAlive));
+    this.#options.date.stamp(head.fields);
+    const persistence = this.#keepAlive ? (this.#old ? "keep-alive" : "") : "close";
+    this.#out.text(answerText(head, this.#framing, persistence));
   }
 
   answerBody(chunk: Buffer): boolean {
@@ -241,10 +253,13 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
     const progress = this.#progress;
     this.#progress = false;
     if (this.#phase === "over") {
-      this.#socket.destroy();
+      if (progress && ++this.#lingers < LINGERS_MAX) wheel.arm(this, LINGER_MS);
+      else this.#socket.destroy();
       return;
     }
-    if (this.#phase === "answer" || this.#phase === "tunnel") this.#watchReader();
+    // Once an answer has begun it is the answer's time that counts.
+    const isAnswering = this.#phase === "body" && this.#answered;
+    if (this.#phase === "answer" || this.#phase === "tunnel" || isAnswering) this.#watchReader();
     else if (this.#phase === "body") {
       if (progress || this.#bodyPaused) wheel.arm(this, limits.bodyTimeoutMs);
       else this.#clientFailed(failure("body_timeout", `${limits.bodyTimeoutMs} ms without a byte`));
@@ -494,8 +509,9 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
     fields.push("proxy-status", `${this.#options.self}; error=${proxyError}`);
     this.#phase = "over";
     this.#answerEnded = true;
+    this.#options.date.stamp(fields);
     const head = { status, reason: "", fields, body: body.length, upgrade: undefined };
-    this.#out.text(answerText(head, "length", false) + body);
+    this.#out.text(answerText(head, "length", "close") + body);
     this.#close();
   }
 
@@ -531,9 +547,4 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
 /** RFC 9112 §2.2: one empty line before a request is forgiven. */
 function afterBlankLine(buffer: Buffer): number {
   return buffer[0] === 13 && buffer[1] === 10 ? 2 : 0;
-}
-
-/** What a client of HTTP/1.0 has to hear; later ones take it for granted. */
-function withKeepAlive(head: AnswerHead): AnswerHead {
-  return { ...head, fields: [...head.fields, "connection", "keep-alive"] };
 }

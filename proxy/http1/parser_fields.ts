@@ -10,6 +10,7 @@ type Role =
   | "connection"
   | "upgrade"
   | "expect"
+  | "te"
   /** Belongs to one connection only (RFC 9110 §7.6.1). */
   | "hop";
 
@@ -29,12 +30,13 @@ const ROLES: ReadonlyMap<string, Role> = new Map<string, Role>([
   ["connection", "connection"],
   ["proxy-connection", "hop"],
   ["keep-alive", "hop"],
-  ["te", "hop"],
-  ["trailer", "hop"],
+  ["te", "te"],
   ["upgrade", "upgrade"],
   ["expect", "expect"],
   ["http2-settings", "hop"],
 ]);
+
+const TRAILERS = /(?:^|,)[ \t]*trailers[ \t]*(?:,|$)/i;
 
 /**
  * Spellings met so far: most names come in two or three of them, so the check is paid once. Found by
@@ -112,6 +114,8 @@ export class ParsedFields {
   upgrade: string | undefined = undefined;
   /** It is end-to-end as well. */
   expect: string | undefined = undefined;
+  /** `TE` says `trailers`. */
+  takesTrailers = false;
   problem: FieldProblem | undefined = undefined;
 
   /**
@@ -127,6 +131,7 @@ export class ParsedFields {
     this.upgradeAsked = false;
     this.upgrade = undefined;
     this.expect = undefined;
+    this.takesTrailers = false;
     this.problem = undefined;
     let count = 0;
     let named: string[] | undefined;
@@ -151,7 +156,8 @@ export class ParsedFields {
       else if (known.role === "expect") {
         this.expect = listed(this.expect, value);
         this.fields.push(known.name, value);
-      } else if (known.role === "connection") named = this.#connection(value, named);
+      } else if (known.role === "te") this.takesTrailers ||= TRAILERS.test(value);
+      else if (known.role === "connection") named = this.#connection(value, named);
       else if (known.role !== "hop" && !this.#framing(known.role, value)) {
         this.problem = "malformed";
         return;

@@ -1,6 +1,7 @@
 import type { AnswerHead, RequestHead } from "#proxy/exchange/exchange.ts";
 import { BODY_UNKNOWN, opensTunnel } from "#proxy/exchange/exchange.ts";
 import { type Failure, type FailureName, failure } from "#proxy/exchange/failure.ts";
+import { removeFields } from "#proxy/exchange/fields.ts";
 import type { Http1Limits } from "#proxy/http1/limits.ts";
 import { hasStrayBytes, isStray, ParsedFields } from "#proxy/http1/parser_fields.ts";
 
@@ -22,6 +23,7 @@ export interface ParsedAnswer {
 // One per process is enough: parsing is synchronous and leaves nothing behind.
 const parsed = new ParsedFields();
 
+const EXPECT: ReadonlySet<string> = new Set(["expect"]);
 /** A token without small letters: `Trace` is TRACE to servers that do not look at case. */
 const METHOD = /^[!#$%&'*+.^_`|~0-9A-Z-]{1,32}$/;
 /** Visible ASCII but `#`: a fragment is never sent, and some cut it off where others do not. */
@@ -105,7 +107,10 @@ export function requestOf(
       old || connects || (body ?? 0) !== 0 || asksForH2c(said.upgrade)
         ? undefined
         : upgradeOf(said),
+    takesTrailers: said.takesTrailers && !old,
   };
+  // RFC 9110 §10.1.1: from HTTP/1.0 it means nothing, and passed on by us it would.
+  if (old) removeFields(head.fields, EXPECT);
   // A client that got no tunnel may have sent bytes for it already: they are no requests.
   const keepAlive = !connects && !said.close && (!old || said.keepAlive);
   return { head, keepAlive, old };

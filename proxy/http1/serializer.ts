@@ -51,13 +51,20 @@ function statusLine(status: number, reason: string): string {
 /** How an answer's body is framed on an HTTP/1 connection. */
 export type AnswerFraming = "none" | "length" | "chunked" | "close" | "tunnel";
 
-/** @param keepAlive what this connection will do after the answer. */
-export function answerText(head: AnswerHead, framing: AnswerFraming, keepAlive: boolean): string {
+/** What an answer says of its connection; HTTP/1.1 keeps one without a word, HTTP/1.0 wants to be told. */
+export type Persistence = "" | "close" | "keep-alive";
+
+/** @param persistence what this connection will do after the answer. */
+export function answerText(
+  head: AnswerHead,
+  framing: AnswerFraming,
+  persistence: Persistence,
+): string {
   let text = statusLine(head.status, head.reason) + fieldsText(head.fields);
   if (framing === "tunnel") return text + switchText(head.upgrade);
   if (framing === "length") text += `content-length: ${head.body}\r\n`;
   else if (framing === "chunked") text += "transfer-encoding: chunked\r\n";
-  return keepAlive ? `${text}\r\n` : `${text}connection: close\r\n\r\n`;
+  return persistence === "" ? `${text}\r\n` : `${text}connection: ${persistence}\r\n\r\n`;
 }
 
 /** An answer to CONNECT switches to nothing that has a name. */
@@ -74,6 +81,8 @@ export function interimText(status: number, fields: Fields): string {
 export function requestText(head: RequestHead): string {
   let text = `${head.method} ${head.target} HTTP/1.1\r\nhost: ${head.authority}\r\n${fieldsText(head.fields)}`;
   if (head.upgrade !== undefined) text += `connection: upgrade\r\nupgrade: ${head.upgrade}\r\n`;
+  // Of this connection alone, so that it has to be named (RFC 9110 §10.1.4).
+  if (head.takesTrailers) text += "te: trailers\r\nconnection: te\r\n";
   if (head.body > 0) return `${text}content-length: ${head.body}\r\n\r\n`;
   if (head.body === BODY_UNKNOWN) return `${text}transfer-encoding: chunked\r\n\r\n`;
   // RFC 9110 §8.6: methods that usually have a body say that this one has none.

@@ -334,6 +334,11 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
 
   #onEnd(): void {
     this.#ended = true;
+    // Writes have failed before: this end may be a reset.
+    if (this.#socket.errored !== null && this.#phase !== "head") {
+      this.#lost("reset");
+      return;
+    }
     if (this.#phase === "tunnel") {
       if (!this.#paused) this.#endTunnel();
       return;

@@ -13,6 +13,7 @@ import type { ClientPolicy, Handler } from "#proxy/exchange/exchange.ts";
 import { FAILURES, type Failure, type FailureName } from "#proxy/exchange/failure.ts";
 import { anonymous, type Peer } from "#proxy/exchange/peer.ts";
 import { DownstreamConnection, type DownstreamOptions } from "#proxy/http1/downstream.ts";
+import { HttpDate } from "#proxy/http1/http_date.ts";
 import { type Http1Limits, limitsOf } from "#proxy/http1/limits.ts";
 import { AddressBlocks } from "#proxy/listen/address_blocks.ts";
 import type { PortGroup } from "#proxy/listen/port_groups.ts";
@@ -140,6 +141,7 @@ class Port {
   readonly #options: ListenOptions;
   readonly #tlsServer: TlsServer | undefined;
   #tls: ServerTls | undefined;
+  readonly #date: HttpDate;
   #http: DownstreamOptions;
   #limits: Http1Limits;
   #connectionsMax = CONNECTIONS_MAX;
@@ -154,6 +156,7 @@ class Port {
   constructor(options: ListenOptions) {
     this.#options = options;
     this.#tls = options.tls;
+    this.#date = new HttpDate(options.clock);
     this.#limits = limitsOf(undefined);
     this.#http = this.#httpOptions();
     // Half-open: a client may end its side after the request and still read the answer.
@@ -206,6 +209,7 @@ class Port {
       recycles: true,
       handler,
       wheel,
+      date: this.#date,
       self,
       limits: this.#limits,
       policy: this.#policy,

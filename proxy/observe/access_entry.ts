@@ -74,7 +74,7 @@ export class AccessEntry {
     const { fields } = this.#exchange.head;
     return {
       "network.protocol.name": "http",
-      "network.protocol.version": "1.1",
+      "network.protocol.version": this.#exchange.httpVersion,
       "http.request.method": this.#method,
       // A tunnel's target is `server.address`.
       "url.path": this.#method === "CONNECT" ? undefined : path,

@@ -5,6 +5,7 @@ import type { RouteRule } from "#model/snapshot.ts";
 import { markSource, setForwarding } from "#proxy/authorize/forwarding.ts";
 import { FIRST_HOP, type Hop, readHop } from "#proxy/authorize/hop.ts";
 import {
+  type AnswerHead,
   type Exchange,
   type Handler,
   type RequestHead,
@@ -16,6 +17,7 @@ import type { ServiceStats } from "#proxy/observe/service_stats.ts";
 import { TraceIds } from "#proxy/observe/trace_ids.ts";
 import { answerFailure } from "#proxy/relay/failure_answer.ts";
 import { followRule, isPlain } from "#proxy/relay/follow_rule.ts";
+import { countForward } from "#proxy/relay/max_forwards.ts";
 import type { AnswerEdit, RelayPlan, RelayPorts, ServiceRuntime } from "#proxy/relay/plan.ts";
 import { Relay } from "#proxy/relay/relay.ts";
 import { requestDeadline } from "#proxy/retry/deadline.ts";
@@ -82,6 +84,7 @@ export class Dispatcher implements Handler {
       pong(exchange);
       return;
     }
+    if (head.method === "OPTIONS" && !this.#mayPass(exchange)) return;
     setForwarding(exchange, this.#ports.self, this.#ids);
     const plan = this.#route(tables, exchange, hop.value);
     if (plan === undefined) return;
@@ -126,11 +129,25 @@ export class Dispatcher implements Handler {
     }
     const answer = match.filters?.answerFor(head);
     if (answer === undefined) return this.#follow(match, tables, exchange, hop);
-    this.#unrouted.answered(answer.status, 0);
-    this.#writeDown(exchange, answer.status, undefined);
-    exchange.answer(answer);
-    exchange.answerEnd(undefined);
+    this.#answer(exchange, answer);
     return undefined;
+  }
+
+  /** False: the client wanted an answer from no further than here. */
+  #mayPass(exchange: Exchange): boolean {
+    const verdict = countForward(exchange.head.fields);
+    if (verdict === "pass") return true;
+    if (verdict === "last") this.#answer(exchange, bare(204));
+    else this.#refuse(exchange, failure("bad_request", "Max-Forwards"));
+    return false;
+  }
+
+  /** By ourselves, without a body. */
+  #answer(exchange: Exchange, head: AnswerHead): void {
+    this.#unrouted.answered(head.status, 0);
+    this.#writeDown(exchange, head.status, undefined);
+    exchange.answer(head);
+    exchange.answerEnd(undefined);
   }
 
   #follow(
@@ -192,6 +209,7 @@ function connectionFor({ peer }: Exchange, service: ServiceName): RequestHead {
     fields: [],
     body: 0,
     upgrade: TCP_UPGRADE,
+    takesTrailers: false,
   };
   markSource({ head, peer });
   return head;
@@ -246,6 +264,10 @@ function asksForConnection({ raw, head, peer }: Exchange): boolean {
 const NO_MIRRORS: readonly ServiceRuntime[] = [];
 
 function pong(exchange: Exchange): void {
-  exchange.answer({ status: 204, reason: "", fields: [], body: 0, upgrade: undefined });
+  exchange.answer(bare(204));
   exchange.answerEnd(undefined);
+}
+
+function bare(status: number): AnswerHead {
+  return { status, reason: "", fields: [], body: 0, upgrade: undefined };
 }

@@ -182,7 +182,9 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
   // ── the endpoint's side ──
 
   onInterim(status: number, fields: Fields): void {
-    if (this.#state === "trying") this.#exchange.interim(status, fields);
+    if (this.#state !== "trying") return;
+    stripHop(fields);
+    this.#exchange.interim(status, fields);
   }
 
   onAnswer(head: AnswerHead): void {

@@ -37,6 +37,7 @@ export class TcpConnection implements Exchange {
   readonly listener: string;
   readonly secure = false;
   readonly raw = true;
+  readonly httpVersion = "1.1";
   readonly servedHosts = undefined;
   readonly serverName: string | undefined;
   readonly policy: ClientPolicy;
@@ -68,6 +69,7 @@ export class TcpConnection implements Exchange {
       fields: [],
       body: 0,
       upgrade: TCP_UPGRADE,
+      takesTrailers: false,
     };
     // Nothing is read before there is somebody to read it; how the client ends is heard all the same.
     socket.pause();

@@ -1,4 +1,3 @@
-import { connect as connectPlain } from "node:net";
 import { type ConnectionOptions, connect as connectTls } from "node:tls";
 import type { Millis } from "#kernel/brand.ts";
 import type { TimerWheel } from "#kernel/timer_wheel.ts";
@@ -8,6 +7,7 @@ import { type Failure, failure } from "#proxy/exchange/failure.ts";
 import type { ReadInto } from "#proxy/http1/held_buffers.ts";
 import { HTTP1_LIMITS, type Http1Limits } from "#proxy/http1/limits.ts";
 import { UpstreamConnection } from "#proxy/http1/upstream.ts";
+import { AnswerFirstSocket } from "#proxy/upstream/answer_first_socket.ts";
 import { endpointKey, type Upstreams } from "#proxy/upstream/upstreams.ts";
 
 /** Connections to one endpoint; a request beyond them is refused at once (Envoy: 1024). */
@@ -150,7 +150,7 @@ class EndpointPool {
     };
     const dial = (onread: ReadInto) =>
       secure === undefined
-        ? connectPlain({ ...target, onread })
+        ? new AnswerFirstSocket({ ...target, onread }).connect(target)
         : // `onread` is missing from the types of `tls.connect`, which passes it on all the same.
           connectTls({ ...secure, ...target, ...{ onread } } as ConnectionOptions);
     const connection = new UpstreamConnection({

@@ -18,6 +18,7 @@ export class FakeSocket extends EventEmitter {
   writableLength = 0;
   writableNeedDrain = false;
   destroyed = false;
+  errored: Error | null = null;
   /** Of an upstream's: where it reads into. */
   onread: ReadInto | undefined = undefined;
   #waiting: Buffer[] = [];

@@ -12,6 +12,7 @@ import type {
 import type { Failure } from "#proxy/exchange/failure.ts";
 import { anonymous } from "#proxy/exchange/peer.ts";
 import { DownstreamConnection } from "#proxy/http1/downstream.ts";
+import { HttpDate } from "#proxy/http1/http_date.ts";
 import { HTTP1_LIMITS } from "#proxy/http1/limits.ts";
 import { UpstreamConnection } from "#proxy/http1/upstream.ts";
 import { FakeSocket } from "#test/kit/fake_socket.ts";
@@ -22,7 +23,8 @@ import { FakeSocket } from "#test/kit/fake_socket.ts";
  */
 
 // One for all: nothing here waits for time to pass.
-const wheel = new TimerWheel(new VirtualClock());
+const clock = new VirtualClock();
+const wheel = new TimerWheel(clock);
 
 /** Lets everything that was written in this turn leave. */
 export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -30,7 +32,7 @@ export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(r
 /** A request as the relay would pass it on. */
 export function request(change: Partial<RequestHead>): RequestHead {
   const head = { method: "GET", target: "/", authority: "a", fields: [], body: 0 };
-  return { ...head, upgrade: undefined, ...change };
+  return { ...head, upgrade: undefined, takesTrailers: false, ...change };
 }
 
 /** An upstream connection that has been asked something, and what its sink has heard. */
@@ -117,6 +119,7 @@ export function openDownstream(answer: Answerer): DownstreamEnd {
     {
       secure: false,
       recycles: false,
+      date: new HttpDate(clock),
       listener: "http",
       handler: { onRequest: (exchange) => takeRequest(end, exchange, answer) },
       wheel,

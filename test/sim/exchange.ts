@@ -16,6 +16,7 @@ export class SimExchange implements Exchange {
   readonly secure = false;
   readonly servedHosts = undefined;
   readonly raw = false;
+  readonly httpVersion = "1.1";
   readonly serverName = undefined;
   readonly policy = { streamIdleMs: 300_000, forwarded: false, accessLogShare: undefined };
   observer: ExchangeObserver | undefined = undefined;

@@ -157,6 +157,7 @@ export class SimCluster {
       fields: [],
       body: 0,
       upgrade: undefined,
+      takesTrailers: false,
     };
     const exchange = new SimExchange(
       head,

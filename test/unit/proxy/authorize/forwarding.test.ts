@@ -26,6 +26,7 @@ function exchangeOf(fields: Fields, peer: Peer, change: object = {}): SimExchang
     fields,
     body: 0,
     upgrade: undefined,
+    takesTrailers: false,
   };
   const silent = { answer() {}, abort() {} };
   return Object.assign(new SimExchange(head, { peer, listener: "http" }, silent), change);

@@ -6,6 +6,7 @@ import { VirtualClock } from "#kernel/virtual_clock.ts";
 import type { Exchange } from "#proxy/exchange/exchange.ts";
 import { anonymous } from "#proxy/exchange/peer.ts";
 import { DownstreamConnection } from "#proxy/http1/downstream.ts";
+import { HttpDate } from "#proxy/http1/http_date.ts";
 import { HTTP1_LIMITS } from "#proxy/http1/limits.ts";
 import { until } from "#test/kit/processes.ts";
 
@@ -27,6 +28,7 @@ async function open(onRequest: (exchange: Exchange) => void = () => {}) {
       listener: "http",
       handler: { onRequest },
       wheel,
+      date: new HttpDate(clock),
       limits: HTTP1_LIMITS,
       policy: { streamIdleMs: 300_000, forwarded: false, accessLogShare: undefined },
       self: "core.acme.mesh",

@@ -151,6 +151,7 @@ describe("request heads", () => {
       fields: ["x-one", "two words", "x-empty", ""],
       body: 0,
       upgrade: undefined,
+      takesTrailers: false,
     });
     assert.equal(keepAlive, true);
   });

@@ -44,7 +44,15 @@ function tableOf(
   );
   const table = compileRoutes(snapshot);
   return (authority: string, target: string, listener = "http"): string | undefined => {
-    const head = { method: "GET", target, authority, fields: [], body: 0, upgrade: undefined };
+    const head = {
+      method: "GET",
+      target,
+      authority,
+      fields: [],
+      body: 0,
+      upgrade: undefined,
+      takesTrailers: false,
+    };
     const match = table.match(listener, head);
     if (match === undefined) return undefined;
     return match.kind === "rule" ? match.route.name : `${match.service} within ${match.within}`;
