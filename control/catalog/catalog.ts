@@ -1,5 +1,5 @@
 import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
-import type { Freshness, Service } from "#model/snapshot.ts";
+import type { ConnectionRules, Freshness, Service } from "#model/snapshot.ts";
 import type { GatewayAddress, Summary, ViewEntry } from "#model/summary.ts";
 
 /** A service of this cluster itself. */
@@ -12,6 +12,7 @@ export interface OwnService {
   readonly capacityEach: number | undefined;
   readonly appProtocol: Service["appProtocol"];
   readonly proxyProtocol: Service["proxyProtocol"];
+  readonly connections: ConnectionRules | undefined;
 }
 
 /** One endpoint of an own service. */

@@ -1,4 +1,5 @@
 import type { OwnService } from "#control/catalog/catalog.ts";
+import { compileConnections } from "#control/catalog/connections.ts";
 import { meshNameOf, type Resources } from "#control/config/resources.ts";
 import type { ClusterName } from "#model/names.ts";
 
@@ -7,7 +8,7 @@ export function ownServices(resources: Resources, cluster: ClusterName): OwnServ
   const exported = new Set(resources.exports.map(meshNameOf));
   return resources.services.map((service) => {
     const name = meshNameOf(service);
-    const { ports, endpoints, capacity, proxyProtocol } = service.spec;
+    const { ports, endpoints, capacity, proxyProtocol, connections } = service.spec;
     return {
       name,
       port: ports[0]!.port,
@@ -21,6 +22,7 @@ export function ownServices(resources: Resources, cluster: ClusterName): OwnServ
       capacityEach: capacity,
       appProtocol: ports[0]!.appProtocol,
       proxyProtocol,
+      connections: compileConnections(connections),
     };
   });
 }

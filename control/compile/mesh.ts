@@ -1,6 +1,7 @@
 import { gatewayId } from "#certs/identity/spiffe_id.ts";
 import type { Catalog, OwnService } from "#control/catalog/catalog.ts";
 import { fresher } from "#control/catalog/merge.ts";
+import { compact } from "#control/compile/compact.ts";
 import { compileListeners } from "#control/compile/listeners.ts";
 import { withRevision } from "#control/compile/revision.ts";
 import { compileHttpRoutes, compileStreamRoutes } from "#control/compile/routes.ts";
@@ -106,7 +107,7 @@ function gatewayService({ catalog, spec }: CompileInput, name: ServiceName): Ser
     name,
     port: own?.port ?? about!.port,
     appProtocol: own?.appProtocol ?? about!.appProtocol,
-    ...proxyProtocolOf(own),
+    ...rulesOf(own),
     exported: own?.exported ?? true,
     locales,
   };
@@ -131,14 +132,15 @@ function sidecarService(catalog: Catalog, name: ServiceName): Service {
     name,
     port: own?.port ?? elsewhere!.port,
     appProtocol: own?.appProtocol ?? elsewhere!.appProtocol,
-    ...proxyProtocolOf(own),
+    ...rulesOf(own),
     exported: own?.exported ?? true,
     locales,
   };
 }
 
-function proxyProtocolOf(own: OwnService | undefined): Pick<Service, "proxyProtocol"> {
-  return own?.proxyProtocol === undefined ? {} : { proxyProtocol: own.proxyProtocol };
+/** What is said of the cluster's own endpoints; nobody else needs to know. */
+function rulesOf(own: OwnService | undefined) {
+  return compact({ proxyProtocol: own?.proxyProtocol, connections: own?.connections });
 }
 
 /** What other clusters have of a service, in sum. */

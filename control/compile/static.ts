@@ -1,3 +1,4 @@
+import { compileConnections } from "#control/catalog/connections.ts";
 import { compileListeners } from "#control/compile/listeners.ts";
 import { withRevision } from "#control/compile/revision.ts";
 import { compileHttpRoutes, compileStreamRoutes } from "#control/compile/routes.ts";
@@ -23,12 +24,14 @@ export function compileStatic(resources: Resources): Snapshot {
 
   function compileLocal(service: Resource<ServiceSpec>): Service {
     const { ports, endpoints, capacity, proxyProtocol } = service.spec;
+    const connections = compileConnections(service.spec.connections);
     return {
       name: meshNameOf(service),
       port: ports[0]!.port,
       appProtocol: ports[0]!.appProtocol,
       ...(proxyProtocol === undefined ? {} : { proxyProtocol }),
       exported: false,
+      ...(connections === undefined ? {} : { connections }),
       locales: [
         {
           kind: "local",

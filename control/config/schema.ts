@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { hostPort, label, metadata, port } from "#control/config/scalars.ts";
+import { connectionsSpec } from "#control/config/schema_connections.ts";
 import {
   certificateSpec,
   gatewaySpec,
@@ -52,14 +53,20 @@ const serviceSpec = z
       .enum(["v1", "v2"])
       .optional()
       .describe("tells the endpoints of a tcp service who the client is"),
+    connections: connectionsSpec.optional(),
   })
-  .superRefine(({ ports, proxyProtocol, endpoints }, ctx) => {
+  .superRefine(({ ports, proxyProtocol, endpoints, connections }, ctx) => {
     if (ports[0]?.appProtocol === "tcp") {
       endpoints.forEach(({ identity }, i) => {
         if (identity === undefined) return;
         const message = "a tcp service has no sidecars";
         ctx.addIssue({ code: "custom", path: ["endpoints", i, "identity"], message });
       });
+      for (const field of Object.keys(connections ?? {})) {
+        if (field === "connectTimeout") continue;
+        const message = "not for appProtocol: tcp, where each client has a connection of its own";
+        ctx.addIssue({ code: "custom", path: ["connections", field], message });
+      }
     } else if (proxyProtocol !== undefined) {
       const message = "only for appProtocol: tcp; requests carry X-Forwarded-For";
       ctx.addIssue({ code: "custom", path: ["proxyProtocol"], message });

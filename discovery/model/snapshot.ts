@@ -54,6 +54,23 @@ const locale = z.strictObject({
 export type Locale = z.infer<typeof locale>;
 export type Freshness = Locale["freshness"];
 
+const positive = z.int().positive();
+
+/** Connections to one endpoint, per process; what is absent is as `proxy/upstream/connection_policy.ts` says. */
+const connectionRules = z.strictObject({
+  max: positive.optional(),
+  /** Requests that may wait for one; one more fails at once. */
+  pending: z.int().min(0).optional(),
+  pendingTimeoutMs: positive.optional(),
+  connectTimeoutMs: positive.optional(),
+  idleTimeoutMs: positive.optional(),
+  /** 0: no end. */
+  lifetimeMs: z.int().min(0).optional(),
+  /** Requests that one connection carries; 0: no end. */
+  requests: z.int().min(0).optional(),
+});
+export type ConnectionRules = z.infer<typeof connectionRules>;
+
 const service = z.strictObject({
   name: serviceName,
   port: positivePort,
@@ -63,6 +80,8 @@ const service = z.strictObject({
   proxyProtocol: z.enum(["v1", "v2"]).optional(),
   /** False: requests that come from other clusters do not reach the local endpoints. */
   exported: z.boolean().default(true),
+  /** Of its own endpoints; the way to other clusters has the defaults. */
+  connections: connectionRules.optional(),
   locales: z.array(locale),
 });
 export type Service = z.infer<typeof service>;
@@ -241,8 +260,6 @@ const certificate = z.discriminatedUnion("from", [
   }),
 ]);
 export type Certificate = z.infer<typeof certificate>;
-
-const positive = z.int().positive();
 
 /** How a listener treats its clients; what is absent is as `proxy/http1/limits.ts` says. */
 const clientRules = z.strictObject({

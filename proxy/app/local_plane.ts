@@ -17,6 +17,7 @@ import { ProxyPortOpener } from "#proxy/app/port_opener.ts";
 import { registerMetrics } from "#proxy/app/proxy_metrics.ts";
 import { buildTables, endpointsOf, linksOf } from "#proxy/app/tables.ts";
 import { LinkProber } from "#proxy/health/link_probe.ts";
+import { HTTP1_LIMITS } from "#proxy/http1/limits.ts";
 import { groupPorts } from "#proxy/listen/port_groups.ts";
 import type { LineLog } from "#proxy/observe/access_log.ts";
 import { RequestStats } from "#proxy/observe/service_stats.ts";
@@ -24,6 +25,7 @@ import { Dispatcher, PING_TARGET, type Tables } from "#proxy/relay/dispatcher.ts
 import type { Verdict } from "#proxy/subscribe/source.ts";
 import { TcpUpstreams } from "#proxy/tcp/upstream.ts";
 import { HttpUpstreams } from "#proxy/upstream/http_upstreams.ts";
+import { UpstreamCounters } from "#proxy/upstream/upstream_counters.ts";
 
 export interface LocalPlaneOptions {
   /** The cluster it stands in: its name in hops, in `Proxy-Status` and to probes. */
@@ -60,13 +62,19 @@ export class LocalPlane implements DataPlane {
     const wheel = new TimerWheel(clock);
     this.#wheel = wheel;
     this.#meshTls = identity === undefined ? undefined : new MeshTls(identity, clock, log);
+    const counters = new UpstreamCounters();
     const upstreams = new HttpUpstreams({
-      wheel,
+      ...{ clock, wheel, rng, counters },
       tls: (endpoint) => this.#meshTls?.towards(endpoint),
+      limits: HTTP1_LIMITS,
     });
     this.#upstreams = upstreams;
+    const raw = new TcpUpstreams({
+      ...{ wheel, counters },
+      connectTimeoutMs: (endpoint) => upstreams.policy(endpoint).connectTimeoutMs,
+    });
     this.#dispatcher = new Dispatcher(
-      { self: cluster, clock, wheel, rng, upstreams, raw: new TcpUpstreams(wheel), accessLog },
+      { self: cluster, clock, wheel, rng, upstreams, raw, accessLog },
       this.#stats.unrouted,
     );
     const base = { handler: this.#dispatcher, self: cluster, clock, wheel, log };
@@ -90,6 +98,7 @@ export class LocalPlane implements DataPlane {
       listeners: this.#listeners,
       prober: this.#prober,
       upstreams,
+      upstreamCounters: counters,
       services: () => this.#tables?.services.values() ?? [],
       now: () => clock.now(),
       ...(identity === undefined ? {} : { identity }),

@@ -7,6 +7,11 @@ import type { LineLog } from "#proxy/observe/access_log.ts";
 import type { RequestStats } from "#proxy/observe/service_stats.ts";
 import type { ServiceRuntime } from "#proxy/relay/plan.ts";
 import type { HttpUpstreams } from "#proxy/upstream/http_upstreams.ts";
+import {
+  CLOSE_REASONS,
+  CONNECT_FAILURES,
+  type UpstreamCounters,
+} from "#proxy/upstream/upstream_counters.ts";
 
 /** Where a data plane's numbers are. Everything is read at scrape time. */
 export interface MetricSources {
@@ -14,6 +19,7 @@ export interface MetricSources {
   readonly listeners: ListenerSet;
   readonly prober: LinkProber;
   readonly upstreams: HttpUpstreams;
+  readonly upstreamCounters: UpstreamCounters;
   readonly services: () => Iterable<ServiceRuntime>;
   readonly now: () => number;
   readonly identity?: IdentitySource;
@@ -26,6 +32,7 @@ export function registerMetrics(metrics: Metrics, sources: MetricSources): void 
   registerLocales(metrics, sources);
   registerLinks(metrics, sources.prober);
   registerConnections(metrics, sources);
+  registerUpstreams(metrics, sources);
   const { identity, accessLog } = sources;
   metrics.counter(
     {
@@ -89,7 +96,7 @@ function registerLinks(metrics: Metrics, prober: LinkProber): void {
   );
 }
 
-function registerConnections(metrics: Metrics, { listeners, upstreams }: MetricSources): void {
+function registerConnections(metrics: Metrics, { listeners }: MetricSources): void {
   const perListener = (read: (c: { accepted: number; open: number }) => number) =>
     [...listeners.opened()].map(({ name, port }) => ({
       labels: [name],
@@ -128,6 +135,12 @@ function registerConnections(metrics: Metrics, { listeners, upstreams }: MetricS
         [...port.counters.refused].map(([kind, value]) => ({ labels: [name, kind], value })),
       ),
   );
+}
+
+function registerUpstreams(
+  metrics: Metrics,
+  { upstreams, upstreamCounters: counters }: MetricSources,
+): void {
   metrics.gauge(
     {
       name: "espalier_upstream_connections",
@@ -139,5 +152,60 @@ function registerConnections(metrics: Metrics, { listeners, upstreams }: MetricS
         { labels: [endpoint, "busy"], value: open - idle },
         { labels: [endpoint, "idle"], value: idle },
       ]),
+  );
+  metrics.gauge(
+    {
+      name: "espalier_upstream_pending",
+      help: "Requests that wait for a connection to an endpoint.",
+      labels: ["endpoint"],
+    },
+    () =>
+      [...upstreams.counts()].map(({ endpoint, pending: value }) => ({
+        labels: [endpoint],
+        value,
+      })),
+  );
+  const count = (name: string, help: string, value: () => number): void =>
+    metrics.counter({ name, help, labels: [] }, () => [{ labels: [], value: value() }]);
+  const byReason = <N extends string>(
+    name: string,
+    help: string,
+    reasons: readonly N[],
+    counts: Readonly<Record<N, number>>,
+  ): void =>
+    metrics.counter({ name, help, labels: ["reason"] }, () =>
+      reasons.map((reason) => ({ labels: [reason], value: counts[reason] })),
+    );
+  count(
+    "espalier_upstream_connections_opened_total",
+    "Connections to endpoints that came about.",
+    () => counters.opened,
+  );
+  byReason(
+    "espalier_upstream_connections_closed_total",
+    "Connections to endpoints that were closed, by reason.",
+    CLOSE_REASONS,
+    counters.closed,
+  );
+  byReason(
+    "espalier_upstream_connect_failures_total",
+    "Connections to endpoints that did not come about, by reason.",
+    CONNECT_FAILURES,
+    counters.connectFailures,
+  );
+  count(
+    "espalier_upstream_pending_total",
+    "Requests that found all connections of an endpoint busy, and waited for one.",
+    () => counters.waited,
+  );
+  count(
+    "espalier_upstream_pending_overflow_total",
+    "Requests that failed because too many waited for a connection.",
+    () => counters.overflowed,
+  );
+  count(
+    "espalier_upstream_pending_timeout_total",
+    "Requests that waited for a connection in vain.",
+    () => counters.timedOut,
   );
 }

@@ -1,6 +1,6 @@
 import type { Millis } from "#kernel/brand.ts";
 import type { ServiceName } from "#model/names.ts";
-import type { Endpoint, Snapshot } from "#model/snapshot.ts";
+import type { Snapshot } from "#model/snapshot.ts";
 import { ServiceBalancer } from "#proxy/balance/service_balancer.ts";
 import type { Link } from "#proxy/health/link_probe.ts";
 import type { RequestStats } from "#proxy/observe/service_stats.ts";
@@ -9,6 +9,7 @@ import type { ServiceRuntime } from "#proxy/relay/plan.ts";
 import { RetryBudget } from "#proxy/retry/budget.ts";
 import { compileStreams } from "#proxy/route/streams.ts";
 import { compileRoutes } from "#proxy/route/table.ts";
+import type { EndpointRules } from "#proxy/upstream/upstreams.ts";
 
 /** Builds the tables of `snapshot`; what was learnt about services that stay is carried over. */
 export function buildTables(
@@ -39,10 +40,13 @@ export function buildTables(
   };
 }
 
-/** Every endpoint that `snapshot` may send to. */
-export function* endpointsOf(snapshot: Snapshot): Iterable<Endpoint> {
-  for (const service of snapshot.services) {
-    for (const locale of service.locales) yield* locale.endpoints;
+/** Every endpoint that `snapshot` may send to. What a service says of connections is not said of gateways. */
+export function* endpointsOf(snapshot: Snapshot): Iterable<EndpointRules> {
+  for (const { locales, connections } of snapshot.services) {
+    for (const { kind, endpoints } of locales) {
+      const rules = kind === "local" ? connections : undefined;
+      for (const endpoint of endpoints) yield { endpoint, rules };
+    }
   }
 }
 

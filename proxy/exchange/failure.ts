@@ -142,7 +142,14 @@ export const FAILURES = {
     status: 502,
     proxyError: "connection_terminated",
   },
-  /** An idle connection turned out dead before a byte of this request was accepted. */
+  /** An idle connection turned out dead before the kernel took a byte of the request for it. */
+  not_sent: {
+    source: "upstream",
+    retry: "always",
+    status: 502,
+    proxyError: "connection_terminated",
+  },
+  /** The same, but the request was on its way: the endpoint may have read it before it went. */
   stale_connection: {
     source: "upstream",
     retry: "idempotent",

@@ -108,7 +108,8 @@ export class LinkProber {
       upgrade: undefined,
       takesTrailers: false,
     };
-    const stream = upstreams.open(watched.link.endpoint, head, probeSink(done));
+    // A link whose connections are all busy is not dead: its probe does not wait for one.
+    const stream = upstreams.open(watched.link.endpoint, head, probeSink(done), true);
     const { timeoutMs } = this.#policy;
     const giveUp = (): void => {
       stream.cancel();

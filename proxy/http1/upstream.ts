@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import type { Linked } from "#kernel/linked_list.ts";
 import { type TimerWheel, WheelItem } from "#kernel/timer_wheel.ts";
 import {
   type AnswerHead,
@@ -24,6 +25,11 @@ import {
 import { reset } from "#proxy/http1/reset.ts";
 import { requestText } from "#proxy/http1/serializer.ts";
 import { beginWork, endWork, WriteQueue } from "#proxy/http1/write_queue.ts";
+import {
+  type CloseReason,
+  isConnectFailure,
+  type UpstreamCounters,
+} from "#proxy/upstream/upstream_counters.ts";
 
 const EMPTY = Buffer.alloc(0);
 
@@ -34,7 +40,11 @@ type Phase = "connecting" | "idle" | "head" | "body" | "tunnel" | "closed";
 export interface ConnectionOwner {
   /** It can carry another request. Called before the running one's `onAnswerEnd`. */
   onIdle(connection: UpstreamConnection): void;
+  /** An idle connection turned out dead when a request was sent on it. Called before `onClosed`. */
+  onStale(): void;
   onClosed(connection: UpstreamConnection): void;
+  /** How long a connection may be idle from now. */
+  readonly idleTimeoutMs: number;
 }
 
 export interface UpstreamOptions {
@@ -46,14 +56,22 @@ export interface UpstreamOptions {
   readonly wheel: TimerWheel;
   readonly limits: Http1Limits;
   readonly connectTimeoutMs: number;
-  readonly idleTimeoutMs: number;
+  readonly counters: UpstreamCounters;
 }
 
 /**
  * One connection to an endpoint. It is itself the stream of the request that it carries: one at a time,
  * never pipelined. On the wheel it waits for its connect and for its end as an idle one.
  */
-export class UpstreamConnection extends WheelItem implements UpstreamStream {
+export class UpstreamConnection
+  extends WheelItem
+  implements UpstreamStream, Linked<UpstreamConnection>
+{
+  listPrev: UpstreamConnection | undefined = undefined;
+  listNext: UpstreamConnection | undefined = undefined;
+  isListed = false;
+  /** Requests that it has been given. */
+  requests = 0;
   readonly #options: UpstreamOptions;
   readonly #socket: Socket;
   readonly #out: WriteQueue;
@@ -72,6 +90,8 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
   #keepAlive = true;
   /** Carried a request before this one. */
   #reused = false;
+  /** Why it ends with the running request; undefined: it does not. */
+  #retiring: CloseReason | undefined = undefined;
   /** A byte of the running answer has come. */
   #answering = false;
   /** Interim answers to the running request. */
@@ -111,8 +131,11 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
     this.#chunked = head.body === BODY_UNKNOWN;
     this.#sent = head.body === 0;
     this.#answering = false;
+    this.requests++;
     this.#interims = 0;
     this.#headSeen = 0;
+    // TLS says too late what it could not write.
+    this.#out.unsent = this.#reused && this.#options.readyEvent === "connect";
     const text = requestText(head);
     // With a body the head waits for its beginning, to leave with it.
     if (this.#sent) this.#out.now(text);
@@ -129,7 +152,7 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
     this.#sent = true;
     if (this.#phase === "tunnel") {
       this.#out.flush();
-      if (this.#ended) this.#close();
+      if (this.#ended) this.#close("tunnel");
       else this.#socket.end();
       return;
     }
@@ -150,24 +173,38 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
     if (this.#sink === undefined) return;
     this.#sink = undefined;
     if (this.#phase === "tunnel") reset(this.#socket);
-    this.#close();
+    this.#close("cancelled");
   }
 
   // ── for the pool ──
 
+  /** It has been open once: a request on it may have left. */
+  get isReady(): boolean {
+    return this.#ready;
+  }
+
   /** Fails the running request, if any, and closes. */
-  fail(reason: Failure): void {
+  fail(reason: Failure, why: CloseReason = "error"): void {
     const sink = this.#sink;
     this.#sink = undefined;
-    this.#close();
+    if (!this.#ready && isConnectFailure(reason.kind)) {
+      this.#options.counters.connectFailures[reason.kind]++;
+    }
+    this.#close(why);
     sink?.onFailure(reason);
+  }
+
+  /** Takes no further request: closes now if idle, else after the running one. */
+  retire(why: CloseReason): void {
+    if (this.#phase === "idle") this.#close(why);
+    else this.#retiring ??= why;
   }
 
   /** Too long in connecting, or idle. Otherwise it was armed for an earlier state: nothing to do. */
   override onTimeout(): void {
     const { connectTimeoutMs } = this.#options;
     if (!this.#ready) this.fail(failure("connect_timeout", `${connectTimeoutMs} ms`));
-    else if (this.#phase === "idle") this.#close();
+    else if (this.#phase === "idle") this.#close("idle");
   }
 
   // ── the socket ──
@@ -175,6 +212,7 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
   #onReady(): void {
     if (this.#phase === "closed") return;
     this.#ready = true;
+    this.#options.counters.opened++;
     this.#phase = this.#sink === undefined ? "idle" : "head";
   }
 
@@ -198,7 +236,7 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
     const chunk = this.#buffer.subarray(0, bytes);
     if (this.#phase === "idle" || this.#sink === undefined) {
       // Nobody asked: whatever it says could be taken for the next answer.
-      this.#close();
+      this.#close("stale");
       return false;
     }
     this.#answering = true;
@@ -287,7 +325,7 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
     const sink = this.#sink;
     if (this.#sent) {
       this.#sink = undefined;
-      this.#close();
+      this.#close("tunnel");
     }
     sink?.onAnswerEnd(undefined);
   }
@@ -323,12 +361,14 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
   #finish(strayBytes: boolean): void {
     const sink = this.#sink!;
     this.#sink = undefined;
-    if (this.#keepAlive && this.#sent && !strayBytes) {
+    const reusable = this.#keepAlive && this.#sent && !strayBytes;
+    if (reusable && this.#retiring === undefined) {
+      const { owner, wheel } = this.#options;
       this.#phase = "idle";
       this.#reused = true;
-      this.#options.wheel.arm(this, this.#options.idleTimeoutMs);
-      this.#options.owner.onIdle(this);
-    } else this.#close();
+      wheel.arm(this, owner.idleTimeoutMs);
+      owner.onIdle(this);
+    } else this.#close(reusable ? this.#retiring! : strayBytes ? "error" : "endpoint");
     sink.onAnswerEnd(this.#body.trailers);
   }
 
@@ -367,13 +407,18 @@ export class UpstreamConnection extends WheelItem implements UpstreamStream {
     if (this.#phase === "body" || this.#phase === "tunnel") {
       this.fail(failure("answer_truncated", detail));
     } else if (!this.#ready) this.fail(failure("connect_refused", detail));
-    else if (this.#reused && !this.#answering) this.fail(failure("stale_connection", detail));
-    else this.fail(failure("closed_early", detail));
+    else if (this.#phase === "idle") this.#close("stale");
+    else if (this.#reused && !this.#answering) {
+      this.#options.owner.onStale();
+      const kind = this.#out.unsent ? "not_sent" : "stale_connection";
+      this.fail(failure(kind, detail), "stale");
+    } else this.fail(failure("closed_early", detail));
   }
 
-  #close(): void {
+  #close(why: CloseReason): void {
     if (this.#phase === "closed") return;
     this.#phase = "closed";
+    if (this.#ready) this.#options.counters.closed[why]++;
     this.#unread = EMPTY;
     this.#options.wheel.disarm(this);
     this.#socket.destroy();

@@ -39,6 +39,8 @@ export class WriteQueue {
   readonly #socket: Socket;
   #text = "";
   #listed = false;
+  /** Set it before a message: true until the kernel has taken something of it, or may have. */
+  unsent = false;
 
   constructor(socket: Socket) {
     this.#socket = socket;
@@ -78,6 +80,12 @@ export class WriteQueue {
     const text = this.#text;
     this.#text = "";
     this.#socket.write(text, "latin1");
+    if (this.unsent) this.#noteSent();
+  }
+
+  /** A write that the kernel refuses whole is an error of the socket at once; it is told later. */
+  #noteSent(): void {
+    this.unsent = this.#socket.errored !== null;
   }
 
   #list(): void {
@@ -97,6 +105,7 @@ export class WriteQueue {
       socket.write(chunk);
       socket.uncork();
     }
+    if (this.unsent) this.#noteSent();
     // The kernel did not take it all: the rest is still read from the chunk's own memory.
     if (socket.writableLength > 0) hold(chunk);
   }

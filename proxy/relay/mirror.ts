@@ -8,8 +8,9 @@ import type {
   RequestHead,
   UpstreamStream,
 } from "#proxy/exchange/exchange.ts";
-import { FAILURES, type Failure, failure } from "#proxy/exchange/failure.ts";
+import { type Failure, failure } from "#proxy/exchange/failure.ts";
 import { headFor } from "#proxy/relay/mesh_head.ts";
+import { outcomeOf } from "#proxy/relay/outcome.ts";
 import type { RelayPlan, RelayPorts, ServiceRuntime } from "#proxy/relay/plan.ts";
 import { DEADLINE_DEFAULT_MS } from "#proxy/retry/deadline.ts";
 
@@ -103,7 +104,7 @@ export class Mirror extends WheelItem implements AnswerSink {
   #fail(reason: Failure): void {
     this.#service.stats.failed(reason.kind);
     this.#firstByteMs = this.#ports.clock.now() - this.#startedAt;
-    this.#end(FAILURES[reason.kind].retry === "always" ? "unreachable" : "failed");
+    this.#end(outcomeOf(reason.kind));
   }
 
   #end(outcome: Outcome): void {

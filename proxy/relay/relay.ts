@@ -25,6 +25,7 @@ import type { AccessEntry } from "#proxy/observe/access_entry.ts";
 import { answerFailure } from "#proxy/relay/failure_answer.ts";
 import { headFor } from "#proxy/relay/mesh_head.ts";
 import { Mirror } from "#proxy/relay/mirror.ts";
+import { outcomeOf } from "#proxy/relay/outcome.ts";
 import type { RelayPlan, RelayPorts } from "#proxy/relay/plan.ts";
 import { ReplayBody } from "#proxy/relay/replay_body.ts";
 import { isRetryableStatus, mayRetry } from "#proxy/retry/classify.ts";
@@ -312,7 +313,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
   #tryFailed(reason: Failure, now: Millis): void {
     this.#plan.service.stats.failed(reason.kind);
     const rule = FAILURES[reason.kind].retry;
-    this.#endTry(isConnectFailure(reason.kind) ? "unreachable" : "failed");
+    this.#endTry(outcomeOf(reason.kind));
     if (rule !== "always") this.#touched = true;
     const next = this.#next(rule, now, this.#isLinkFailure(reason.kind));
     if (next === undefined) this.#giveUp(reason);
@@ -451,8 +452,4 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
 function acceptConnect(head: AnswerHead): void {
   if (head.status === 101) head.status = 200;
   head.upgrade = undefined;
-}
-
-function isConnectFailure(kind: FailureName): boolean {
-  return kind === "connect_refused" || kind === "connect_timeout" || kind === "tls_failed";
 }

@@ -12,16 +12,21 @@ import { failure } from "#proxy/exchange/failure.ts";
 import { reset } from "#proxy/http1/reset.ts";
 import { WriteQueue } from "#proxy/http1/write_queue.ts";
 import { proxyHeader } from "#proxy/listen/proxy_protocol.ts";
+import type { CloseReason, UpstreamCounters } from "#proxy/upstream/upstream_counters.ts";
 import type { Introduction, RawUpstreams } from "#proxy/upstream/upstreams.ts";
 
-const CONNECT_TIMEOUT_MS: Millis = 1_000;
+export interface TcpUpstreamsOptions {
+  readonly wheel: TimerWheel;
+  readonly counters: UpstreamCounters;
+  readonly connectTimeoutMs: (endpoint: Endpoint) => Millis;
+}
 
 /** Connections to endpoints of `tcp` services: one for each client's. */
 export class TcpUpstreams implements RawUpstreams {
-  readonly #wheel: TimerWheel;
+  readonly #options: TcpUpstreamsOptions;
 
-  constructor(wheel: TimerWheel) {
-    this.#wheel = wheel;
+  constructor(options: TcpUpstreamsOptions) {
+    this.#options = options;
   }
 
   open(
@@ -29,8 +34,9 @@ export class TcpUpstreams implements RawUpstreams {
     introduction: Introduction | undefined,
     sink: AnswerSink,
   ): UpstreamStream {
-    const options = { wheel: this.#wheel, connectTimeoutMs: CONNECT_TIMEOUT_MS, introduction };
-    return new TcpUpstream(endpoint, sink, options);
+    const { wheel, counters } = this.#options;
+    const connectTimeoutMs = this.#options.connectTimeoutMs(endpoint);
+    return new TcpUpstream(endpoint, sink, { wheel, counters, connectTimeoutMs, introduction });
   }
 }
 
@@ -39,17 +45,20 @@ class TcpUpstream extends WheelItem implements UpstreamStream {
   readonly #socket: Socket;
   readonly #out: WriteQueue;
   readonly #wheel: TimerWheel;
+  readonly #counters: UpstreamCounters;
   readonly #connectTimeoutMs: Millis;
   #sink: AnswerSink | undefined;
   #connected = false;
   #sent = false;
   #ended = false;
+  #closed = false;
 
   constructor(
     endpoint: Endpoint,
     sink: AnswerSink,
     options: {
       readonly wheel: TimerWheel;
+      readonly counters: UpstreamCounters;
       readonly connectTimeoutMs: Millis;
       readonly introduction: Introduction | undefined;
     },
@@ -58,6 +67,7 @@ class TcpUpstream extends WheelItem implements UpstreamStream {
     const { address: host, port } = endpoint;
     this.#sink = sink;
     this.#wheel = options.wheel;
+    this.#counters = options.counters;
     this.#connectTimeoutMs = options.connectTimeoutMs;
     const socket = connect({ host, port, noDelay: true, allowHalfOpen: true });
     this.#socket = socket;
@@ -81,7 +91,7 @@ class TcpUpstream extends WheelItem implements UpstreamStream {
     this.#sent = true;
     this.#out.flush();
     this.#socket.end();
-    if (this.#ended) this.#close();
+    if (this.#ended) this.#close("tunnel");
   }
 
   resume(): void {
@@ -92,18 +102,16 @@ class TcpUpstream extends WheelItem implements UpstreamStream {
     if (this.#sink === undefined) return;
     this.#sink = undefined;
     reset(this.#socket);
-    this.#close();
+    this.#close("cancelled");
   }
 
   override onTimeout(): void {
-    if (this.#connected) return;
-    const sink = this.#sink;
-    this.#close();
-    sink?.onFailure(failure("connect_timeout", `${this.#connectTimeoutMs} ms`));
+    if (!this.#connected) this.#fail("connect_timeout", `${this.#connectTimeoutMs} ms`);
   }
 
   #onConnect(introduction: Introduction | undefined): void {
     this.#connected = true;
+    this.#counters.opened++;
     this.#wheel.disarm(this);
     if (introduction !== undefined) {
       const { remoteAddress: address = "", remotePort: port = 0 } = this.#socket;
@@ -116,18 +124,26 @@ class TcpUpstream extends WheelItem implements UpstreamStream {
   #onEnd(): void {
     this.#ended = true;
     const sink = this.#sink;
-    if (this.#sent) this.#close();
+    if (this.#sent) this.#close("tunnel");
     sink?.onAnswerEnd(undefined);
   }
 
   #lost(detail: string): void {
+    this.#fail(this.#connected ? "answer_truncated" : "connect_refused", detail);
+  }
+
+  #fail(kind: "connect_timeout" | "connect_refused" | "answer_truncated", detail: string): void {
+    if (this.#closed) return;
     const sink = this.#sink;
-    this.#close();
-    const kind = this.#connected ? "answer_truncated" : "connect_refused";
+    if (kind !== "answer_truncated") this.#counters.connectFailures[kind]++;
+    this.#close("error");
     sink?.onFailure(failure(kind, detail));
   }
 
-  #close(): void {
+  #close(why: CloseReason): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    if (this.#connected) this.#counters.closed[why]++;
     this.#sink = undefined;
     this.#wheel.disarm(this);
     this.#socket.destroy();

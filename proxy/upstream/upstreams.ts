@@ -1,17 +1,27 @@
-import type { Endpoint } from "#model/snapshot.ts";
+import type { ConnectionRules, Endpoint } from "#model/snapshot.ts";
 import type { AnswerSink, RequestHead, UpstreamStream } from "#proxy/exchange/exchange.ts";
+
+/** An endpoint and what its service says of connections to it. */
+export interface EndpointRules {
+  readonly endpoint: Endpoint;
+  readonly rules: ConnectionRules | undefined;
+}
 
 /** Connections to endpoints: the only door by which requests leave the proxy. */
 export interface Upstreams {
   /**
-   * Sends `head` to `endpoint` over an idle connection or a new one. Returns at once; whatever goes
-   * wrong arrives at `sink.onFailure`, never before this call has returned.
+   * Sends `head` to `endpoint` over an idle connection or a new one, or once there may be one. Returns
+   * at once; whatever goes wrong arrives at `sink.onFailure`, never before this call has returned.
+   * @param atOnce waits for no connection: for questions of the proxy's own, which are few.
    */
-  open(endpoint: Endpoint, head: RequestHead, sink: AnswerSink): UpstreamStream;
+  open(endpoint: Endpoint, head: RequestHead, sink: AnswerSink, atOnce?: boolean): UpstreamStream;
   /** Fails every running request to the endpoint with `link_down` and closes its connections. */
   sever(endpoint: Endpoint): void;
-  /** Closes idle connections to endpoints that are not in `keep`; running requests end in peace. */
-  retain(keep: Iterable<Endpoint>): void;
+  /**
+   * Closes idle connections to endpoints that are not in `keep`, where running requests end in peace;
+   * to the others, their rules apply from now on.
+   */
+  retain(keep: Iterable<EndpointRules>): void;
   close(): void;
 }
 

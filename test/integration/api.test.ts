@@ -25,6 +25,16 @@ import { simpleSnapshot } from "#test/kit/proxy.ts";
 import { MemoryTokenStore } from "#test/kit/tokens.ts";
 
 const CORE = cluster("core");
+const CONNECTIONS = {
+  max: 1,
+  pending: 0,
+  pendingTimeoutMs: 2,
+  connectTimeoutMs: 3,
+  idleTimeoutMs: 4,
+  // The longest that can be written.
+  lifetimeMs: 359_996_400_000,
+  requests: 4_000_000_000,
+};
 const ANY_PORT = { address: "127.0.0.1", port: 0 };
 
 describe("the control API", { timeout: 60_000 }, () => {
@@ -130,7 +140,8 @@ describe("the control API", { timeout: 60_000 }, () => {
   it("sends each proxy what is made for it, the same to the last field", async () => {
     const simple = simpleSnapshot([9_000, 9_001], { revision: "one", requestTimeoutMs: 500 });
     const { routes } = snapshotOf(EVERY_RULE_FIELD);
-    const sent = { ...simple, routes: [...simple.routes, ...routes] };
+    const services = simple.services.map((service) => ({ ...service, connections: CONNECTIONS }));
+    const sent = { ...simple, routes: [...simple.routes, ...routes], services };
     hub.publish("gateway", sent);
     let received: Snapshot | undefined;
     const { got } = await follow(gatewayId(CORE), CORE, (snapshot) => {

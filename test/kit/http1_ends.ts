@@ -15,6 +15,7 @@ import { DownstreamConnection } from "#proxy/http1/downstream.ts";
 import { HttpDate } from "#proxy/http1/http_date.ts";
 import { HTTP1_LIMITS } from "#proxy/http1/limits.ts";
 import { UpstreamConnection } from "#proxy/http1/upstream.ts";
+import { UpstreamCounters } from "#proxy/upstream/upstream_counters.ts";
 import { FakeSocket } from "#test/kit/fake_socket.ts";
 
 /*
@@ -60,11 +61,16 @@ export function openUpstream(
       return socket.socket;
     },
     readyEvent: "connect",
-    owner: { onIdle: () => end.idle++, onClosed: () => {} },
+    owner: {
+      onIdle: () => end.idle++,
+      onStale: () => {},
+      onClosed: () => {},
+      idleTimeoutMs: 1_000,
+    },
+    counters: new UpstreamCounters(),
     wheel,
     limits: HTTP1_LIMITS,
     connectTimeoutMs: 1_000,
-    idleTimeoutMs: 1_000,
   });
   const sink: AnswerSink = {
     onInterim: (status, fields) => void end.events.push(`interim ${status} ${fields.join("|")}`),

@@ -76,7 +76,7 @@ const PURE = [
   /^discovery\/model\//,
   /^discovery\/sync\/(?:owner|follower|lease|subjects|messages)\.ts$/,
   /^discovery\/bus\/(?:bus|subjects|memory|nats_config)\.ts$/,
-  /^kernel\/(?:assert|backoff|bounded_queue|brand|result|timer_wheel|virtual_clock)\.ts$/,
+  /^kernel\/(?:assert|backoff|bounded_queue|brand|linked_list|result|timer_wheel|virtual_clock)\.ts$/,
   /^certs\/identity\//,
   /^certs\/x509\/(?:certificate|der|pem|rules|root)\.ts$/,
   /^proxy\/(?:authorize|balance|exchange|filter|relay|retry|route)\//,

@@ -53,6 +53,7 @@ function catalog(change: Partial<Catalog> = {}): Catalog {
         capacityEach: 10,
         appProtocol: "http",
         proxyProtocol: undefined,
+        connections: undefined,
       },
       {
         name: "secret.shop" as ServiceName,
@@ -62,6 +63,7 @@ function catalog(change: Partial<Catalog> = {}): Catalog {
         capacityEach: undefined,
         appProtocol: "http",
         proxyProtocol: undefined,
+        connections: undefined,
       },
     ],
     health: new Map(),

@@ -8,6 +8,7 @@ import { InvariantError, assert as invariant, unreachable } from "#kernel/assert
 import { backoffMs } from "#kernel/backoff.ts";
 import { BoundedQueue } from "#kernel/bounded_queue.ts";
 import { writeAtomically } from "#kernel/files.ts";
+import { type Linked, LinkedList } from "#kernel/linked_list.ts";
 import { MemoryLogger } from "#kernel/log.ts";
 import { Metrics, mergedText } from "#kernel/metrics.ts";
 import { formatProblem } from "#kernel/result.ts";
@@ -111,6 +112,43 @@ describe("bounded queue", () => {
       );
     }
     assert.throws(() => new BoundedQueue(0), InvariantError);
+  });
+});
+
+describe("a linked list", () => {
+  class Item implements Linked<Item> {
+    listPrev: Item | undefined = undefined;
+    listNext: Item | undefined = undefined;
+    isListed = false;
+    readonly id: number;
+    constructor(id: number) {
+      this.id = id;
+    }
+  }
+
+  it("does what an array does, whatever is asked of it", () => {
+    for (let seed = 1; seed <= 20; seed++) {
+      const rng = seededRng(seed);
+      const list = new LinkedList<Item>();
+      const items = Array.from({ length: 8 }, (_, id) => new Item(id));
+      let model: Item[] = [];
+      for (let step = 0; step < 300; step++) {
+        const item = items[rng.below(items.length)]!;
+        const act = rng.below(5);
+        if (act < 2 && !item.isListed) {
+          list.push(item);
+          model.push(item);
+        } else if (act === 2) {
+          list.remove(item);
+          model = model.filter((one) => one !== item);
+        } else if (act === 3) assert.equal(list.pop(), model.pop());
+        else if (act === 4) assert.equal(list.shift(), model.shift());
+        assert.equal(list.size, model.length);
+        for (const one of items) assert.equal(one.isListed, model.includes(one));
+      }
+      while (model.length > 0) assert.equal(list.shift(), model.shift());
+      assert.equal(list.pop(), undefined);
+    }
   });
 });
 

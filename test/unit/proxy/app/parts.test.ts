@@ -45,7 +45,7 @@ describe("a sidecar", () => {
       [["MESH", 15_008]],
     );
     assert.deepEqual(
-      [...endpointsOf(snapshot)].map(({ port }) => port),
+      [...endpointsOf(snapshot)].map(({ endpoint }) => endpoint.port),
       [80],
     );
     assert.deepEqual(linksOf(snapshot), []);

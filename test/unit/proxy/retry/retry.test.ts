@@ -34,6 +34,7 @@ describe("retries", () => {
       "connect_refused",
       "connect_timeout",
       "tls_failed",
+      "not_sent",
       "refused_by_gateway",
     ]);
   });

@@ -1,0 +1,89 @@
+import type { Linked } from "#kernel/linked_list.ts";
+import { WheelItem } from "#kernel/timer_wheel.ts";
+import type { Endpoint } from "#model/snapshot.ts";
+import type { AnswerSink, Fields, RequestHead, UpstreamStream } from "#proxy/exchange/exchange.ts";
+import type { Failure } from "#proxy/exchange/failure.ts";
+import type { UpstreamConnection } from "#proxy/http1/upstream.ts";
+
+/** Who keeps waiting requests: they leave by one of these, or by `begin`. */
+export interface WaitingRoom {
+  onWaitedInVain(request: WaitingRequest): void;
+  onWaitCancelled(request: WaitingRequest): void;
+}
+
+/**
+ * A request that waits for a connection, and then its door to that connection. What comes of its body
+ * meanwhile is kept, and the source is told to pause at once: one read of it is all that there is.
+ */
+export class WaitingRequest extends WheelItem implements UpstreamStream, Linked<WaitingRequest> {
+  listPrev: WaitingRequest | undefined = undefined;
+  listNext: WaitingRequest | undefined = undefined;
+  isListed = false;
+  readonly endpoint: Endpoint;
+  readonly head: RequestHead;
+  readonly sink: AnswerSink;
+  readonly #room: WaitingRoom;
+  /** Undefined: it waits still. */
+  #connection: UpstreamConnection | undefined = undefined;
+  /** Undefined: nothing of its body has come. */
+  #chunks: Buffer[] | undefined = undefined;
+  #ended = false;
+  #trailers: Fields | undefined = undefined;
+
+  constructor(room: WaitingRoom, endpoint: Endpoint, head: RequestHead, sink: AnswerSink) {
+    super();
+    this.#room = room;
+    this.endpoint = endpoint;
+    this.head = head;
+    this.sink = sink;
+  }
+
+  /** Its turn has come: the connection has been given its head. */
+  begin(connection: UpstreamConnection): void {
+    this.#connection = connection;
+    const chunks = this.#chunks;
+    this.#chunks = undefined;
+    let wantsMore = true;
+    if (chunks !== undefined) for (const chunk of chunks) wantsMore = connection.sendBody(chunk);
+    if (this.#ended) connection.sendEnd(this.#trailers);
+    // Otherwise the connection says so itself once it has got rid of these.
+    else if (chunks !== undefined && wantsMore) this.sink.onRequestDrain();
+  }
+
+  fail(reason: Failure): void {
+    this.#chunks = undefined;
+    this.sink.onFailure(reason);
+  }
+
+  // ── UpstreamStream ──
+
+  sendBody(chunk: Buffer): boolean {
+    if (this.#connection !== undefined) return this.#connection.sendBody(chunk);
+    // A copy: codecs recycle the buffers that they hand out.
+    this.#chunks ??= [];
+    this.#chunks.push(Buffer.from(chunk));
+    return false;
+  }
+
+  sendEnd(trailers: Fields | undefined): void {
+    if (this.#connection !== undefined) {
+      this.#connection.sendEnd(trailers);
+      return;
+    }
+    this.#ended = true;
+    this.#trailers = trailers;
+  }
+
+  resume(): void {
+    this.#connection?.resume();
+  }
+
+  cancel(): void {
+    if (this.#connection !== undefined) this.#connection.cancel();
+    else this.#room.onWaitCancelled(this);
+  }
+
+  override onTimeout(): void {
+    this.#room.onWaitedInVain(this);
+  }
+}
