@@ -30,6 +30,31 @@ describe("reports of several workers", () => {
   });
 });
 
+describe("what a service says of connections", () => {
+  it("is said of its own endpoints, not of gateways", () => {
+    const snapshot = simpleSnapshot([1]);
+    const [service] = snapshot.services;
+    const [local] = service!.locales;
+    const away = {
+      ...local!,
+      kind: "child" as const,
+      endpoints: [{ ...place, port: 2, weight: 1 }],
+    };
+    const connections = { max: 3 };
+    const services = [{ ...service!, connections, locales: [local!, away] }];
+    assert.deepEqual(
+      [...endpointsOf({ ...snapshot, services })].map(({ endpoint, rules }) => [
+        endpoint.port,
+        rules,
+      ]),
+      [
+        [1, connections],
+        [2, undefined],
+      ],
+    );
+  });
+});
+
 describe("a sidecar", () => {
   it("has one way in, by mTLS, to its workload", () => {
     const snapshot = inboundSnapshot({

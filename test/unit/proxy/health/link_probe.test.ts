@@ -25,8 +25,8 @@ function watched() {
   const link = { rttMs: 10, mode: "answers" as "answers" | "refuses" | "swallows" };
   const seen = { readings: [] as Array<number | undefined>, severed: [] as number[], open: 0 };
   const upstreams: Upstreams = {
-    open: (_endpoint, head, sink: AnswerSink): UpstreamStream => {
-      assert.deepEqual([head.target, head.authority], ["/ping", CLUSTER]);
+    open: (_endpoint, head, sink: AnswerSink, atOnce): UpstreamStream => {
+      assert.deepEqual([head.target, head.authority, atOnce], ["/ping", CLUSTER, true]);
       seen.open++;
       let over = false;
       const end = (act: () => void): void => {

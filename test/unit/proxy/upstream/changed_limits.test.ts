@@ -123,11 +123,13 @@ describe("requests that wait", { timeout: 60_000 }, () => {
     await origin.answer(1, "/again");
     await until("it can be asked again", () => again?.ended === true);
     assert.ok(!origin.all.includes("/b"));
-    const connecting = pools.ask("/c");
-    const fresh = pools.ask("/d");
+    pools.follow({ max: 2 });
+    const known = pools.ask("/c");
+    const connecting = pools.ask("/d");
+    assert.deepEqual(pools.count, [2, 0, 0]);
     pools.upstreams.sever(pools.endpoint);
     assert.deepEqual(
-      [connecting.failure?.kind, fresh.failure?.kind],
+      [known.failure?.kind, connecting.failure?.kind],
       ["link_down", "connect_refused"],
     );
   });

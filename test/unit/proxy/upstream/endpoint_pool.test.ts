@@ -203,6 +203,7 @@ describe("an old connection", { timeout: 60_000 }, () => {
     assert.deepEqual(pools.count, [1, 1, 0]);
     pools.clock.advance(200);
     assert.deepEqual([pools.count, pools.counters.closed.idle], [[0, 0, 0], 1]);
+    assert.equal(pools.wheel.size, 0, "nothing is left armed");
   });
 
   it("is not used after its lifetime: closed if idle, else after its answer", async () => {

@@ -100,6 +100,16 @@ describe("a request that meets a dying idle connection", { timeout: 60_000 }, ()
     assert.equal(asked.failure!.kind, "stale_connection");
   });
 
+  it("may have been read if a large part of it has left", async () => {
+    const { origin, pools } = await idle();
+    const asked = pools.ask("/a", { method: "POST", body: 200_000 });
+    asked.stream!.sendBody(Buffer.alloc(100_000));
+    await until("some has come", () => origin.all.includes("/a"));
+    origin.sockets[0]!.resetAndDestroy();
+    await until("it has failed", () => asked.failure !== undefined);
+    assert.equal(asked.failure!.kind, "stale_connection");
+  });
+
   it("finds a new connection when it is sent again, though others are idle", async () => {
     const { origin, pools } = await idle(3);
     for (const socket of origin.sockets) socket.resetAndDestroy();
