@@ -40,3 +40,8 @@ export function sleep(clock: Clock, delayMs: Millis): Promise<void> {
     clock.after(delayMs, resolve);
   });
 }
+
+/** Calls `fn` once, as soon as the event loop has asked the system for events and has passed on all there were. */
+export function afterPoll(fn: () => void): void {
+  setImmediate(fn);
+}

@@ -23,6 +23,8 @@ export interface MetricSpec {
   readonly name: string;
   readonly help: string;
   readonly labels: readonly string[];
+  /** What several processes of one proxy show together; absent: the sum. */
+  readonly together?: "average" | "min" | "max";
 }
 
 /** The metrics of one process, read when somebody asks (`collect()` of prom-client). */
@@ -46,6 +48,7 @@ export class Metrics {
   /** A value that goes up and down. `read` is called at each scrape. */
   gauge(spec: MetricSpec, read: () => Iterable<Sample>): void {
     const metric: Gauge<string> = new Gauge({
+      aggregator: spec.together ?? "sum",
       name: spec.name,
       help: spec.help,
       labelNames: [...spec.labels],
@@ -106,6 +109,16 @@ export type MetricsData = readonly object[];
 /** One exposition of several processes' metrics; values with equal labels are summed. */
 export function mergedText(parts: readonly MetricsData[]): Promise<string> {
   return AggregatorRegistry.aggregate(parts as object[][] as never).metrics();
+}
+
+/** Of several processes' metrics what only grows, summed: what is left of those that have ended. */
+export async function mergedCounters(parts: readonly MetricsData[]): Promise<MetricsData> {
+  const growing = parts.map((part) => part.filter((metric) => !isGauge(metric)) as object[]);
+  return AggregatorRegistry.aggregate(growing as never).getMetricsAsJSON() as Promise<MetricsData>;
+}
+
+function isGauge(metric: object): boolean {
+  return (metric as { readonly type?: unknown }).type === "gauge";
 }
 
 function named(names: readonly string[], values: readonly string[]): Record<string, string> {

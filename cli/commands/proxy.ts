@@ -47,7 +47,8 @@ export function registerProxy(program: Command): void {
     .option("--drain <seconds>", "for running requests at the end", countOption(0, 3_600), 10)
     .addHelpText(
       "after",
-      "\nSIGHUP reads the file anew and reopens the access log; SIGTERM drains and ends.",
+      "\nSIGHUP reads the file anew and reopens the access log; SIGTERM drains and ends. Another process that\n" +
+        "is started with the same file takes over the ports, and this one drains and ends.",
     )
     .action((options: ProxyOptions) => run(options));
 }
@@ -65,6 +66,7 @@ async function run(options: ProxyOptions): Promise<void> {
       ? await startStatic(options, options.file)
       : await (await import("#cli/proxy/joined.ts")).startJoined(options, options.state!);
   process.on("SIGHUP", () => running.reopenLogs());
-  await untilStopped();
+  // Whoever has taken over serves; what is left to us ends as it does at a SIGTERM.
+  await Promise.race([untilStopped(), running.ended]);
   await running.stop(options.drain * 1_000);
 }

@@ -4,6 +4,7 @@ import type { ProxyOptions } from "#cli/commands/proxy.ts";
 import { startIdentity } from "#cli/proxy/identity.ts";
 import { proxyLog, type RunningProxy, runProxy } from "#cli/proxy/run.ts";
 import { runSidecar } from "#cli/proxy/sidecar.ts";
+import { beginSuccession } from "#cli/proxy/succession.ts";
 import { snapshotPath } from "#cli/state_dir.ts";
 import { VERSION } from "#cli/version.ts";
 import { systemClock } from "#kernel/clock.ts";
@@ -29,10 +30,12 @@ export async function startJoined(options: ProxyOptions, state: string): Promise
   const source = new LastGoodSource(live, store, first);
   const report = (...said: Parameters<ControlSource["report"]>): void => live.report(...said);
   const isGateway = roleOf(identity.current().id) === "gateway";
-  const base = { options, log, identity, source, report };
+  const succession = await beginSuccession(state, log);
+  const base = { options, log, identity, source, report, succession };
   const running = isGateway ? await runProxy(base) : await runSidecar(base);
   return {
-    ...running,
+    ended: running.ended,
+    reopenLogs: () => running.reopenLogs(),
     stop: async (maxMs) => {
       await running.stop(maxMs);
       stop();

@@ -1,9 +1,10 @@
 import type { RotatingIdentity } from "#certs/identity/identity.ts";
-import { fail, usage } from "#cli/exit.ts";
+import { type CommandError, fail, usage } from "#cli/exit.ts";
 import { jsonLine } from "#cli/output.ts";
+import { SHARES_PORTS, type Succession } from "#cli/proxy/succession.ts";
 import type { HostPort } from "#control/config/scalars.ts";
-import { openAdmin } from "#kernel/admin_http.ts";
-import { systemClock } from "#kernel/clock.ts";
+import { type AdminServer, openAdmin } from "#kernel/admin_http.ts";
+import { sleep, systemClock } from "#kernel/clock.ts";
 import { jsonLogger, type LeveledLogger, parseLogLevel } from "#kernel/log.ts";
 import { systemRng } from "#kernel/rng.ts";
 import { type ClusterName, coreOf, type MeshName } from "#model/names.ts";
@@ -15,8 +16,13 @@ import { WorkerPool } from "#proxy/app/worker_pool.ts";
 import { LineLog, STDOUT } from "#proxy/observe/access_log.ts";
 import type { SnapshotSource } from "#proxy/subscribe/source.ts";
 
+/** Between two tries to open an admin port that the process before still has. */
+const ADMIN_RETRY_MS = 200;
+
 /** A proxy that has been started. */
 export interface RunningProxy {
+  /** Resolves when another process has taken over; rejects with what the command fails with. */
+  readonly ended: Promise<void>;
   /** Begins a new access log where the old file has been moved away. */
   reopenLogs(): void;
   /** Drains for at most `maxMs`. */
@@ -27,6 +33,8 @@ export interface RunningProxy {
 export interface ProxyRunOptions {
   readonly workers: number;
   readonly admin: HostPort;
+  /** How long running requests may go on at the end, in seconds. */
+  readonly drain: number;
   /** File of the access log; undefined: stdout. */
   readonly accessLog?: string;
 }
@@ -37,10 +45,16 @@ export interface ProxyStart {
   readonly log: LeveledLogger;
   /** Undefined: a proxy by itself, without mTLS. */
   readonly identity?: RotatingIdentity;
+  readonly succession: Succession;
+  /** Ports of another data plane of this process. */
+  readonly otherPorts?: readonly number[];
   readonly source: SnapshotSource;
   readonly report?: (reports: readonly ServiceReport[], mesh: HostPort | undefined) => void;
-  /** Called with listeners that did not open at the start; throws what the command fails with. */
-  readonly onFailed?: (failed: readonly ListenerStatus[]) => never;
+  /**
+   * What the command fails with if listeners do not open at the start. Absent: they are tried again with each
+   * snapshot.
+   */
+  readonly failure?: (failed: readonly ListenerStatus[]) => CommandError;
 }
 
 const LOCAL_CORE = coreOf("local" as MeshName);
@@ -52,64 +66,141 @@ export function proxyLog(): LeveledLogger {
 
 /** A data plane of this process, or of several workers. */
 export function newPlane(start: ProxyStart): DataPlane {
-  const { options, log, identity } = start;
+  const { options, log, identity, succession } = start;
+  const { held } = succession;
   const cluster: ClusterName = identity?.current().cluster ?? LOCAL_CORE;
   const own = { clock: systemClock, rng: systemRng(), log, ...(identity && { identity }) };
   if (options.workers === 1) {
     const accessLog = new LineLog(options.accessLog ?? STDOUT, systemClock, log);
-    return new LocalPlane({ ...own, cluster, reusePort: false, accessLog });
+    return new LocalPlane({ ...own, cluster, reusePort: SHARES_PORTS, held, accessLog });
   }
   const program = new URL(import.meta.resolve("#cli/worker.ts"));
   const { workers, accessLog } = options;
-  return new WorkerPool({ ...own, workers, accessLog, program });
+  return new WorkerPool({ ...own, workers, accessLog, program, held });
 }
 
 /** Starts a proxy and says on stdout, one JSON line each, which listeners are ready. */
 export async function runProxy(start: ProxyStart): Promise<RunningProxy> {
-  const { options, source, report, log, onFailed } = start;
-  const plane = newPlane(start);
-  const base = { clock: systemClock, plane, source, log };
-  const proxy = new ProxyProcess(report === undefined ? base : { ...base, report });
-  const admin = await openAdmin({ ...options.admin, routes: proxy.adminRoutes() });
-  if (!admin.ok) {
-    await plane.drain(0);
-    throw usage(`--admin: ${admin.error}`);
+  const running = new ProxyRun(start);
+  await running.start();
+  return running;
+}
+
+class ProxyRun implements RunningProxy {
+  readonly #start: ProxyStart;
+  readonly #plane: DataPlane;
+  readonly #proxy: ProxyProcess;
+  #admin: AdminServer | undefined = undefined;
+  #opened = false;
+  #stopped = false;
+  #end: { resolve: () => void; reject: (error: unknown) => void } | undefined = undefined;
+  readonly ended: Promise<void>;
+
+  constructor(start: ProxyStart) {
+    const { source, report, log, succession } = start;
+    this.#start = start;
+    this.#plane = newPlane(start);
+    const base = { clock: systemClock, plane: this.#plane, source, log };
+    this.#proxy = new ProxyProcess(report === undefined ? base : { ...base, report });
+    this.ended = new Promise((resolve, reject) => {
+      this.#end = { resolve, reject };
+    });
+    // Whoever waits for it hears of it; before, `start` throws by itself.
+    this.ended.catch(() => {});
+    void succession.replaced.then(() => this.#end!.resolve());
   }
-  proxy.start();
-  const { address, port } = admin.value;
-  jsonLine({ event: "ready", listener: "admin", address, port });
-  void proxy.started.then(() => announce(proxy, log, onFailed)).catch(crash);
-  if (onFailed !== undefined) {
-    await proxy.started;
-    const failed = (await proxy.settled()).filter(({ problem }) => problem !== undefined);
-    if (failed.length > 0) {
-      await Promise.all([proxy.stop(0), admin.value.close()]);
-      onFailed(failed);
+
+  async start(): Promise<void> {
+    const { options, succession, failure } = this.#start;
+    const { before } = succession;
+    if (before?.admin === undefined || before.admin !== options.admin.port) {
+      const problem = await this.#openAdmin();
+      if (problem !== undefined) {
+        succession.close();
+        await this.#plane.drain(0);
+        throw usage(`--admin: ${problem}`);
+      }
+    }
+    this.#proxy.start();
+    const opening = this.#open();
+    // A proxy that has joined may wait long for its first snapshot; it is up nevertheless.
+    if (failure !== undefined) await opening;
+    else {
+      opening.catch((error: unknown) => this.#end!.reject(error));
+      if (before === undefined) this.#serveSuccessors();
     }
   }
-  return {
-    reopenLogs: () => plane.reopenLogs(),
-    stop: async (maxMs) => {
-      await proxy.stop(maxMs);
-      await admin.value.close();
-    },
-  };
-}
 
-async function announce(
-  proxy: ProxyProcess,
-  log: LeveledLogger,
-  onFailed: ProxyStart["onFailed"],
-): Promise<void> {
-  const statuses = await proxy.settled();
-  if (onFailed !== undefined && statuses.some(({ problem }) => problem !== undefined)) return;
-  for (const { name, bound, problem } of statuses) {
-    if (bound !== undefined) jsonLine({ event: "ready", listener: name, ...bound });
-    else log.error("listener not open", { listener: name, problem });
+  reopenLogs(): void {
+    this.#plane.reopenLogs();
   }
-  await proxy.report();
-}
 
-function crash(error: unknown): never {
-  throw error instanceof Error ? error : fail(String(error));
+  async stop(maxMs: number): Promise<void> {
+    this.#stopped = true;
+    this.#start.succession.close();
+    await this.#proxy.stop(maxMs);
+    await this.#admin?.close();
+  }
+
+  /** Until it could serve alone nothing is taken from the process before. */
+  async #open(): Promise<void> {
+    const { succession, failure, log, options } = this.#start;
+    await this.#proxy.started;
+    const statuses = await this.#settled();
+    const failed = statuses.filter(({ problem }) => problem !== undefined);
+    if (failed.length > 0 && (failure !== undefined || succession.before !== undefined)) {
+      // Clients may have come meanwhile: they are not to suffer for it.
+      await this.stop(options.drain * 1_000);
+      throw failure?.(failed) ?? fail(failed.map((l) => `${l.name}: ${l.problem}`).join("\n"));
+    }
+    for (const { name, problem } of failed)
+      log.error("listener not open", { listener: name, problem });
+    await succession.take();
+    this.#opened = true;
+    for (const { name, bound } of statuses) {
+      if (bound !== undefined) jsonLine({ event: "ready", listener: name, ...bound });
+    }
+    this.#serveSuccessors();
+    while (this.#admin === undefined && !this.#stopped) {
+      const problem = await this.#openAdmin();
+      if (problem === undefined) break;
+      log.warn("admin port not open yet", { problem });
+      await sleep(systemClock, ADMIN_RETRY_MS);
+    }
+    await this.#proxy.report();
+  }
+
+  async #settled(): Promise<readonly ListenerStatus[]> {
+    try {
+      return await this.#proxy.settled();
+    } catch (error) {
+      await this.stop(0);
+      throw fail((error as Error).message);
+    }
+  }
+
+  #serveSuccessors(): void {
+    const { succession, otherPorts = [] } = this.#start;
+    succession.serve({
+      offer: async () => {
+        // One without a snapshot has no ports yet.
+        const statuses = this.#opened ? await this.#proxy.settled() : [];
+        const ports = [...otherPorts, ...statuses.flatMap(({ bound }) => bound?.port ?? [])];
+        const base = { pid: process.pid, ports };
+        return this.#admin === undefined ? base : { ...base, admin: this.#admin.port };
+      },
+      release: async () => this.#admin?.close(),
+    });
+  }
+
+  /** Why it cannot be opened; undefined: it is open. */
+  async #openAdmin(): Promise<string | undefined> {
+    const { options } = this.#start;
+    const admin = await openAdmin({ ...options.admin, routes: this.#proxy.adminRoutes() });
+    if (!admin.ok) return admin.error;
+    this.#admin = admin.value;
+    const { address, port } = admin.value;
+    jsonLine({ event: "ready", listener: "admin", address, port });
+    return undefined;
+  }
 }

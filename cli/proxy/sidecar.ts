@@ -21,9 +21,11 @@ export async function runSidecar(
   const listen = options.outbound ?? OUTBOUND;
   const outbound = await runProxy({
     ...start,
+    otherPorts: inbound?.ports ?? [],
     source: new MappedSource(source, (snapshot) => withOutbound(snapshot, listen)),
   });
   return {
+    ended: outbound.ended,
     reopenLogs: () => {
       outbound.reopenLogs();
       inbound?.reopenLogs();
@@ -34,10 +36,13 @@ export async function runSidecar(
   };
 }
 
+/** The half that lets the mesh in. */
+type Inbound = Omit<RunningProxy, "ended"> & { readonly ports: readonly number[] };
+
 async function startInbound(
   start: ProxyStart,
   options: ProxyOptions,
-): Promise<RunningProxy | undefined> {
+): Promise<Inbound | undefined> {
   const { inbound, app, service } = options;
   if (inbound === undefined && app === undefined && service === undefined) return undefined;
   if (inbound === undefined || app === undefined || service === undefined) {
@@ -65,5 +70,9 @@ async function startInbound(
     throw usage(`--inbound: ${listener?.problem}`);
   }
   jsonLine({ event: "ready", listener: listener.name, ...listener.bound });
-  return { reopenLogs: () => plane.reopenLogs(), stop: (maxMs) => proxy.stop(maxMs) };
+  return {
+    ports: [listener.bound.port],
+    reopenLogs: () => plane.reopenLogs(),
+    stop: (maxMs) => proxy.stop(maxMs),
+  };
 }

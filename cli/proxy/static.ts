@@ -1,5 +1,6 @@
 import { badConfig } from "#cli/exit.ts";
 import { type ProxyRunOptions, proxyLog, type RunningProxy, runProxy } from "#cli/proxy/run.ts";
+import { beginSuccession } from "#cli/proxy/succession.ts";
 import { listenerName } from "#control/compile/listeners.ts";
 import { compileStatic } from "#control/compile/static.ts";
 import { loadResources } from "#control/config/load.ts";
@@ -21,6 +22,7 @@ export async function startStatic(options: ProxyRunOptions, path: string): Promi
   const loaded = await load(path);
   if (!loaded.ok) throw badConfig(loaded.error);
   const log = proxyLog();
+  const succession = await beginSuccession(path, log);
   const source = new FileSource({
     path,
     first: loaded.value.snapshot,
@@ -35,9 +37,8 @@ export async function startStatic(options: ProxyRunOptions, path: string): Promi
     options,
     log,
     source,
-    onFailed: (failed) => {
-      throw badConfig(portProblems(failed, loaded.value.resources));
-    },
+    succession,
+    failure: (failed) => badConfig(portProblems(failed, loaded.value.resources)),
   });
   process.on("SIGHUP", () => void source.reload());
   return running;

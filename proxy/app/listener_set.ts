@@ -70,7 +70,7 @@ export class ListenerSet {
       if (wanted.has(key)) continue;
       this.#ports.delete(key);
       // Not awaited: a new port may not wait for the last request of an old one.
-      if (port.ok) void port.value.drain(REMOVED_DRAIN_MS);
+      if (port.ok) void port.value.closeAndDrain(REMOVED_DRAIN_MS);
     }
     for (const [key, group] of wanted) {
       const before = this.#ports.get(key);

@@ -10,6 +10,7 @@ import type { ServiceReport } from "#model/report.ts";
 import type { Snapshot } from "#model/snapshot.ts";
 import type { DataPlane, ListenerStatus } from "#proxy/app/data_plane.ts";
 import { type AskedRequest, type Explanation, explain } from "#proxy/app/explain.ts";
+import { HeldPorts } from "#proxy/app/held_ports.ts";
 import { type Inventory, takeInventory } from "#proxy/app/inventory.ts";
 import { ListenerSet } from "#proxy/app/listener_set.ts";
 import { MeshTls } from "#proxy/app/mesh_tls.ts";
@@ -37,6 +38,8 @@ export interface LocalPlaneOptions {
   readonly identity?: IdentitySource;
   /** Shares its ports with other processes (SO_REUSEPORT). */
   readonly reusePort: boolean;
+  /** Of these ports it is known that only processes of this proxy have them; absent: none. */
+  readonly held?: HeldPorts;
   /** Of TLS sessions, where other processes are to resume them too; 48 bytes. */
   readonly ticketKeys?: Buffer;
   readonly accessLog?: LineLog;
@@ -81,6 +84,7 @@ export class LocalPlane implements DataPlane {
     const opener = new ProxyPortOpener({
       ...base,
       reusePort: options.reusePort,
+      held: options.held ?? new HeldPorts(),
       meshTls: this.#meshTls,
       accessLog,
       ...(options.ticketKeys === undefined ? {} : { ticketKeys: options.ticketKeys }),

@@ -7,7 +7,7 @@ import type { Clock } from "#kernel/clock.ts";
 import type { Logger } from "#kernel/log.ts";
 import type { Endpoint } from "#model/snapshot.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
-import type { OpenPort } from "#proxy/listen/port.ts";
+import { type OpenPort, whenDrained } from "#proxy/listen/port.ts";
 import type { ServerTls } from "#proxy/listen/server_tls.ts";
 
 /** The proxy's side of mTLS: proves its own identity, and says which peers may come in. */
@@ -49,13 +49,7 @@ export class MeshTls {
   /** Gives `listener` each new identity until it is drained. */
   keepCurrent(listener: OpenPort): OpenPort {
     this.#listeners.add(listener);
-    return {
-      ...listener,
-      drain: (maxMs) => {
-        this.#listeners.delete(listener);
-        return listener.drain(maxMs);
-      },
-    };
+    return whenDrained(listener, () => this.#listeners.delete(listener));
   }
 
   close(): void {

@@ -4,11 +4,13 @@ import type { Logger } from "#kernel/log.ts";
 import { err, ok, type Result } from "#kernel/result.ts";
 import type { TimerWheel } from "#kernel/timer_wheel.ts";
 import { watchPath } from "#kernel/watch_path.ts";
+import type { HeldPorts } from "#proxy/app/held_ports.ts";
 import type { PortOpener } from "#proxy/app/listener_set.ts";
 import type { MeshTls } from "#proxy/app/mesh_tls.ts";
 import type { Handler } from "#proxy/exchange/exchange.ts";
 import { certificateFiles, httpsTls } from "#proxy/listen/https.ts";
-import { type OpenPort, openPort } from "#proxy/listen/port.ts";
+import { type OpenPort, openPort, whenDrained } from "#proxy/listen/port.ts";
+import type { PortSharing } from "#proxy/listen/port_claim.ts";
 import type { PortGroup } from "#proxy/listen/port_groups.ts";
 import type { ServerTls } from "#proxy/listen/server_tls.ts";
 import type { AccessLog } from "#proxy/observe/access_log.ts";
@@ -22,6 +24,7 @@ export interface PortOpenerOptions {
   readonly wheel: TimerWheel;
   readonly log: Logger;
   readonly reusePort: boolean;
+  readonly held: HeldPorts;
   readonly meshTls: MeshTls | undefined;
   readonly accessLog: AccessLog | undefined;
   /** Shared by the workers of one proxy; absent: this process's own. */
@@ -40,8 +43,9 @@ export class ProxyPortOpener implements PortOpener {
   }
 
   async open(group: PortGroup): Promise<Result<OpenPort, string>> {
-    const { handler, self, clock, wheel, reusePort, meshTls, accessLog } = this.#options;
-    const base = { group, handler, self, clock, wheel, reusePort, accessLog };
+    const { handler, self, clock, wheel, meshTls, accessLog } = this.#options;
+    const sharing = this.#sharingOf(group);
+    const base = { group, handler, self, clock, wheel, sharing, accessLog };
     if (group.protocol === "MESH") {
       if (meshTls === undefined) return err("a MESH listener needs an identity");
       const opened = await openPort({ ...base, tls: meshTls.forServer() });
@@ -61,6 +65,12 @@ export class ProxyPortOpener implements PortOpener {
     if (group.protocol !== "HTTPS") return;
     this.#renew(port, group);
     this.#watch(port, group);
+  }
+
+  #sharingOf({ port }: PortGroup): PortSharing {
+    const { reusePort, held } = this.#options;
+    if (!reusePort) return "alone";
+    return held.has(port) ? "join" : "claim";
   }
 
   /** A certificate that cannot be read changes nothing: the one before stays in use. */
@@ -92,14 +102,10 @@ export class ProxyPortOpener implements PortOpener {
   }
 
   #unwatchedWhenDrained(port: OpenPort): OpenPort {
-    const watched: OpenPort = {
-      ...port,
-      drain: (maxMs) => {
-        this.#unwatch(watched);
-        this.#unwatch(port);
-        return port.drain(maxMs);
-      },
-    };
+    const watched: OpenPort = whenDrained(port, () => {
+      this.#unwatch(watched);
+      this.#unwatch(port);
+    });
     return watched;
   }
 }

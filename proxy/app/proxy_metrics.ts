@@ -47,7 +47,7 @@ export function registerMetrics(metrics: Metrics, sources: MetricSources): void 
     {
       name: "espalier_identity_not_after_seconds",
       help: "End of the proxy's certificate, Unix time.",
-      labels: [],
+      ...{ labels: [], together: "min" },
     },
     () => [{ labels: [], value: identity.current().notAfter / 1000 }],
   );
@@ -66,14 +66,18 @@ function registerLocales(metrics: Metrics, { services, now }: MetricSources): vo
     return samples;
   };
   metrics.gauge(
-    { name: "espalier_locale_weight", help: "Share of a service's requests, 0 to 1.", labels },
+    {
+      name: "espalier_locale_weight",
+      help: "Share of a service's requests, 0 to 1.",
+      ...{ labels, together: "average" },
+    },
     () => perLocale((locale) => locale.weight),
   );
   metrics.gauge(
     {
       name: "espalier_locale_cost_seconds",
       help: "What the waterfall compares: expected response time through a locale and its egress price.",
-      labels,
+      ...{ labels, together: "average" },
     },
     () => perLocale((locale) => locale.costMs / 1000),
   );
@@ -87,11 +91,19 @@ function registerLinks(metrics: Metrics, prober: LinkProber): void {
       value: value(state),
     }));
   metrics.gauge(
-    { name: "espalier_link_up", help: "1 if the gateway answers our probes.", labels },
+    {
+      name: "espalier_link_up",
+      help: "1 if the gateway answers our probes.",
+      ...{ labels, together: "min" },
+    },
     () => perLink(({ up }) => (up ? 1 : 0)),
   );
   metrics.gauge(
-    { name: "espalier_link_rtt_seconds", help: "Smoothed round trip to a gateway.", labels },
+    {
+      name: "espalier_link_rtt_seconds",
+      help: "Smoothed round trip to a gateway.",
+      ...{ labels, together: "average" },
+    },
     () => perLink(({ rttMs }) => (rttMs ?? 0) / 1000),
   );
 }

@@ -2,6 +2,7 @@ import { RotatingIdentity } from "#certs/identity/identity.ts";
 import type { Clock } from "#kernel/clock.ts";
 import type { LeveledLogger } from "#kernel/log.ts";
 import type { Rng } from "#kernel/rng.ts";
+import { HeldPorts } from "#proxy/app/held_ports.ts";
 import { LocalPlane, type LocalPlaneOptions } from "#proxy/app/local_plane.ts";
 import type { Answers, FromWorker, Question, ToWorker } from "#proxy/app/worker_messages.ts";
 import { LineLog, STDOUT } from "#proxy/observe/access_log.ts";
@@ -21,6 +22,8 @@ export class Worker {
   readonly #options: WorkerOptions;
   #identity: RotatingIdentity | undefined = undefined;
   #plane: LocalPlane | undefined = undefined;
+  #draining = false;
+  readonly #held = new HeldPorts();
   #begun: Extract<ToWorker, { kind: "begin" }> | undefined = undefined;
 
   constructor(options: WorkerOptions) {
@@ -44,6 +47,7 @@ export class Worker {
         this.#plane?.reopenLogs();
         return;
       case "snapshot":
+        this.#held.replace(message.held);
         this.#plane ??= this.#begin(message.snapshot.cluster);
         this.#plane.apply(message.snapshot);
         return;
@@ -58,8 +62,10 @@ export class Worker {
     }
   }
 
-  /** Also when the primary is gone: a worker does not outlive it for long. */
+  /** Also when the primary is gone: a worker does not outlive it for long. A drain that runs goes on. */
   async drain(maxMs: number): Promise<void> {
+    if (this.#draining) return;
+    this.#draining = true;
     await this.#plane?.drain(maxMs);
     this.#options.onDrained();
   }
@@ -69,7 +75,7 @@ export class Worker {
     const identity = this.#identity;
     const { ticketKeys, accessLog } = this.#begun!;
     return new LocalPlane({
-      ...{ cluster, clock, rng, log, reusePort: true },
+      ...{ cluster, clock, rng, log, reusePort: true, held: this.#held },
       ...(identity === undefined ? {} : { identity }),
       ticketKeys: Buffer.from(ticketKeys),
       accessLog: new LineLog(accessLog ?? STDOUT, clock, log),
@@ -77,8 +83,7 @@ export class Worker {
   }
 
   async #answer(id: number, question: Question): Promise<void> {
-    const value = await this.#ask(question);
-    if (value !== undefined) this.#options.send({ kind: "answer", id, value });
+    this.#options.send({ kind: "answer", id, value: await this.#ask(question) });
   }
 
   async #ask(question: Question): Promise<Answers[keyof Answers] | undefined> {

@@ -24,7 +24,8 @@ export type ToWorker =
     }
   | { readonly kind: "log_level"; readonly level: LogLevel }
   | { readonly kind: "reopen_logs" }
-  | { readonly kind: "snapshot"; readonly snapshot: Snapshot }
+  /** `held`: ports that processes of this proxy have already. */
+  | { readonly kind: "snapshot"; readonly snapshot: Snapshot; readonly held: readonly number[] }
   | { readonly kind: "drain"; readonly maxMs: number }
   | { readonly kind: "ask"; readonly id: number; readonly question: Question };
 
@@ -46,5 +47,6 @@ export interface Answers {
 export type FromWorker = {
   readonly kind: "answer";
   readonly id: number;
-  readonly value: Answers[keyof Answers];
+  /** Undefined: there is nothing to tell before a first snapshot. */
+  readonly value: Answers[keyof Answers] | undefined;
 };

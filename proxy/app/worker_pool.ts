@@ -1,29 +1,34 @@
-import { type ChildProcess, fork } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import type { IdentitySource } from "#certs/identity/identity.ts";
 import { backoffMs, RECONNECT } from "#kernel/backoff.ts";
 import type { Millis } from "#kernel/brand.ts";
-import type { Clock } from "#kernel/clock.ts";
+import type { Clock, Timer } from "#kernel/clock.ts";
 import type { LeveledLogger, LogLevel } from "#kernel/log.ts";
-import { mergedText } from "#kernel/metrics.ts";
+import { Metrics, type MetricsData, mergedCounters, mergedText } from "#kernel/metrics.ts";
 import type { Rng } from "#kernel/rng.ts";
 import type { ServiceReport } from "#model/report.ts";
 import type { Snapshot } from "#model/snapshot.ts";
 import type { DataPlane, ListenerStatus } from "#proxy/app/data_plane.ts";
 import type { AskedRequest, Explanation } from "#proxy/app/explain.ts";
+import type { HeldPorts } from "#proxy/app/held_ports.ts";
 import type { Inventory } from "#proxy/app/inventory.ts";
 import { mergeReports } from "#proxy/app/reports.ts";
-import type { Answers, FromWorker, Question, ToWorker } from "#proxy/app/worker_messages.ts";
+import type { Answers, Question, ToWorker } from "#proxy/app/worker_messages.ts";
+import { WorkerProcess } from "#proxy/app/worker_process.ts";
 import type { Verdict } from "#proxy/subscribe/source.ts";
 
-/** How long a worker may take to answer the primary before it is left out. */
-const ANSWER_TIMEOUT_MS = 10_000;
+/** How long a worker may take to answer the primary before it is ended as hung. */
+const ANSWER_MS: Millis = 10_000;
+/** The first time it also has to start, perhaps beside many others. */
+const FIRST_ANSWER_MS: Millis = 30_000;
 /** A worker that lived this long starts its back-off anew. */
 const STABLE_MS = 30_000;
+/** This many may end before one has served, or twice as many as there are: then the start has failed. */
+const START_ENDS = 5;
 
 export interface WorkerPoolOptions {
   readonly workers: number;
-  /** The program of a worker: a file that calls `runWorker`. */
+  /** The program of a worker: a file that makes a `Worker`. */
   readonly program: URL;
   readonly clock: Clock;
   readonly rng: Rng;
@@ -31,13 +36,18 @@ export interface WorkerPoolOptions {
   /** File of the access log; undefined: stdout. */
   readonly accessLog: string | undefined;
   readonly identity?: IdentitySource;
+  /** Ports that the process has that this one takes over from; the pool keeps it up to date. */
+  readonly held: HeldPorts;
+  /** For tests: in place of the limits above. */
+  readonly answerMs?: Millis;
 }
 
 interface Worker {
   readonly index: number;
-  process: ChildProcess | undefined;
-  startedAt: Millis;
+  process: WorkerProcess | undefined;
   crashes: number;
+  /** Until it is started again. */
+  pause: Timer | undefined;
 }
 
 /**
@@ -49,34 +59,64 @@ export class WorkerPool implements DataPlane {
   /** Of TLS sessions: whichever worker a client meets next can resume its session. */
   readonly #ticketKeys = randomBytes(48);
   readonly #workers: Worker[] = [];
-  readonly #asked = new Map<number, (value: Answers[keyof Answers] | undefined) => void>();
+  readonly #metrics = new Metrics();
+  /** What workers had counted that are gone: a sum that shrinks would be taken for a restart of all. */
+  #departed: Promise<MetricsData> = Promise.resolve([]);
   #snapshot: Snapshot | undefined = undefined;
-  #nextId = 1;
+  /** What the system chose for listeners with port 0, by name. */
+  #chosen: ReadonlyMap<string, number> = new Map();
   #closing = false;
-  /** The newest snapshot's listeners, once the first worker has bound its ports. */
+  #restarts = 0;
+  /** A worker has opened its listeners. */
+  #served = false;
+  /** One worker is opening the newest snapshot's listeners, and the others wait for it. */
+  #spreading = false;
+  #onStarted: Array<() => void> = [];
+  /** Why the last worker ended. */
+  #lastEnd = "";
+  /** The newest snapshot's listeners, once a first worker has bound its ports. */
   #settling: Promise<readonly ListenerStatus[]> = Promise.resolve([]);
 
   constructor(options: WorkerPoolOptions) {
     this.#options = options;
     options.identity?.onRotate((identity) => this.#tellAll({ kind: "identity", identity }));
+    this.#register();
     for (let index = 0; index < options.workers; index++) {
-      const worker: Worker = { index, process: undefined, startedAt: 0, crashes: 0 };
+      const worker: Worker = { index, process: undefined, crashes: 0, pause: undefined };
       this.#workers.push(worker);
       this.#start(worker);
     }
+    // Who is asked twice to end ends at once, and its workers with it.
+    process.once("exit", () => {
+      if (this.#closing) for (const worker of this.#workers) worker.process?.kill();
+    });
   }
 
   apply(snapshot: Snapshot): Verdict {
+    this.#snapshot = snapshot;
+    this.#spreading = true;
     this.#settling = this.#spread(snapshot);
+    this.#settling.catch(() => {});
     return { kind: "ack", revision: snapshot.revision };
   }
 
-  settled(): Promise<readonly ListenerStatus[]> {
-    return this.#settling;
+  async settled(): Promise<readonly ListenerStatus[]> {
+    const statuses = await this.#settling;
+    if (this.#closing || this.#running().length > 0) return statuses;
+    return statuses.map(({ name }) => ({ name, problem: this.#noWorker() }));
   }
 
   async metricsText(): Promise<string> {
-    return mergedText(await this.#askAll({ kind: "metrics" }));
+    // Together: who departs while we ask is in one of the two, and not in both.
+    const departed = this.#departed;
+    const asked = this.#running().map(async (worker) => {
+      const said = await worker.ask({ kind: "metrics" });
+      if (said.kind === "said" && said.value !== undefined) worker.metrics = said.value;
+      const last = worker.metrics ?? [];
+      return said.kind === "said" ? last : mergedCounters([last]);
+    });
+    const merged = await mergedText(await Promise.all([departed, ...asked]));
+    return merged + (await this.#metrics.text());
   }
 
   async reports(): Promise<readonly ServiceReport[]> {
@@ -96,117 +136,160 @@ export class WorkerPool implements DataPlane {
   }
 
   async explain(asked: AskedRequest): Promise<Explanation> {
-    const question = { kind: "explain", asked } as const;
-    const answer = await this.#ask(this.#workers[0]!, question);
-    return answer ?? { url: asked.url, cluster: "", services: [], problem: "no worker is running" };
+    for (const worker of this.#running()) {
+      const said = await worker.ask({ kind: "explain", asked });
+      if (said.kind === "said" && said.value !== undefined) return said.value;
+    }
+    return { url: asked.url, cluster: "", services: [], problem: "no worker is running" };
   }
 
   async drain(maxMs: Millis): Promise<void> {
     this.#closing = true;
-    await Promise.all(this.#workers.map((worker) => this.#end(worker, maxMs)));
+    for (const { pause } of this.#workers) pause?.cancel();
+    for (const started of this.#onStarted.splice(0)) started();
+    await Promise.all(this.#running().map((worker) => worker.drain(maxMs)));
   }
 
   /**
-   * The first worker binds the ports; what the system chose for a port of 0 is then written into
-   * the snapshot for the others, and for workers that start later.
+   * One worker binds the ports; what the system chose for a port of 0 is then written into the snapshot for
+   * the others, and for workers that start later.
    */
   async #spread(snapshot: Snapshot): Promise<readonly ListenerStatus[]> {
-    const [first, ...others] = this.#workers;
-    this.#snapshot = snapshot;
-    this.#tell(first!, { kind: "snapshot", snapshot });
-    const statuses = (await this.#ask(first!, { kind: "settled" })) ?? [];
-    if (this.#snapshot !== snapshot) return statuses;
-    const bound = withPorts(snapshot, statuses);
-    this.#snapshot = bound;
-    for (const worker of others) this.#tell(worker, { kind: "snapshot", snapshot: bound });
-    await Promise.all(others.map((worker) => this.#ask(worker, { kind: "settled" })));
-    return statuses;
+    for (;;) {
+      const first = await this.#firstToAnswer();
+      // Another snapshot has come: whoever waits for this one gets what became of that.
+      if (this.#snapshot !== snapshot) return this.#settling;
+      if (first === undefined) throw new Error(this.#noWorker());
+      this.#give(first, snapshot);
+      const said = await first.ask({ kind: "settled" });
+      if (this.#snapshot !== snapshot) return this.#settling;
+      if (said.kind === "gone") continue;
+      const statuses = said.value ?? [];
+      this.#served = true;
+      this.#spreading = false;
+      this.#options.held.replace(statuses.flatMap(({ bound }) => bound?.port ?? []));
+      this.#chosen = chosenPorts(snapshot, statuses);
+      const others = this.#running().filter((worker) => worker !== first);
+      for (const worker of others) this.#give(worker, snapshot);
+      await Promise.all(others.map((worker) => worker.ask({ kind: "settled" })));
+      return statuses;
+    }
+  }
+
+  /** A worker that is there and does not hang. Undefined: there will be none. */
+  async #firstToAnswer(): Promise<WorkerProcess | undefined> {
+    const endsMax = Math.max(START_ENDS, 2 * this.#workers.length);
+    for (;;) {
+      const first = await quickest(this.#running());
+      if (first !== undefined) return first;
+      if (this.#closing || (!this.#served && this.#restarts >= endsMax)) return undefined;
+      if (this.#running().length > 0) continue;
+      await new Promise<void>((resolve) => this.#onStarted.push(resolve));
+    }
   }
 
   #start(worker: Worker): void {
-    const { program, identity, clock, log } = this.#options;
-    const child = fork(program, { serialization: "advanced", execArgv: process.execArgv });
-    worker.process = child;
-    worker.startedAt = clock.now();
-    child.on("message", (message) => this.#hear(message as FromWorker));
-    child.on("error", (error) =>
-      log.error("worker", { worker: worker.index, error: error.message }),
-    );
-    child.on("exit", (code, signal) => this.#restart(worker, signal ?? `code ${code}`));
+    const { program, identity, clock, log, accessLog } = this.#options;
+    const { answerMs = ANSWER_MS, answerMs: firstAnswerMs = FIRST_ANSWER_MS } = this.#options;
+    const started = new WorkerProcess({
+      ...{ program, clock, answerMs, firstAnswerMs },
+      onEnd: (why) => this.#restart(worker, started, why),
+    });
+    worker.process = started;
     const ticketKeys = this.#ticketKeys;
-    const { accessLog } = this.#options;
-    this.#tell(worker, { kind: "begin", ticketKeys, accessLog, logLevel: log.level });
-    if (identity !== undefined) {
-      this.#tell(worker, { kind: "identity", identity: identity.current() });
-    }
-    if (this.#snapshot !== undefined) {
-      this.#tell(worker, { kind: "snapshot", snapshot: this.#snapshot });
-    }
+    started.tell({ kind: "begin", ticketKeys, accessLog, logLevel: log.level });
+    if (identity !== undefined) started.tell({ kind: "identity", identity: identity.current() });
+    for (const waiting of this.#onStarted.splice(0)) waiting();
+    if (this.#snapshot === undefined || this.#spreading) return;
+    this.#give(started, this.#snapshot);
+    // One that hangs at its start is found out by that.
+    void started.ask({ kind: "settled" });
   }
 
-  #restart(worker: Worker, why: string): void {
+  #give(worker: WorkerProcess, snapshot: Snapshot): void {
+    const listeners = snapshot.listeners.map((listener) => {
+      if (listener.port !== 0 || worker.chose.has(listener.name)) return listener;
+      const port = this.#chosen.get(listener.name);
+      if (port !== undefined) return { ...listener, port };
+      worker.chose.add(listener.name);
+      return listener;
+    });
+    const held = this.#options.held.all();
+    worker.tell({ kind: "snapshot", snapshot: { ...snapshot, listeners }, held });
+  }
+
+  #restart(worker: Worker, ended: WorkerProcess, why: string): void {
     worker.process = undefined;
+    this.#lastEnd = why;
     if (this.#closing) return;
+    const { metrics } = ended;
+    if (metrics !== undefined) {
+      this.#departed = this.#departed.then((before) => mergedCounters([before, metrics]));
+    }
     const { clock, rng, log } = this.#options;
-    if (clock.now() - worker.startedAt > STABLE_MS) worker.crashes = 0;
+    if (clock.now() - ended.startedAt > STABLE_MS) worker.crashes = 0;
+    this.#restarts++;
     const delayMs = backoffMs(RECONNECT, worker.crashes++, rng);
     log.error("worker ended; starting another", { worker: worker.index, why, delayMs });
-    clock.after(delayMs, () => {
-      if (!this.#closing) this.#start(worker);
-    });
+    // Also without a new one: who waits for one must hear when there are too many.
+    for (const waiting of this.#onStarted.splice(0)) waiting();
+    worker.pause = clock.after(delayMs, () => this.#start(worker));
   }
 
-  async #end(worker: Worker, maxMs: Millis): Promise<void> {
-    const child = worker.process;
-    if (child === undefined) return;
-    const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
-    this.#tell(worker, { kind: "drain", maxMs });
-    const timer = this.#options.clock.after(maxMs + ANSWER_TIMEOUT_MS, () => child.kill("SIGKILL"));
-    await exited;
-    timer.cancel();
+  #running(): WorkerProcess[] {
+    return this.#workers.flatMap(({ process: running }) => running ?? []);
+  }
+
+  #noWorker(): string {
+    return `no worker process runs: the last one ended (${this.#lastEnd})`;
   }
 
   #tellAll(message: ToWorker): void {
-    for (const worker of this.#workers) this.#tell(worker, message);
-  }
-
-  #tell(worker: Worker, message: ToWorker): void {
-    if (worker.process?.connected) worker.process.send(message, () => {});
-  }
-
-  #hear(message: FromWorker): void {
-    this.#asked.get(message.id)?.(message.value);
-  }
-
-  /** Undefined if the worker does not answer in time. */
-  async #ask<Q extends Question>(
-    worker: Worker,
-    question: Q,
-  ): Promise<Answers[Q["kind"]] | undefined> {
-    const id = this.#nextId++;
-    const answer = new Promise<Answers[keyof Answers] | undefined>((resolve) => {
-      this.#asked.set(id, resolve);
-    });
-    this.#tell(worker, { kind: "ask", id, question });
-    const timeout = this.#options.clock.after(ANSWER_TIMEOUT_MS, () =>
-      this.#asked.get(id)?.(undefined),
-    );
-    const value = await answer;
-    timeout.cancel();
-    this.#asked.delete(id);
-    return value as Answers[Q["kind"]] | undefined;
+    for (const worker of this.#running()) worker.tell(message);
   }
 
   async #askAll<Q extends Question>(question: Q): Promise<Array<Answers[Q["kind"]]>> {
-    const all = await Promise.all(this.#workers.map((worker) => this.#ask(worker, question)));
-    return all.filter((answer) => answer !== undefined);
+    const all = await Promise.all(this.#running().map((worker) => worker.ask(question)));
+    return all.flatMap((said) =>
+      said.kind === "said" && said.value !== undefined ? [said.value] : [],
+    );
+  }
+
+  #register(): void {
+    const one = (value: () => number) => () => [{ labels: [], value: value() }];
+    this.#metrics.gauge(
+      { name: "espalier_workers_running", help: "Worker processes that run now.", labels: [] },
+      one(() => this.#running().length),
+    );
+    this.#metrics.counter(
+      {
+        name: "espalier_worker_restarts_total",
+        help: "Worker processes that ended by themselves and were started again.",
+        labels: [],
+      },
+      one(() => this.#restarts),
+    );
   }
 }
 
-function withPorts(snapshot: Snapshot, statuses: readonly ListenerStatus[]): Snapshot {
-  const listeners = snapshot.listeners.map((listener) => {
-    const bound = statuses.find((status) => status.name === listener.name)?.bound;
-    return bound === undefined ? listener : { ...listener, port: bound.port };
+/** Whichever says something first; undefined once all have ended. */
+function quickest(workers: readonly WorkerProcess[]): Promise<WorkerProcess | undefined> {
+  return new Promise((resolve) => {
+    const all = workers.map(async (worker) => {
+      if ((await worker.ask({ kind: "settled" })).kind === "said") resolve(worker);
+    });
+    void Promise.all(all).then(() => resolve(undefined));
   });
-  return { ...snapshot, listeners };
+}
+
+function chosenPorts(
+  { listeners }: Snapshot,
+  statuses: readonly ListenerStatus[],
+): ReadonlyMap<string, number> {
+  const chosen = new Map<string, number>();
+  for (const { name, bound } of statuses) {
+    const isChosen = listeners.some((listener) => listener.name === name && listener.port === 0);
+    if (bound !== undefined && isChosen) chosen.set(name, bound.port);
+  }
+  return chosen;
 }

@@ -46,6 +46,8 @@ const EMPTY = Buffer.alloc(0);
 const LINGER_MS = 2_000;
 /** and this many times `LINGER_MS` at most. */
 const LINGERS_MAX = 15;
+/** How long a client that has said nothing yet is waited for while its port drains. */
+export const FIRST_REQUEST_MS = 1_000;
 const NO_HEAD: RequestHead = {
   method: "",
   target: "",
@@ -156,11 +158,17 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
     return { listener: this.listener, client, state, requests: this.#requests, bytesIn, bytesOut };
   }
 
-  /** Takes no further request: closes now if idle, else after the running answer. */
+  /**
+   * Takes no further request: closes now if idle, else after the running answer. Who has just come gets a
+   * moment for a first request: to a client, a new connection that closes is a refusal.
+   */
   drain(): void {
     this.#draining = true;
     this.#keepAlive = false;
-    if (this.idle) this.#close();
+    if (!this.idle) return;
+    const { wheel, limits } = this.#options;
+    if (this.#requests > 0) this.#close();
+    else wheel.arm(this, Math.min(FIRST_REQUEST_MS, limits.headTimeoutMs));
   }
 
   destroy(): void {

@@ -12,13 +12,19 @@ import type { ClientRules } from "#model/snapshot.ts";
 import type { ClientPolicy, Handler } from "#proxy/exchange/exchange.ts";
 import { FAILURES, type Failure, type FailureName } from "#proxy/exchange/failure.ts";
 import { anonymous, type Peer } from "#proxy/exchange/peer.ts";
-import { DownstreamConnection, type DownstreamOptions } from "#proxy/http1/downstream.ts";
+import {
+  DownstreamConnection,
+  type DownstreamOptions,
+  FIRST_REQUEST_MS,
+} from "#proxy/http1/downstream.ts";
 import { HttpDate } from "#proxy/http1/http_date.ts";
 import { type Http1Limits, limitsOf } from "#proxy/http1/limits.ts";
 import { AddressBlocks } from "#proxy/listen/address_blocks.ts";
+import { type PortSharing, provePortFree } from "#proxy/listen/port_claim.ts";
 import type { PortGroup } from "#proxy/listen/port_groups.ts";
 import { Preamble } from "#proxy/listen/preamble.ts";
 import { readProxyHeader, type Source } from "#proxy/listen/proxy_protocol.ts";
+import { closeWhenQuiet } from "#proxy/listen/quiet_close.ts";
 import type { Admitted, ServerTls } from "#proxy/listen/server_tls.ts";
 import { refusedFields } from "#proxy/observe/access_entry.ts";
 import type { AccessLog } from "#proxy/observe/access_log.ts";
@@ -39,8 +45,7 @@ export interface ListenOptions {
   readonly self: string;
   readonly clock: Clock;
   readonly wheel: TimerWheel;
-  /** Several processes share the port (SO_REUSEPORT). */
-  readonly reusePort: boolean;
+  readonly sharing: PortSharing;
   /** Of HTTPS and MESH. */
   readonly tls?: ServerTls;
   readonly accessLog?: AccessLog | undefined;
@@ -75,6 +80,23 @@ export interface OpenPort {
   useTls(tls: ServerTls): void;
   /** Accepts no more, lets running requests end for at most `maxMs`, then closes. */
   drain(maxMs: Millis): Promise<void>;
+  /** The same; the port is free for somebody else when this returns. Who waits in its queue is reset. */
+  closeAndDrain(maxMs: Millis): Promise<void>;
+}
+
+/** The same port; `done` is called when it begins to drain. */
+export function whenDrained(port: OpenPort, done: () => void): OpenPort {
+  return {
+    ...port,
+    drain: (maxMs) => {
+      done();
+      return port.drain(maxMs);
+    },
+    closeAndDrain: (maxMs) => {
+      done();
+      return port.closeAndDrain(maxMs);
+    },
+  };
 }
 
 /** Opens a port. The error says which address and why. */
@@ -86,12 +108,18 @@ export async function openPort(options: ListenOptions): Promise<Result<OpenPort,
   return openAt(options, "0.0.0.0");
 }
 
-function openAt(options: ListenOptions, host: string): Promise<Result<OpenPort, string>> {
-  const { group, reusePort, clock } = options;
+async function openAt(options: ListenOptions, host: string): Promise<Result<OpenPort, string>> {
+  const { group, sharing, clock } = options;
+  const why = (error: Error) => err(`${host}:${group.port}: ${error.message}`);
+  if (sharing === "claim") {
+    const free = await provePortFree(host, group.port);
+    if (!free.ok) return why(free.error);
+  }
   const port = new Port(options);
   return new Promise((resolve) => {
     const { server } = port;
-    server.once("error", (error) => resolve(err(`${host}:${group.port}: ${error.message}`)));
+    server.once("error", (error) => resolve(why(error)));
+    const reusePort = sharing !== "alone";
     server.listen({ host, port: group.port, backlog: BACKLOG, reusePort }, () => {
       server.on("error", () => {});
       const bound = server.address() as AddressInfo;
@@ -104,6 +132,7 @@ function openAt(options: ListenOptions, host: string): Promise<Result<OpenPort, 
           useRules: (rules) => port.useRules(rules),
           useTls: (tls) => port.useTls(tls),
           drain: (maxMs) => port.drain(clock, maxMs),
+          closeAndDrain: (maxMs) => port.closeAndDrain(clock, maxMs),
         }),
       );
     });
@@ -152,6 +181,9 @@ class Port {
   readonly #sources = new Map<string, Source>();
   readonly #connections = new Set<ClientConnection>();
   #onEmpty: (() => void) | undefined = undefined;
+  #draining = false;
+  /** Sockets that were accepted, whatever became of them. */
+  #come = 0;
 
   constructor(options: ListenOptions) {
     this.#options = options;
@@ -187,7 +219,15 @@ class Port {
   }
 
   drain(clock: Clock, maxMs: Millis): Promise<void> {
+    return new Promise((resolve) => {
+      const come = (): number => this.#come;
+      closeWhenQuiet(clock, come, () => resolve(this.closeAndDrain(clock, maxMs)));
+    });
+  }
+
+  closeAndDrain(clock: Clock, maxMs: Millis): Promise<void> {
     this.server.close();
+    this.#draining = true;
     for (const connection of [...this.#connections]) connection.drain();
     if (this.#connections.size === 0) return Promise.resolve();
     return new Promise((resolve) => {
@@ -235,8 +275,9 @@ class Port {
 
   /** First who is there, if a load balancer is to say it. */
   #accept(socket: Socket): void {
+    this.#come++;
     // Not by the server's own bound: it does not see when a recycled socket ends.
-    if (this.#connections.size >= this.#connectionsMax) {
+    if (this.#sockets >= this.#connectionsMax) {
       this.counters.full++;
       socket.destroy();
       return;
@@ -266,6 +307,7 @@ class Port {
     const { protocol } = this.#options.group;
     if (this.#tlsServer !== undefined) {
       socket.on("error", () => {});
+      this.#holdWhileOpen(socket);
       this.#tlsServer.emit("connection", socket);
     } else if (protocol === "TCP") this.#takeTcp(socket, undefined, Buffer.alloc(0));
     else if (protocol === "TLS") {
@@ -292,7 +334,25 @@ class Port {
     this.counters.accepted++;
     this.counters.open++;
     const options = recycles ? this.#http : { ...this.#http, recycles };
-    this.#connections.add(new DownstreamConnection(socket, admitted, options));
+    const connection = new DownstreamConnection(socket, admitted, options);
+    this.#connections.add(connection);
+    if (this.#draining) connection.drain();
+  }
+
+  /** Connections of clients. Over TLS each is held twice once its handshake is done. */
+  get #sockets(): number {
+    return this.#connections.size - (this.#tlsServer === undefined ? 0 : this.counters.open);
+  }
+
+  /** What lies under TLS: a drain waits for a handshake too, which is bounded by its own time limit. */
+  #holdWhileOpen(socket: Socket): void {
+    const held: ClientConnection = {
+      info: () => undefined,
+      drain: () => {},
+      destroy: () => socket.destroy(),
+    };
+    this.#connections.add(held);
+    socket.once("close", () => this.#drop(held));
   }
 
   #takeTcp(socket: Socket, serverName: string | undefined, first: Buffer): void {
@@ -330,6 +390,7 @@ class Port {
         this.counters.preambleRefused++;
         this.#drop(preamble);
       },
+      drain: () => wheel.arm(timeout, Math.min(FIRST_REQUEST_MS, this.#limits.headTimeoutMs)),
       gone: () => {
         wheel.disarm(timeout);
         this.#drop(preamble);

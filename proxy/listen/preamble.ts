@@ -7,6 +7,8 @@ export interface PreambleEnds<T> {
   /** @param bytes all that was read so far. */
   readonly found: (found: Exclude<T, { kind: "more" } | { kind: "bad" }>, bytes: Buffer) => void;
   readonly refused: () => void;
+  /** The port accepts no more: whoever wants to say something has to say it soon. */
+  readonly drain: () => void;
   /** The client went away first. */
   readonly gone: () => void;
 }
@@ -49,9 +51,8 @@ export class Preamble<T extends { readonly kind: string }> {
     return undefined;
   }
 
-  /** Nothing has been asked yet. */
   drain(): void {
-    this.#socket.destroy();
+    this.#ends.drain();
   }
 
   destroy(): void {

@@ -26,7 +26,8 @@ const BANS: readonly Ban[] = [
   {
     pattern: /\bprocess\.(?!nextTick|pid\b)/g,
     instead: "the process belongs to the composition root: do it in cli/",
-    except: /^(?:cli|test|bench)\/|^proxy\/app\/worker_pool\.ts$|^discovery\/bus\/nats_server\.ts$/,
+    except:
+      /^(?:cli|test|bench)\/|^proxy\/app\/worker_(?:pool|process)\.ts$|^discovery\/bus\/nats_server\.ts$/,
   },
   { pattern: /^\s*(?:export\s+)?(?:const\s+)?enum\s/gm, instead: "a union of string literals" },
   { pattern: /^\s*(?:export\s+)?namespace\s/gm, instead: "a file is a namespace already" },

@@ -1,0 +1,101 @@
+import { type ChildProcess, fork } from "node:child_process";
+import type { Millis } from "#kernel/brand.ts";
+import type { Clock } from "#kernel/clock.ts";
+import type { MetricsData } from "#kernel/metrics.ts";
+import type { Answers, FromWorker, Question, ToWorker } from "#proxy/app/worker_messages.ts";
+
+/** What a worker says to a question; `gone`: it ended, or said nothing in time and was ended. */
+export type Said<Q extends Question> =
+  | { readonly kind: "said"; readonly value: Answers[Q["kind"]] | undefined }
+  | { readonly kind: "gone" };
+
+export interface WorkerProcessOptions {
+  /** A file that makes a `Worker`. */
+  readonly program: URL;
+  readonly clock: Clock;
+  /** How long it may take to answer before it is taken for hung; the first answer may take longer. */
+  readonly answerMs: Millis;
+  readonly firstAnswerMs: Millis;
+  /** It has ended, or could not be started. Called once. */
+  readonly onEnd: (why: string) => void;
+}
+
+/** One worker process, as its primary sees it. */
+export class WorkerProcess {
+  readonly startedAt: Millis;
+  /** Listeners for whose port 0 it has a port of the system's choice. */
+  readonly chose = new Set<string>();
+  /** What it counted when it was last asked. */
+  metrics: MetricsData | undefined = undefined;
+  readonly #options: WorkerProcessOptions;
+  readonly #child: ChildProcess;
+  readonly #asked = new Map<number, (said: Said<Question>) => void>();
+  readonly #ended: Promise<void>;
+  #nextId = 1;
+  #over = false;
+  #answered = false;
+  /** Why it was ended, if it was. */
+  #hung = "";
+
+  constructor(options: WorkerProcessOptions) {
+    this.#options = options;
+    this.startedAt = options.clock.now();
+    this.#child = fork(options.program, { serialization: "advanced", execArgv: process.execArgv });
+    this.#child.on("message", (message) => {
+      const { id, value } = message as FromWorker;
+      this.#answered = true;
+      this.#asked.get(id)?.({ kind: "said", value } as Said<Question>);
+    });
+    this.#ended = new Promise((resolve) => {
+      const end = (why: string): void => {
+        if (this.#over) return;
+        this.#over = true;
+        for (const said of [...this.#asked.values()]) said({ kind: "gone" });
+        options.onEnd(this.#hung === "" ? why : this.#hung);
+        resolve();
+      };
+      // One that cannot be started has an error and no exit.
+      this.#child.on("error", (error) => {
+        if (this.#child.pid === undefined) end(error.message);
+      });
+      this.#child.on("exit", (code, signal) => end(signal ?? `code ${code}`));
+    });
+  }
+
+  tell(message: ToWorker): void {
+    if (this.#child.connected) this.#child.send(message, () => {});
+  }
+
+  async ask<Q extends Question>(question: Q): Promise<Said<Q>> {
+    if (this.#over) return { kind: "gone" };
+    const id = this.#nextId++;
+    const answer = new Promise<Said<Question>>((resolve) => {
+      this.#asked.set(id, resolve);
+    });
+    this.tell({ kind: "ask", id, question });
+    const { clock, answerMs, firstAnswerMs } = this.#options;
+    const limitMs = this.#answered ? answerMs : firstAnswerMs;
+    // What the kernel gives to a process that hangs, hangs as well: another one is better.
+    const timeout = clock.after(limitMs, () => {
+      this.#hung = `no answer for ${limitMs} ms`;
+      this.kill();
+    });
+    const said = await answer;
+    timeout.cancel();
+    this.#asked.delete(id);
+    return said as Said<Q>;
+  }
+
+  /** Resolves when it has drained and ended; it is ended if that takes too long. */
+  async drain(maxMs: Millis): Promise<void> {
+    this.tell({ kind: "drain", maxMs });
+    const { clock, answerMs } = this.#options;
+    const timer = clock.after(maxMs + answerMs, () => this.kill());
+    await this.#ended;
+    timer.cancel();
+  }
+
+  kill(): void {
+    this.#child.kill("SIGKILL");
+  }
+}
