@@ -102,7 +102,7 @@ export class WorkerPool implements DataPlane {
 
   async settled(): Promise<readonly ListenerStatus[]> {
     const statuses = await this.#settling;
-    if (this.#closing || this.#running().length > 0) return statuses;
+    if (this.#closing || this.#running().some(({ serving }) => serving)) return statuses;
     return statuses.map(({ name }) => ({ name, problem: this.#noWorker() }));
   }
 
@@ -241,7 +241,7 @@ export class WorkerPool implements DataPlane {
   }
 
   #noWorker(): string {
-    return `no worker process runs: the last one ended (${this.#lastEnd})`;
+    return `no worker process serves: the last one ended (${this.#lastEnd})`;
   }
 
   #tellAll(message: ToWorker): void {

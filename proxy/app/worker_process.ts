@@ -34,6 +34,7 @@ export class WorkerProcess {
   #nextId = 1;
   #over = false;
   #answered = false;
+  #serving = false;
   /** Why it was ended, if it was. */
   #hung = "";
 
@@ -62,6 +63,11 @@ export class WorkerProcess {
     });
   }
 
+  /** It has opened its listeners. */
+  get serving(): boolean {
+    return this.#serving && !this.#over;
+  }
+
   tell(message: ToWorker): void {
     if (this.#child.connected) this.#child.send(message, () => {});
   }
@@ -83,6 +89,8 @@ export class WorkerProcess {
     const said = await answer;
     timeout.cancel();
     this.#asked.delete(id);
+    const opened = question.kind === "settled" && said.kind === "said" && said.value !== undefined;
+    if (opened) this.#serving = true;
     return said as Said<Q>;
   }
 

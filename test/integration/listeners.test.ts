@@ -189,6 +189,31 @@ describe("listeners", { timeout: 60_000 }, () => {
     assert.match(again.text, /^HTTP\/1\.1 200/);
   });
 
+  it("let a handshake end, and the request after it, when they drain", async () => {
+    const { plane, statuses } = await startPlane(snapshotOf(twoNames(await freePort())));
+    const { port } = statuses[0]!.bound!;
+    const under = connect(port, "127.0.0.1");
+    await once(under, "connect");
+    let over = false;
+    const drained = plane.drain(60_000).then(() => {
+      over = true;
+    });
+    await until("nobody is let in any more", async () => {
+      const late = connect(port, "127.0.0.1");
+      const [said] = await Promise.race([once(late, "connect"), once(late, "close")]).catch(
+        (error: NodeJS.ErrnoException) => [error.code],
+      );
+      late.destroy();
+      return said === "ECONNREFUSED";
+    });
+    assert.equal(over, false);
+    const servername = "shop.example";
+    const say = `GET / HTTP/1.1\r\nhost: ${servername}\r\n\r\n`;
+    const { text } = await secure(port, { socket: under, servername, say });
+    assert.match(text, /^HTTP\/1\.1 200 OK\r\n.*connection: close\r\n\r\na$/is);
+    await drained;
+  });
+
   it("take up a certificate that is renewed, without touching open connections", async () => {
     const directory = mkdtempSync(join(tmpdir(), "espalier-"));
     close.push(() => rmSync(directory, { recursive: true }));

@@ -19,6 +19,29 @@ async function listen(server: Server): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
+/** A client that says what it is told to. */
+class RawClient {
+  readonly #socket: Socket;
+  said = "";
+  ended = false;
+
+  constructor(port: number) {
+    this.#socket = connect(port, "127.0.0.1");
+    this.#socket.on("data", (chunk) => {
+      this.said += chunk.toString("latin1");
+    });
+    this.#socket.on("error", () => {});
+    this.#socket.on("end", () => {
+      this.ended = true;
+    });
+    close.push(() => this.#socket.destroy());
+  }
+
+  send(text: string): void {
+    this.#socket.write(text);
+  }
+}
+
 /** An origin of `node:http`. */
 async function httpOrigin(
   answer: (request: IncomingMessage, response: ServerResponse) => void,
@@ -366,6 +389,21 @@ describe("a proxy between real sockets", { timeout: 60_000 }, () => {
     );
     const { status, body, headers } = await running;
     assert.deepEqual([status, body, headers["connection"]], [200, "late", "close"]);
+    await drained;
+  });
+
+  it("serves who had just come when it began to drain, and closes who was idle", async () => {
+    const origin = await httpOrigin((_request, response) => response.end("ok"));
+    const { plane, port } = await startPlane(simpleSnapshot([origin]));
+    const [idle, fresh] = [new RawClient(port), new RawClient(port)];
+    idle.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    await until("the first is answered", () => idle.said.endsWith("ok"));
+    await until("both have come", async () => (await plane.inventory())[0]!.clients.length === 2);
+    const drained = plane.drain(60_000);
+    await until("the idle one is closed", () => idle.ended);
+    fresh.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    await until("the new one is served", () => fresh.ended);
+    assert.match(fresh.said, /^HTTP\/1\.1 200 OK\r\n[\s\S]*connection: close\r\n[\s\S]*ok$/i);
     await drained;
   });
 });

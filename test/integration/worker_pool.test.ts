@@ -1,0 +1,111 @@
+import assert from "node:assert/strict";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, it } from "node:test";
+import { pathToFileURL } from "node:url";
+import { systemClock } from "#kernel/clock.ts";
+import { MemoryLogger } from "#kernel/log.ts";
+import { seededRng } from "#kernel/rng.ts";
+import { HeldPorts } from "#proxy/app/held_ports.ts";
+import { WorkerPool } from "#proxy/app/worker_pool.ts";
+import { get, TestOrigin } from "#test/kit/http.ts";
+import { ROOT, until } from "#test/kit/processes.ts";
+import { simpleSnapshot } from "#test/kit/proxy.ts";
+
+const WORKER = pathToFileURL(`${ROOT}/cli/worker.ts`);
+
+describe("a pool of workers", { timeout: 120_000 }, () => {
+  let dir: string;
+  const origin = new TestOrigin("one");
+  const pools: WorkerPool[] = [];
+  beforeEach(async () => {
+    dir = await mkdtemp(join(tmpdir(), "espalier-pool-"));
+    await origin.start();
+  });
+  afterEach(async () => {
+    await Promise.all(pools.splice(0).map((pool) => pool.drain(0)));
+    await origin.stop();
+    await rm(dir, { recursive: true });
+  });
+
+  function pool(workers: number, program = WORKER, answerMs = 10_000) {
+    const log = new MemoryLogger();
+    const started = new WorkerPool({
+      ...{ workers, program, log, answerMs },
+      clock: systemClock,
+      rng: seededRng(1),
+      accessLog: join(dir, "access.log"),
+      held: new HeldPorts(),
+    });
+    pools.push(started);
+    return { pool: started, log };
+  }
+
+  /** A worker's program of which the first process to come does `odd`, and all others what they should. */
+  async function oddOnce(odd: string): Promise<URL> {
+    const path = join(dir, "worker.mjs");
+    const text = [
+      'import { mkdirSync } from "node:fs";',
+      "let first = true;",
+      `try { mkdirSync(${JSON.stringify(join(dir, "came"))}); } catch { first = false; }`,
+      `if (first) { ${odd} }`,
+      `else await import(${JSON.stringify(WORKER.href)});`,
+    ];
+    await writeFile(path, text.join("\n"));
+    return pathToFileURL(path);
+  }
+
+  const pidsOf = async (of: WorkerPool): Promise<number[]> =>
+    (await of.inventory()).map((one) => one.process);
+
+  it("serves by its other workers while one hangs at its start, and replaces that one", async () => {
+    const program = await oddOnce("Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);");
+    const { pool: two, log } = pool(2, program, 2_000);
+    two.apply(simpleSnapshot([origin.port]));
+    const [status] = await two.settled();
+    assert.equal((await get(status!.bound!.port)).body, "one");
+    await until("both answer", async () => (await pidsOf(two)).length === 2);
+    const ended = log.lines.find(({ message }) => message.startsWith("worker ended"));
+    assert.equal(ended?.fields["why"], "no answer for 2000 ms");
+  });
+
+  it("says that none starts where each hangs", async () => {
+    const path = join(dir, "hangs.mjs");
+    await writeFile(path, "Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);");
+    const { pool: one } = pool(1, pathToFileURL(path), 100);
+    one.apply(simpleSnapshot([origin.port]));
+    await assert.rejects(one.settled(), /no worker process serves.*no answer for 100 ms/);
+  });
+
+  it("takes up a reload that comes while its first worker is being started again", async () => {
+    const { pool: two, log } = pool(2);
+    two.apply(simpleSnapshot([origin.port]));
+    const [before] = await two.settled();
+    const [first] = await pidsOf(two);
+    process.kill(first!, "SIGKILL");
+    await until("it is missed", () => log.lines.length > 0);
+    const other = new TestOrigin("two");
+    await other.start();
+    two.apply(simpleSnapshot([other.port], { revision: "2" }));
+    const [after] = await two.settled();
+    assert.deepEqual(after, before, "the same port, though the system chose it");
+    assert.equal((await get(after!.bound!.port)).body, "two");
+    await until("both run", async () => (await pidsOf(two)).length === 2);
+    // Also the one that did not choose the port keeps it when it is the first to answer.
+    two.apply(simpleSnapshot([origin.port], { revision: "3" }));
+    assert.deepEqual(await two.settled(), [before]);
+    for (let i = 0; i < 20; i++) assert.equal((await get(before!.bound!.port)).body, "one");
+    await other.stop();
+  });
+
+  it("is not ready while no worker runs", async () => {
+    const { pool: one } = pool(1);
+    one.apply(simpleSnapshot([origin.port]));
+    await one.settled();
+    const [pid] = await pidsOf(one);
+    process.kill(pid!, "SIGKILL");
+    await until("it is not ready", async () => (await one.settled())[0]?.problem !== undefined);
+    await until("it is again", async () => (await one.settled())[0]?.problem === undefined);
+  });
+});
