@@ -8,6 +8,7 @@ import type { HeldPorts } from "#proxy/app/held_ports.ts";
 import type { PortOpener } from "#proxy/app/listener_set.ts";
 import type { MeshTls } from "#proxy/app/mesh_tls.ts";
 import type { Handler } from "#proxy/exchange/exchange.ts";
+import { clientFilesMax } from "#proxy/listen/file_limit.ts";
 import { certificateFiles, httpsTls } from "#proxy/listen/https.ts";
 import { type OpenPort, openPort, whenDrained } from "#proxy/listen/port.ts";
 import type { PortSharing } from "#proxy/listen/port_claim.ts";
@@ -35,6 +36,7 @@ export interface PortOpenerOptions {
 export class ProxyPortOpener implements PortOpener {
   readonly #options: PortOpenerOptions;
   readonly #ticketKeys: Buffer;
+  readonly #filesMax = clientFilesMax();
   readonly #watches = new Map<OpenPort, Array<{ close(): void }>>();
 
   constructor(options: PortOpenerOptions) {
@@ -45,7 +47,8 @@ export class ProxyPortOpener implements PortOpener {
   async open(group: PortGroup): Promise<Result<OpenPort, string>> {
     const { handler, self, clock, wheel, meshTls, accessLog } = this.#options;
     const sharing = this.#sharingOf(group);
-    const base = { group, handler, self, clock, wheel, sharing, accessLog };
+    const filesMax = this.#filesMax;
+    const base = { group, handler, self, clock, wheel, sharing, accessLog, filesMax };
     if (group.protocol === "MESH") {
       if (meshTls === undefined) return err("a MESH listener needs an identity");
       const opened = await openPort({ ...base, tls: meshTls.forServer() });

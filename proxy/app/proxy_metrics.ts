@@ -126,12 +126,13 @@ function registerConnections(metrics: Metrics, { listeners }: MetricSources): vo
   metrics.counter(
     {
       name: "espalier_connections_refused_total",
-      help: "Connections closed at once: the port was full, TLS failed, or a PROXY header or ClientHello was none.",
+      help: "Connections closed at once: the port was full, file descriptors ran out, TLS failed, or a PROXY header or ClientHello was none.",
       labels: ["listener", "reason"],
     },
     () =>
       [...listeners.opened()].flatMap(({ name, port }) => [
         { labels: [name, "full"], value: port.counters.full },
+        { labels: [name, "files"], value: port.counters.noFiles },
         { labels: [name, "tls"], value: port.counters.tlsRefused },
         { labels: [name, "preamble"], value: port.counters.preambleRefused },
       ]),

@@ -199,6 +199,11 @@ export const FAILURES = {
 
 export type FailureName = keyof typeof FAILURES;
 
+/** What a connection to an endpoint failed with because of a limit of this machine: nothing against the endpoint. */
+export function isOwnLimit(code: string): boolean {
+  return code === "EMFILE" || code === "ENFILE" || code === "ENOBUFS" || code === "ENOMEM";
+}
+
 /** A failure and what is known of it. `detail` goes to logs, not to clients. */
 export interface Failure {
   readonly kind: FailureName;

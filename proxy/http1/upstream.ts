@@ -10,7 +10,7 @@ import {
   type RequestHead,
   type UpstreamStream,
 } from "#proxy/exchange/exchange.ts";
-import { type Failure, failure } from "#proxy/exchange/failure.ts";
+import { type Failure, failure, isOwnLimit } from "#proxy/exchange/failure.ts";
 import { isHeld, READ_BYTES, type ReadInto } from "#proxy/http1/held_buffers.ts";
 import { headText } from "#proxy/http1/latin1.ts";
 import type { Http1Limits } from "#proxy/http1/limits.ts";
@@ -393,7 +393,8 @@ export class UpstreamConnection
 
   #onError(error: NodeJS.ErrnoException): void {
     const detail = error.code ?? error.message;
-    if (!this.#ready) {
+    if (!this.#ready && isOwnLimit(detail)) this.fail(failure("overloaded", detail));
+    else if (!this.#ready) {
       const tls = this.#options.readyEvent === "secureConnect" && !isConnectError(detail);
       this.fail(failure(tls ? "tls_failed" : "connect_refused", detail));
     } else if (!this.#answering && detail.startsWith("ERR_SSL_")) {

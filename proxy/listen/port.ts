@@ -20,6 +20,7 @@ import {
 import { HttpDate } from "#proxy/http1/http_date.ts";
 import { type Http1Limits, limitsOf } from "#proxy/http1/limits.ts";
 import { AddressBlocks } from "#proxy/listen/address_blocks.ts";
+import { fileOf } from "#proxy/listen/file_limit.ts";
 import { type PortSharing, provePortFree } from "#proxy/listen/port_claim.ts";
 import type { PortGroup } from "#proxy/listen/port_groups.ts";
 import { Preamble } from "#proxy/listen/preamble.ts";
@@ -49,6 +50,8 @@ export interface ListenOptions {
   /** Of HTTPS and MESH. */
   readonly tls?: ServerTls;
   readonly accessLog?: AccessLog | undefined;
+  /** Highest file descriptor of a client; absent: any. */
+  readonly filesMax?: number;
   /** For tests: in place of what the rules of the listener say. */
   readonly limits?: Http1Limits;
 }
@@ -59,6 +62,8 @@ export interface ListenerCounters {
   open: number;
   /** Closed at once because the port was full. */
   full: number;
+  /** Closed at once because file descriptors were running out. */
+  noFiles: number;
   /** Handshakes that failed, and peers that proved to be nobody who may come here. */
   tlsRefused: number;
   /** Connections that did not begin as they must: PROXY header, ClientHello. */
@@ -121,7 +126,10 @@ async function openAt(options: ListenOptions, host: string): Promise<Result<Open
     server.once("error", (error) => resolve(why(error)));
     const reusePort = sharing !== "alone";
     server.listen({ host, port: group.port, backlog: BACKLOG, reusePort }, () => {
-      server.on("error", () => {});
+      // An accept that failed: descriptors are gone, those for endpoints included.
+      server.on("error", () => {
+        port.counters.noFiles++;
+      });
       const bound = server.address() as AddressInfo;
       resolve(
         ok({
@@ -163,6 +171,7 @@ class Port {
     accepted: 0,
     open: 0,
     full: 0,
+    noFiles: 0,
     tlsRefused: 0,
     preambleRefused: 0,
     refused: new Map(),
@@ -276,6 +285,12 @@ class Port {
   /** First who is there, if a load balancer is to say it. */
   #accept(socket: Socket): void {
     this.#come++;
+    const { filesMax = Number.POSITIVE_INFINITY } = this.#options;
+    if (fileOf(socket) > filesMax) {
+      this.counters.noFiles++;
+      socket.destroy();
+      return;
+    }
     // Not by the server's own bound: it does not see when a recycled socket ends.
     if (this.#sockets >= this.#connectionsMax) {
       this.counters.full++;

@@ -8,7 +8,7 @@ import {
   TCP_UPGRADE,
   type UpstreamStream,
 } from "#proxy/exchange/exchange.ts";
-import { failure } from "#proxy/exchange/failure.ts";
+import { failure, isOwnLimit } from "#proxy/exchange/failure.ts";
 import { reset } from "#proxy/http1/reset.ts";
 import { WriteQueue } from "#proxy/http1/write_queue.ts";
 import { proxyHeader } from "#proxy/listen/proxy_protocol.ts";
@@ -137,7 +137,7 @@ class TcpUpstream extends WheelItem implements UpstreamStream {
     const sink = this.#sink;
     if (kind !== "answer_truncated") this.#counters.connectFailures[kind]++;
     this.#close("error");
-    sink?.onFailure(failure(kind, detail));
+    sink?.onFailure(failure(isOwnLimit(detail) && !this.#connected ? "overloaded" : kind, detail));
   }
 
   #close(why: CloseReason): void {

@@ -17,8 +17,11 @@ export class EspalierProcess {
   #out = "";
   err = "";
 
-  constructor(args: readonly string[], env: Record<string, string> = {}) {
-    this.child = spawn(`${ROOT}/espalier`, args, {
+  /** @param filesMax file descriptors that it may have; absent: as many as we. */
+  constructor(args: readonly string[], env: Record<string, string> = {}, filesMax?: number) {
+    const limit = filesMax === undefined ? "" : `ulimit -n ${filesMax}; `;
+    const command = [`${limit}exec "$0" "$@"`, `${ROOT}/espalier`, ...args];
+    this.child = spawn("/bin/sh", ["-c", ...command], {
       stdio: ["ignore", "pipe", "pipe"],
       env: { ...process.env, ...env },
     });
@@ -34,7 +37,7 @@ export class EspalierProcess {
 
   /** The open port of a listener, once the process has said so. */
   async ready(listener: string): Promise<Ready> {
-    await until(`${listener} of ${this.child.spawnargs.slice(1).join(" ")}`, () => {
+    await until(`${listener} of ${this.child.spawnargs.slice(4).join(" ")}`, () => {
       if (this.child.exitCode !== null) throw new Error(`ended early: ${this.err}`);
       return this.#ready.has(listener);
     });
