@@ -20,3 +20,4 @@ process.on("disconnect", () => void worker.drain(ORPHAN_DRAIN_MS));
 // The primary decides: a Ctrl-C reaches the whole process group.
 process.on("SIGINT", () => {});
 process.on("SIGTERM", () => {});
+process.on("SIGHUP", () => {});

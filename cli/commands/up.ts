@@ -11,7 +11,7 @@ import type { HostPort } from "#control/config/scalars.ts";
 import { openAdmin } from "#kernel/admin_http.ts";
 import { systemClock } from "#kernel/clock.ts";
 import { systemRng } from "#kernel/rng.ts";
-import { LineLog, STDOUT } from "#proxy/observe/access_log.ts";
+import { LineLog } from "#proxy/observe/line_log.ts";
 
 export function registerUp(program: Command): void {
   program
@@ -35,7 +35,7 @@ async function run(options: { file: string; admin: HostPort }): Promise<void> {
   const planned = planTree(resources.value);
   if (!planned.ok) throw badConfig(planned.error);
   const log = proxyLog();
-  const newAccessLog = () => new LineLog(STDOUT, systemClock, log);
+  const newAccessLog = () => new LineLog(undefined, systemClock, log);
   const ports = { clock: systemClock, rng: systemRng(), log, newAccessLog };
   const tree = await Tree.start(planned.value, ports);
   const listeners = await tree.listeners();

@@ -13,7 +13,7 @@ import type { DataPlane, ListenerStatus } from "#proxy/app/data_plane.ts";
 import { LocalPlane } from "#proxy/app/local_plane.ts";
 import { ProxyProcess } from "#proxy/app/proxy_process.ts";
 import { WorkerPool } from "#proxy/app/worker_pool.ts";
-import { LineLog, STDOUT } from "#proxy/observe/access_log.ts";
+import { LineLog, problemWith } from "#proxy/observe/line_log.ts";
 import type { SnapshotSource } from "#proxy/subscribe/source.ts";
 
 /** Between two tries to open an admin port that the process before still has. */
@@ -70,8 +70,10 @@ export function newPlane(start: ProxyStart): DataPlane {
   const { held } = succession;
   const cluster: ClusterName = identity?.current().cluster ?? LOCAL_CORE;
   const own = { clock: systemClock, rng: systemRng(), log, ...(identity && { identity }) };
+  const problem = options.accessLog === undefined ? undefined : problemWith(options.accessLog);
+  if (problem !== undefined) throw usage(`--access-log: ${problem}`);
   if (options.workers === 1) {
-    const accessLog = new LineLog(options.accessLog ?? STDOUT, systemClock, log);
+    const accessLog = new LineLog(options.accessLog, systemClock, log);
     return new LocalPlane({ ...own, cluster, reusePort: SHARES_PORTS, held, accessLog });
   }
   const program = new URL(import.meta.resolve("#cli/worker.ts"));

@@ -16,7 +16,7 @@ import type { Rng } from "#kernel/rng.ts";
 import { firstLabel } from "#model/names.ts";
 import { LocalPlane } from "#proxy/app/local_plane.ts";
 import { ProxyProcess } from "#proxy/app/proxy_process.ts";
-import type { LineLog } from "#proxy/observe/access_log.ts";
+import type { LineLog } from "#proxy/observe/line_log.ts";
 import { DirectSource } from "#proxy/subscribe/direct_source.ts";
 
 /** Effects that every cluster of a tree shares. */

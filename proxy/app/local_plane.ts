@@ -20,7 +20,7 @@ import { buildTables, endpointsOf, linksOf } from "#proxy/app/tables.ts";
 import { LinkProber } from "#proxy/health/link_probe.ts";
 import { HTTP1_LIMITS } from "#proxy/http1/limits.ts";
 import { groupPorts } from "#proxy/listen/port_groups.ts";
-import type { LineLog } from "#proxy/observe/access_log.ts";
+import type { LineLog } from "#proxy/observe/line_log.ts";
 import { RequestStats } from "#proxy/observe/service_stats.ts";
 import { Dispatcher, PING_TARGET, type Tables } from "#proxy/relay/dispatcher.ts";
 import type { Verdict } from "#proxy/subscribe/source.ts";
@@ -173,7 +173,7 @@ export class LocalPlane implements DataPlane {
     await this.#listeners.drain(maxMs);
     this.#upstreams.close();
     this.#meshTls?.close();
-    this.#options.accessLog?.close();
+    await this.#options.accessLog?.close();
     this.#wheel.close();
   }
 

@@ -3,7 +3,7 @@ import type { Metrics, Sample } from "#kernel/metrics.ts";
 import type { ListenerSet } from "#proxy/app/listener_set.ts";
 import { explainLocales } from "#proxy/balance/explain_locales.ts";
 import type { LinkProber } from "#proxy/health/link_probe.ts";
-import type { LineLog } from "#proxy/observe/access_log.ts";
+import type { LineLog } from "#proxy/observe/line_log.ts";
 import type { RequestStats } from "#proxy/observe/service_stats.ts";
 import type { ServiceRuntime } from "#proxy/relay/plan.ts";
 import type { HttpUpstreams } from "#proxy/upstream/http_upstreams.ts";

@@ -5,7 +5,7 @@ import type { Rng } from "#kernel/rng.ts";
 import { HeldPorts } from "#proxy/app/held_ports.ts";
 import { LocalPlane, type LocalPlaneOptions } from "#proxy/app/local_plane.ts";
 import type { Answers, FromWorker, Question, ToWorker } from "#proxy/app/worker_messages.ts";
-import { LineLog, STDOUT } from "#proxy/observe/access_log.ts";
+import { LineLog } from "#proxy/observe/line_log.ts";
 
 export interface WorkerOptions {
   readonly clock: Clock;
@@ -78,7 +78,7 @@ export class Worker {
       ...{ cluster, clock, rng, log, reusePort: true, held: this.#held },
       ...(identity === undefined ? {} : { identity }),
       ticketKeys: Buffer.from(ticketKeys),
-      accessLog: new LineLog(accessLog ?? STDOUT, clock, log),
+      accessLog: new LineLog(accessLog, clock, log),
     });
   }
 

@@ -1,5 +1,5 @@
 import type { Exchange, Fields } from "#proxy/exchange/exchange.ts";
-import { removeFields } from "#proxy/exchange/fields.ts";
+import { fieldValue, removeFields } from "#proxy/exchange/fields.ts";
 import type { TraceIds } from "#proxy/observe/trace_ids.ts";
 
 /** Fields that say where a request came from. Only a proxy that was there may say it. */
@@ -121,6 +121,25 @@ function describeClient(
 function add(fields: Fields, name: string, at: number, value: string): void {
   if (at < 0) fields.push(name, value);
   else fields[at] = `${fields[at]}, ${value}`;
+}
+
+/**
+ * Who asked, for the log: whom the proxy next to us has seen, if it may say so. What stands before that in its
+ * list is only what it was told.
+ */
+export function sourceOfRequest(exchange: Exchange): {
+  readonly client: string;
+  /** Who is at the other end of the connection. */
+  readonly peer: string;
+} {
+  const { head, peer, raw } = exchange;
+  const direct = peer.address;
+  if (peer.kind === "anonymous" && !peer.trusted) return { client: direct, peer: direct };
+  if (raw) return { client: sourceOf(head.fields)?.address ?? direct, peer: direct };
+  const list = fieldValue(head.fields, "x-forwarded-for")?.split(",") ?? [];
+  // We have added the peer itself.
+  const client = list.map((one) => one.trim()).findLast((one) => one !== direct && one !== "");
+  return { client: client ?? direct, peer: direct };
 }
 
 /** Says on the way of a connection who its client is: address and port (RFC 7239). */

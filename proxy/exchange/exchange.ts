@@ -110,7 +110,7 @@ export interface Exchange {
   /** Cuts the answer short so that the client can tell (close, RST_STREAM). */
   abort(failure: Failure): void;
 
-  /** What is written down of it; undefined: nothing. */
+  /** What is written down of it, used again for the next request of a connection; undefined: nothing. */
   log: AccessEntry | undefined;
 
   /** Who is told of the client's side after the head: set by the handler, at once. */

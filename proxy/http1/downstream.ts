@@ -71,7 +71,8 @@ export interface DownstreamOptions {
   readonly policy: ClientPolicy;
   /** The proxy's name in `Proxy-Status` of refusals. */
   readonly self: string;
-  readonly onRefused: (reason: Failure, peer: Peer) => void;
+  /** @param known somebody above has had the request, and has recorded its end. */
+  readonly onRefused: (reason: Failure, peer: Peer, known: boolean) => void;
   readonly onClosed: (connection: DownstreamConnection) => void;
 }
 
@@ -281,12 +282,17 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
   #watchReader(): void {
     const { bytesWritten, writableLength } = this.#socket;
     const taken = bytesWritten - writableLength;
+    const { idleTimeoutMs } = this.#options.limits;
     if (writableLength > 0 && taken === this.#taken) {
+      const observer = this.observer;
+      this.observer = undefined;
+      this.#answerEnded = true;
+      observer?.onClientGone(failure("client_closed", `took nothing for ${idleTimeoutMs} ms`));
       this.#socket.destroy();
       return;
     }
     this.#taken = taken;
-    this.#options.wheel.arm(this, this.#options.limits.idleTimeoutMs);
+    this.#options.wheel.arm(this, idleTimeoutMs);
   }
 
   // ── the socket ──
@@ -348,7 +354,7 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
   #onClose(): void {
     this.#options.wheel.disarm(this);
     if (this.#phase === "head" && this.#headSeen > 0) {
-      this.#options.onRefused(failure("client_closed", "inside a head"), this.peer);
+      this.#options.onRefused(failure("client_closed", "inside a head"), this.peer, false);
     }
     this.#phase = "over";
     this.#unread = EMPTY;
@@ -422,7 +428,6 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
     this.head = request.head;
     this.#old = request.old;
     this.#keepAlive = request.keepAlive && !this.#draining;
-    this.log = undefined;
     this.#requests++;
     this.#answered = false;
     this.#answerEnded = false;
@@ -509,8 +514,8 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
   // ── ends ──
 
   /** A request that we did not pass on: one answer with the reason's class, then the end. */
-  #refuse(reason: Failure): void {
-    this.#options.onRefused(reason, this.peer);
+  #refuse(reason: Failure, known = false): void {
+    this.#options.onRefused(reason, this.peer, known);
     const { status, proxyError } = FAILURES[reason.kind];
     const body = `${status} ${reason.kind}\n`;
     const fields = ["content-type", "text/plain"];
@@ -532,9 +537,9 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
     this.#phase = "over";
     observer?.onClientGone(reason);
     if (answered) {
-      this.#options.onRefused(reason, this.peer);
+      this.#options.onRefused(reason, this.peer, true);
       this.#cut();
-    } else this.#refuse(reason);
+    } else this.#refuse(reason, true);
   }
 
   /**

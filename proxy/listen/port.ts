@@ -27,7 +27,7 @@ import { Preamble } from "#proxy/listen/preamble.ts";
 import { readProxyHeader, type Source } from "#proxy/listen/proxy_protocol.ts";
 import { closeWhenQuiet } from "#proxy/listen/quiet_close.ts";
 import type { Admitted, ServerTls } from "#proxy/listen/server_tls.ts";
-import { refusedFields } from "#proxy/observe/access_entry.ts";
+import { refusedLine } from "#proxy/observe/access_entry.ts";
 import type { AccessLog } from "#proxy/observe/access_log.ts";
 import { readClientHello } from "#proxy/tcp/client_hello.ts";
 import { TcpConnection } from "#proxy/tcp/downstream.ts";
@@ -262,7 +262,7 @@ class Port {
       self,
       limits: this.#limits,
       policy: this.#policy,
-      onRefused: (reason, peer) => this.#onRefused(reason, peer),
+      onRefused: (reason, peer, known) => this.#onRefused(reason, peer, known),
       onClosed: (connection) => this.#forget(connection),
     };
   }
@@ -435,12 +435,12 @@ class Port {
     if (this.#connections.size === 0) this.#onEmpty?.();
   }
 
-  #onRefused(reason: Failure, { address }: Peer): void {
+  #onRefused(reason: Failure, { address }: Peer, known: boolean): void {
     const { kind } = reason;
     const { accessLog, clock, group } = this.#options;
-    if (this.#policy.accessLogShare !== undefined) {
-      const about = { listener: group.name, address, status: FAILURES[kind].status };
-      accessLog?.write(refusedFields(about, reason, clock.wall()));
+    if (!known && accessLog !== undefined && this.#policy.accessLogShare !== undefined) {
+      const about = { listener: group.name, client: address, status: FAILURES[kind].status };
+      accessLog.write(refusedLine(about, reason, clock.wall()));
     }
     this.counters.refused.set(kind, (this.counters.refused.get(kind) ?? 0) + 1);
   }

@@ -62,7 +62,8 @@ export class Dispatcher implements Handler {
     const { head, peer, servedHosts } = exchange;
     const tables = this.#tables;
     const { accessLogShare } = exchange.policy;
-    if (accessLogShare !== undefined) this.#beginEntry(exchange, accessLogShare);
+    const isLogged = accessLogShare !== undefined && this.#ports.accessLog !== undefined;
+    if (isLogged) this.#beginEntry(exchange, accessLogShare);
     if (tables === undefined) {
       this.#refuse(exchange, failure("no_candidate", "no configuration yet"));
       return;
@@ -181,7 +182,8 @@ export class Dispatcher implements Handler {
 
   #beginEntry(exchange: Exchange, share: number): void {
     const { rng, clock } = this.#ports;
-    exchange.log = new AccessEntry(exchange, rng.next() < share, clock.now());
+    exchange.log ??= new AccessEntry(exchange);
+    exchange.log.begin(rng.next() < share, clock.now());
   }
 
   /** Of a request that no relay has had. */
@@ -189,8 +191,7 @@ export class Dispatcher implements Handler {
     if (log === undefined) return;
     log.status = status;
     log.failure = reason;
-    const { clock, accessLog } = this.#ports;
-    if (log.isDue) accessLog?.write(log.fields(clock.now(), clock.wall()));
+    log.end(this.#ports.accessLog, this.#ports.clock);
   }
 
   #refuse(exchange: Exchange, reason: Failure): void {

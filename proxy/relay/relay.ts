@@ -137,6 +137,8 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
   onClientGone(reason: Failure): void {
     if (this.#state === "done") return;
     this.#failure = reason;
+    // The codec answers so what the client itself has broken.
+    if (this.#answerStatus === 0) this.#answerStatus = FAILURES[reason.kind].status;
     this.#plan.service.stats.failed(reason.kind);
     if (this.#replay?.ended === false) for (const mirror of this.#mirrors) mirror.drop();
     this.#endTry("cancelled");
@@ -194,7 +196,6 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     const isTunnel = opensTunnel(this.#head.method, head.status);
     if (isTunnel && this.#exchange.head.method === "CONNECT") acceptConnect(head);
     this.#status = head.status;
-    this.#answerStatus = head.status;
     // Only a gateway's word counts; from anybody else the field is just removed.
     const refusal = stripHop(head.fields);
     if (refusal !== undefined && this.#endpoint!.locale.kind !== "local") {
@@ -210,6 +211,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     }
     this.#replay?.drop();
     this.#plan.editAnswer?.(head.fields, this.#endpoint!);
+    this.#answerStatus = head.status;
     this.#exchange.answer(head);
     if (!isTunnel) return;
     // Its answer is complete; how long it lives is no response time.
@@ -355,6 +357,8 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
 
   #tryAgain(endpoint: EndpointState, now: Millis): void {
     this.#retriesLeft--;
+    // The client has not seen that answer.
+    this.#status = 0;
     this.#plan.service.stats.retries++;
     const backoffMs = this.#plan.retry?.backoffMs ?? 0;
     if (backoffMs === 0) {
@@ -432,19 +436,14 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
   }
 
   #writeDown(entry: AccessEntry): void {
-    const place = this.#endpoint;
-    if (place !== undefined) {
-      entry.upstream = `${place.endpoint.address}:${place.endpoint.port}`;
-      entry.locale = place.locale.cluster;
-    }
+    entry.endpoint = this.#endpoint;
     entry.service = this.#plan.service.name;
-    entry.retries = this.#tried.length;
+    entry.resends = this.#plan.hop.retries - this.#retriesLeft;
     entry.status = this.#answerStatus;
     entry.requestBytes = this.#requestBytes;
     entry.answerBytes = this.#answerBytes;
     entry.failure = this.#failure;
-    const { clock, accessLog } = this.#ports;
-    if (entry.isDue) accessLog?.write(entry.fields(clock.now(), clock.wall()));
+    entry.end(this.#ports.accessLog, this.#ports.clock);
   }
 }
 

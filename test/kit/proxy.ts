@@ -5,6 +5,7 @@ import type { ClusterName } from "#model/names.ts";
 import { parseSnapshot, type Snapshot } from "#model/snapshot.ts";
 import type { ListenerStatus } from "#proxy/app/data_plane.ts";
 import { LocalPlane } from "#proxy/app/local_plane.ts";
+import type { LineLog } from "#proxy/observe/line_log.ts";
 import { must } from "#test/kit/mesh.ts";
 
 /** A snapshot with one listener and one service at 127.0.0.1. */
@@ -58,7 +59,10 @@ export function simpleSnapshot(
 }
 
 /** A data plane in this process with its port. */
-export async function startPlane(snapshot: Snapshot): Promise<{
+export async function startPlane(
+  snapshot: Snapshot,
+  accessLog?: LineLog,
+): Promise<{
   plane: LocalPlane;
   port: number;
   statuses: readonly ListenerStatus[];
@@ -71,6 +75,7 @@ export async function startPlane(snapshot: Snapshot): Promise<{
     rng: seededRng(1),
     log,
     reusePort: false,
+    ...(accessLog && { accessLog }),
   });
   plane.apply(snapshot);
   const statuses = await plane.settled();
