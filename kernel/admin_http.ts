@@ -67,6 +67,7 @@ async function serve(
   response.writeHead(answer.status, {
     "content-type": answer.contentType,
     "content-length": Buffer.byteLength(answer.body),
+    ...(answer.status === 405 && { allow: "GET, HEAD" }),
     // Nothing here may end up in a page of another origin.
     "x-content-type-options": "nosniff",
   });
@@ -82,7 +83,9 @@ async function answerFor(
   const path = mark < 0 ? target : target.slice(0, mark);
   const isRead = method === "GET" || method === "HEAD";
   const route = routes.get(isRead ? path : `${method} ${path}`);
-  if (route === undefined && !isRead) return textAnswer(405, "only GET");
+  if (route === undefined && !isRead && routes.has(path)) return textAnswer(405, "only GET");
+  // A browser says on whose page it was told so; an operator's tool does not.
+  if (!isRead && request.headers.origin !== undefined) return textAnswer(403, "not from a page");
   if (route === undefined) return textAnswer(404, `try one of: ${[...routes.keys()].join(" ")}`);
   try {
     return await route(new URLSearchParams(mark < 0 ? "" : target.slice(mark + 1)));

@@ -23,8 +23,8 @@ export interface MetricSpec {
   readonly name: string;
   readonly help: string;
   readonly labels: readonly string[];
-  /** What several processes of one proxy show together; absent: the sum. */
-  readonly together?: "average" | "min" | "max";
+  /** What several processes' values of a gauge come to; left out: their sum. */
+  readonly merge?: "sum" | "average" | "min" | "max";
 }
 
 /** The metrics of one process, read when somebody asks (`collect()` of prom-client). */
@@ -48,8 +48,8 @@ export class Metrics {
   /** A value that goes up and down. `read` is called at each scrape. */
   gauge(spec: MetricSpec, read: () => Iterable<Sample>): void {
     const metric: Gauge<string> = new Gauge({
-      aggregator: spec.together ?? "sum",
       name: spec.name,
+      aggregator: spec.merge ?? "sum",
       help: spec.help,
       labelNames: [...spec.labels],
       registers: [this.#registry],
@@ -106,19 +106,40 @@ export class Metrics {
 /** Metrics as plain data that survives a process boundary. Opaque. */
 export type MetricsData = readonly object[];
 
-/** One exposition of several processes' metrics; values with equal labels are summed. */
+/** What is kept of processes that have ended: counters and histograms, summed, so that no sum goes back. */
+export function countersOf(parts: readonly MetricsData[]): MetricsData {
+  const byName = new Map<
+    string,
+    Omit<PlainMetric, "values"> & { readonly values: Map<string, PlainValue> }
+  >();
+  for (const metric of parts.flat() as PlainMetric[]) {
+    if (metric.type === "gauge") continue;
+    const known = byName.get(metric.name);
+    const values = known?.values ?? new Map<string, PlainValue>();
+    if (known === undefined) byName.set(metric.name, { ...metric, values });
+    for (const one of metric.values) {
+      const key = JSON.stringify([one.metricName, one.labels]);
+      values.set(key, { ...one, value: one.value + (values.get(key)?.value ?? 0) });
+    }
+  }
+  return [...byName.values()].map((metric) => ({ ...metric, values: [...metric.values.values()] }));
+}
+
+interface PlainMetric {
+  readonly name: string;
+  readonly type: string;
+  readonly values: Iterable<PlainValue>;
+}
+
+interface PlainValue {
+  readonly metricName?: string;
+  readonly labels: object;
+  readonly value: number;
+}
+
+/** One exposition of several processes' metrics: values with equal labels are merged as `MetricSpec` says. */
 export function mergedText(parts: readonly MetricsData[]): Promise<string> {
   return AggregatorRegistry.aggregate(parts as object[][] as never).metrics();
-}
-
-/** Of several processes' metrics what only grows, summed: what is left of those that have ended. */
-export async function mergedCounters(parts: readonly MetricsData[]): Promise<MetricsData> {
-  const growing = parts.map((part) => part.filter((metric) => !isGauge(metric)) as object[]);
-  return AggregatorRegistry.aggregate(growing as never).getMetricsAsJSON() as Promise<MetricsData>;
-}
-
-function isGauge(metric: object): boolean {
-  return (metric as { readonly type?: unknown }).type === "gauge";
 }
 
 function named(names: readonly string[], values: readonly string[]): Record<string, string> {

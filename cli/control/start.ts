@@ -10,6 +10,7 @@ import { jsonLine } from "#cli/output.ts";
 import { proxyLog } from "#cli/proxy/run.ts";
 import { busDir, caDir, parentPath, storePath } from "#cli/state_dir.ts";
 import { lockState, type StateLock } from "#cli/state_lock.ts";
+import { VERSION } from "#cli/version.ts";
 import { ApiServer } from "#control/api/api_server.ts";
 import { adminRoutes } from "#control/app/admin_routes.ts";
 import { ControlService } from "#control/app/control_service.ts";
@@ -161,7 +162,7 @@ async function openPorts(
   });
   const admin = await openAdmin({
     ...spec.admin,
-    routes: adminRoutes({ control, bus: bus.own, ...identities, api }),
+    routes: adminRoutes({ control, bus: bus.own, ...identities, api, version: VERSION }),
   });
   if (api.ok && admin.ok) return { api: api.value, admin: admin.value };
   // The nats-server is a process of its own: it must not stay when we go.

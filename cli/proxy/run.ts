@@ -2,6 +2,7 @@ import type { RotatingIdentity } from "#certs/identity/identity.ts";
 import { type CommandError, fail, usage } from "#cli/exit.ts";
 import { jsonLine } from "#cli/output.ts";
 import { SHARES_PORTS, type Succession } from "#cli/proxy/succession.ts";
+import { VERSION } from "#cli/version.ts";
 import type { HostPort } from "#control/config/scalars.ts";
 import { type AdminServer, openAdmin } from "#kernel/admin_http.ts";
 import { sleep, systemClock } from "#kernel/clock.ts";
@@ -74,7 +75,8 @@ export function newPlane(start: ProxyStart): DataPlane {
   if (problem !== undefined) throw usage(`--access-log: ${problem}`);
   if (options.workers === 1) {
     const accessLog = new LineLog(options.accessLog, systemClock, log);
-    return new LocalPlane({ ...own, cluster, reusePort: SHARES_PORTS, held, accessLog });
+    const place = { cluster, reusePort: SHARES_PORTS, held, accessLog, process: "main" };
+    return new LocalPlane({ ...own, ...place });
   }
   const program = new URL(import.meta.resolve("#cli/worker.ts"));
   const { workers, accessLog } = options;
@@ -102,7 +104,7 @@ class ProxyRun implements RunningProxy {
     const { source, report, log, succession } = start;
     this.#start = start;
     this.#plane = newPlane(start);
-    const base = { clock: systemClock, plane: this.#plane, source, log };
+    const base = { clock: systemClock, plane: this.#plane, source, log, version: VERSION };
     this.#proxy = new ProxyProcess(report === undefined ? base : { ...base, report });
     this.ended = new Promise((resolve, reject) => {
       this.#end = { resolve, reject };

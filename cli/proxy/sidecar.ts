@@ -3,6 +3,7 @@ import type { ProxyOptions } from "#cli/commands/proxy.ts";
 import { usage } from "#cli/exit.ts";
 import { jsonLine } from "#cli/output.ts";
 import { newPlane, type ProxyStart, type RunningProxy, runProxy } from "#cli/proxy/run.ts";
+import { VERSION } from "#cli/version.ts";
 import { systemClock } from "#kernel/clock.ts";
 import { type ClusterName, parseServiceName } from "#model/names.ts";
 import { ProxyProcess } from "#proxy/app/proxy_process.ts";
@@ -62,7 +63,8 @@ async function startInbound(
   });
   const plane = newPlane(start);
   const source = new FixedSource(snapshot);
-  const proxy = new ProxyProcess({ clock: systemClock, plane, source, log: start.log });
+  const { log } = start;
+  const proxy = new ProxyProcess({ clock: systemClock, plane, source, log, version: VERSION });
   proxy.start();
   const [listener] = await proxy.settled();
   if (listener?.bound === undefined) {

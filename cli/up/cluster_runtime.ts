@@ -5,6 +5,7 @@ import { RotatingIdentity } from "#certs/identity/identity.ts";
 import { controlId, gatewayId } from "#certs/identity/spiffe_id.ts";
 import { Renewer } from "#certs/workload/renewer.ts";
 import type { PlannedCluster } from "#cli/up/tree_problems.ts";
+import { VERSION } from "#cli/version.ts";
 import { ControlService } from "#control/app/control_service.ts";
 import { busPermissions } from "#control/authority/table.ts";
 import { Store } from "#control/store/store.ts";
@@ -141,6 +142,7 @@ export class Gateway {
       clock: ports.clock,
       plane: this.plane,
       log: ports.log,
+      version: VERSION,
       source,
       report: (reports, mesh) => source.report(reports, mesh),
     });

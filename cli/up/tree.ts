@@ -1,7 +1,9 @@
 import { ClusterRuntime, type RuntimePorts } from "#cli/up/cluster_runtime.ts";
 import type { PlannedCluster } from "#cli/up/tree_problems.ts";
+import { VERSION } from "#cli/version.ts";
 import { type AdminRoute, jsonAnswer, textAnswer } from "#kernel/admin_http.ts";
 import { Metrics, mergedText } from "#kernel/metrics.ts";
+import { registerProcess, registerProgram } from "#kernel/process_metrics.ts";
 import type { ClusterName } from "#model/names.ts";
 import type { ListenerStatus } from "#proxy/app/data_plane.ts";
 import { askedOf } from "#proxy/app/explain.ts";
@@ -102,6 +104,8 @@ export class Tree {
   }
 
   #registerMetrics(): void {
+    registerProgram(this.#metrics, VERSION);
+    registerProcess(this.#metrics, "main");
     const labels = ["cluster"];
     const each = (value: (cluster: ClusterRuntime) => number) =>
       this.clusters().map((c) => ({ labels: [c.planned.name as string], value: value(c) }));

@@ -4,7 +4,9 @@ import type { ControlService } from "#control/app/control_service.ts";
 import type { Bus } from "#discovery/bus/bus.ts";
 import { type AdminRoute, jsonAnswer, textAnswer } from "#kernel/admin_http.ts";
 import { Metrics } from "#kernel/metrics.ts";
+import { registerProcess, registerProgram } from "#kernel/process_metrics.ts";
 import type { Result } from "#kernel/result.ts";
+import { withoutKeys } from "#model/without_keys.ts";
 
 /** What a control service shows its operator. */
 export function adminRoutes(parts: {
@@ -13,10 +15,13 @@ export function adminRoutes(parts: {
   readonly identity: IdentitySource;
   readonly authority: ClusterAuthority;
   readonly api: Result<{ readonly refused: number }, string>;
+  readonly version: string;
 }): ReadonlyMap<string, AdminRoute> {
   const { control, bus, api, identity, authority } = parts;
   const metrics = new Metrics();
   control.register(metrics);
+  registerProgram(metrics, parts.version);
+  registerProcess(metrics, "main");
   const labels = ["cluster"];
   metrics.gauge(
     { name: "espalier_bus_up", help: "1 if the cluster's bus is reached.", labels },
@@ -38,6 +43,7 @@ export function adminRoutes(parts: {
     ],
   );
   return new Map<string, AdminRoute>([
+    ["/live", () => textAnswer(200, "live")],
     ["/ready", () => textAnswer(200, "ready")],
     [
       "/metrics",
@@ -53,6 +59,7 @@ export function adminRoutes(parts: {
 
 function configOf(control: ControlService) {
   const { catalog } = control;
+  const snapshot = control.hub.newest("gateway");
   return {
     cluster: control.cluster,
     parentLink: control.parentLease ?? null,
@@ -64,6 +71,6 @@ function configOf(control: ControlService) {
       facts: Object.fromEntries(facts),
     })),
     view: catalog.view,
-    snapshot: control.hub.newest("gateway") ?? null,
+    snapshot: snapshot === undefined ? null : withoutKeys(snapshot),
   };
 }

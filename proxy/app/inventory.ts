@@ -34,7 +34,8 @@ export interface Inventory {
     readonly locales: readonly LocaleExplanation[];
     readonly endpoints: readonly EndpointInfo[];
   }>;
-  /** Clients' connections, at most 1,000 of them. */
+  /** How many connections of clients are open, and the first 1,000 of them. */
+  readonly clientsOpen: number;
   readonly clients: readonly ClientInfo[];
   readonly upstreams: readonly PoolCount[];
 }
@@ -47,14 +48,17 @@ export function takeInventory(
   now: Millis,
 ): Inventory {
   const clients: ClientInfo[] = [];
+  let clientsOpen = 0;
   for (const { port } of listeners.opened()) {
     for (const client of port.clients()) {
       if (clients.length < CLIENTS_MAX) clients.push(client);
+      clientsOpen++;
     }
   }
   return {
     process: pid,
     services: [...services].map((service) => serviceInfo(service, now)),
+    clientsOpen,
     clients,
     upstreams: [...upstreams.counts()],
   };

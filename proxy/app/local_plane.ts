@@ -43,6 +43,8 @@ export interface LocalPlaneOptions {
   /** Of TLS sessions, where other processes are to resume them too; 48 bytes. */
   readonly ticketKeys?: Buffer;
   readonly accessLog?: LineLog;
+  /** Name of this process in metrics; left out: somebody else tells what the process costs. */
+  readonly process?: string;
 }
 
 /** One process's data plane, from open ports to upstream connections. Wiring only. */
@@ -107,6 +109,7 @@ export class LocalPlane implements DataPlane {
       now: () => clock.now(),
       ...(identity === undefined ? {} : { identity }),
       accessLog,
+      process: options.process,
     });
   }
 

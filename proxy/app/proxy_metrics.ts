@@ -1,8 +1,11 @@
 import type { IdentitySource } from "#certs/identity/identity.ts";
 import type { Metrics, Sample } from "#kernel/metrics.ts";
+import { registerProcess } from "#kernel/process_metrics.ts";
 import type { ListenerSet } from "#proxy/app/listener_set.ts";
+import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
 import { explainLocales } from "#proxy/balance/explain_locales.ts";
 import type { LinkProber } from "#proxy/health/link_probe.ts";
+import type { ListenerTraffic } from "#proxy/listen/port.ts";
 import type { LineLog } from "#proxy/observe/line_log.ts";
 import type { RequestStats } from "#proxy/observe/service_stats.ts";
 import type { ServiceRuntime } from "#proxy/relay/plan.ts";
@@ -24,12 +27,16 @@ export interface MetricSources {
   readonly now: () => number;
   readonly identity?: IdentitySource;
   readonly accessLog?: LineLog | undefined;
+  /** Name of this process; undefined: what it costs is told by somebody else. */
+  readonly process: string | undefined;
 }
 
 /** Registers everything that a data plane counts. */
 export function registerMetrics(metrics: Metrics, sources: MetricSources): void {
   sources.stats.register(metrics);
+  if (sources.process !== undefined) registerProcess(metrics, sources.process);
   registerLocales(metrics, sources);
+  registerEndpoints(metrics, sources);
   registerLinks(metrics, sources.prober);
   registerConnections(metrics, sources);
   registerUpstreams(metrics, sources);
@@ -47,7 +54,8 @@ export function registerMetrics(metrics: Metrics, sources: MetricSources): void 
     {
       name: "espalier_identity_not_after_seconds",
       help: "End of the proxy's certificate, Unix time.",
-      ...{ labels: [], together: "min" },
+      labels: [],
+      merge: "min",
     },
     () => [{ labels: [], value: identity.current().notAfter / 1000 }],
   );
@@ -69,7 +77,8 @@ function registerLocales(metrics: Metrics, { services, now }: MetricSources): vo
     {
       name: "espalier_locale_weight",
       help: "Share of a service's requests, 0 to 1.",
-      ...{ labels, together: "average" },
+      labels,
+      merge: "average",
     },
     () => perLocale((locale) => locale.weight),
   );
@@ -77,9 +86,42 @@ function registerLocales(metrics: Metrics, { services, now }: MetricSources): vo
     {
       name: "espalier_locale_cost_seconds",
       help: "What the waterfall compares: expected response time through a locale and its egress price.",
-      ...{ labels, together: "average" },
+      labels,
+      merge: "average",
     },
     () => perLocale((locale) => locale.costMs / 1000),
+  );
+}
+
+/** Workers judge endpoints each by its own requests: the gloomiest is shown. */
+function registerEndpoints(metrics: Metrics, { services, now }: MetricSources): void {
+  const labels = ["service", "cluster"];
+  const perLocale = (count: (endpoints: readonly EndpointState[]) => number): Sample[] => {
+    const samples: Sample[] = [];
+    for (const { name, balancer } of services()) {
+      for (const { cluster, endpoints } of balancer.locales) {
+        samples.push({ labels: [name, cluster], value: count(endpoints) });
+      }
+    }
+    return samples;
+  };
+  metrics.gauge(
+    {
+      name: "espalier_endpoints",
+      help: "Endpoints of a service, by cluster.",
+      labels,
+      merge: "max",
+    },
+    () => perLocale((endpoints) => endpoints.length),
+  );
+  metrics.gauge(
+    {
+      name: "espalier_endpoints_ejected",
+      help: "Endpoints that get no requests because they failed.",
+      labels,
+      merge: "max",
+    },
+    () => perLocale((endpoints) => endpoints.filter((one) => one.isEjected(now())).length),
   );
 }
 
@@ -94,7 +136,8 @@ function registerLinks(metrics: Metrics, prober: LinkProber): void {
     {
       name: "espalier_link_up",
       help: "1 if the gateway answers our probes.",
-      ...{ labels, together: "min" },
+      labels,
+      merge: "min",
     },
     () => perLink(({ up }) => (up ? 1 : 0)),
   );
@@ -102,7 +145,8 @@ function registerLinks(metrics: Metrics, prober: LinkProber): void {
     {
       name: "espalier_link_rtt_seconds",
       help: "Smoothed round trip to a gateway.",
-      ...{ labels, together: "average" },
+      labels,
+      merge: "average",
     },
     () => perLink(({ rttMs }) => (rttMs ?? 0) / 1000),
   );
@@ -123,6 +167,19 @@ function registerConnections(metrics: Metrics, { listeners }: MetricSources): vo
     { name: "espalier_connections_open", help: "Clients' connections open now.", labels },
     () => perListener((c) => c.open),
   );
+  metrics.gauge(
+    {
+      name: "espalier_connections_limit",
+      help: "Clients' connections that may be open at a time.",
+      labels,
+    },
+    () =>
+      [...listeners.opened()].map(({ name, port }) => ({
+        labels: [name],
+        value: port.connectionsMax(),
+      })),
+  );
+  registerTraffic(metrics, listeners);
   metrics.counter(
     {
       name: "espalier_connections_refused_total",
@@ -220,5 +277,30 @@ function registerUpstreams(
     "espalier_upstream_pending_timeout_total",
     "Requests that waited for a connection in vain.",
     () => counters.timedOut,
+  );
+}
+
+function registerTraffic(metrics: Metrics, listeners: ListenerSet): void {
+  const perListener = (read: (traffic: ListenerTraffic) => number): Sample[] =>
+    [...listeners.opened()].map(({ name, port }) => ({
+      labels: [name],
+      value: read(port.traffic()),
+    }));
+  const labels = ["listener"];
+  metrics.counter(
+    {
+      name: "espalier_listener_requests_total",
+      help: "Requests whose head was read, and TCP connections.",
+      labels,
+    },
+    () => perListener(({ requests }) => requests),
+  );
+  metrics.counter(
+    { name: "espalier_listener_received_bytes_total", help: "Bytes from clients.", labels },
+    () => perListener(({ bytesIn }) => bytesIn),
+  );
+  metrics.counter(
+    { name: "espalier_listener_sent_bytes_total", help: "Bytes to clients.", labels },
+    () => perListener(({ bytesOut }) => bytesOut),
   );
 }

@@ -3,9 +3,11 @@ import type { Millis } from "#kernel/brand.ts";
 import type { Clock, Timer } from "#kernel/clock.ts";
 import { type LeveledLogger, parseLogLevel } from "#kernel/log.ts";
 import { Metrics } from "#kernel/metrics.ts";
+import { registerProgram } from "#kernel/process_metrics.ts";
 import { formatProblem } from "#kernel/result.ts";
 import type { ServiceReport } from "#model/report.ts";
 import type { Snapshot } from "#model/snapshot.ts";
+import { withoutKeys } from "#model/without_keys.ts";
 import type { DataPlane, ListenerStatus } from "#proxy/app/data_plane.ts";
 import { askedOf } from "#proxy/app/explain.ts";
 import type { SnapshotSource, Verdict } from "#proxy/subscribe/source.ts";
@@ -17,6 +19,8 @@ export interface ProxyProcessOptions {
   readonly clock: Clock;
   readonly plane: DataPlane;
   readonly log: LeveledLogger;
+  /** Of this program, for `espalier_build_info`. */
+  readonly version: string;
   readonly source: SnapshotSource;
   /** Takes the reports to the control service; absent where there is none. */
   readonly report?: (
@@ -136,7 +140,7 @@ export class ProxyProcess {
     const all = await this.#options.plane.inventory();
     return jsonAnswer(
       200,
-      all.map(({ process, clients, upstreams }) => ({ process, clients, upstreams })),
+      all.map(({ services: _elsewhere, ...connections }) => connections),
     );
   }
 
@@ -158,7 +162,8 @@ export class ProxyProcess {
   }
 
   #register(): void {
-    const { source } = this.#options;
+    const { source, version } = this.#options;
+    registerProgram(this.#metrics, version);
     const count = (name: string, help: string, value: () => number): void =>
       this.#metrics.counter({ name, help, labels: [] }, () => [{ labels: [], value: value() }]);
     count("espalier_snapshots_accepted_total", "Snapshots put in force.", () => this.#accepted);
@@ -173,15 +178,4 @@ export class ProxyProcess {
       () => source.failures().unsaved,
     );
   }
-}
-
-/** As it may be shown: private keys that came with it stay here. */
-function withoutKeys(snapshot: Snapshot): Snapshot {
-  const listeners = snapshot.listeners.map((listener) => ({
-    ...listener,
-    certificates: listener.certificates.map((one) =>
-      one.from === "pem" ? { ...one, key: "(not shown)" } : one,
-    ),
-  }));
-  return { ...snapshot, listeners };
 }

@@ -73,9 +73,9 @@ export class Worker {
   #begin(cluster: LocalPlaneOptions["cluster"]): LocalPlane {
     const { clock, rng, log } = this.#options;
     const identity = this.#identity;
-    const { ticketKeys, accessLog } = this.#begun!;
+    const { ticketKeys, accessLog, process } = this.#begun!;
     return new LocalPlane({
-      ...{ cluster, clock, rng, log, reusePort: true, held: this.#held },
+      ...{ cluster, clock, rng, log, reusePort: true, held: this.#held, process },
       ...(identity === undefined ? {} : { identity }),
       ticketKeys: Buffer.from(ticketKeys),
       accessLog: new LineLog(accessLog, clock, log),

@@ -17,6 +17,8 @@ export type ToWorker =
   /** Before everything else. */
   | {
       readonly kind: "begin";
+      /** Name of the worker's process in metrics. */
+      readonly process: string;
       readonly ticketKeys: Uint8Array;
       /** File of the access log; undefined: stdout. */
       readonly accessLog: string | undefined;

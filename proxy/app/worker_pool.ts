@@ -4,7 +4,8 @@ import { backoffMs, RECONNECT } from "#kernel/backoff.ts";
 import type { Millis } from "#kernel/brand.ts";
 import type { Clock, Timer } from "#kernel/clock.ts";
 import type { LeveledLogger, LogLevel } from "#kernel/log.ts";
-import { Metrics, type MetricsData, mergedCounters, mergedText } from "#kernel/metrics.ts";
+import { countersOf, Metrics, type MetricsData, mergedText } from "#kernel/metrics.ts";
+import { registerProcess } from "#kernel/process_metrics.ts";
 import type { Rng } from "#kernel/rng.ts";
 import type { ServiceReport } from "#model/report.ts";
 import type { Snapshot } from "#model/snapshot.ts";
@@ -61,7 +62,7 @@ export class WorkerPool implements DataPlane {
   readonly #workers: Worker[] = [];
   readonly #metrics = new Metrics();
   /** What workers had counted that are gone: a sum that shrinks would be taken for a restart of all. */
-  #departed: Promise<MetricsData> = Promise.resolve([]);
+  #departed: MetricsData = [];
   #snapshot: Snapshot | undefined = undefined;
   /** What the system chose for listeners with port 0, by name. */
   #chosen: ReadonlyMap<string, number> = new Map();
@@ -106,21 +107,22 @@ export class WorkerPool implements DataPlane {
     return statuses.map(({ name }) => ({ name, problem: this.#noWorker() }));
   }
 
+  /** A worker that does not answer counts as it did last. */
   async metricsText(): Promise<string> {
     // Together: who departs while we ask is in one of the two, and not in both.
     const departed = this.#departed;
     const asked = this.#running().map(async (worker) => {
-      const said = await worker.ask({ kind: "metrics" });
+      const said = await worker.look({ kind: "metrics" });
       if (said.kind === "said" && said.value !== undefined) worker.metrics = said.value;
       const last = worker.metrics ?? [];
-      return said.kind === "said" ? last : mergedCounters([last]);
+      return said.kind === "gone" ? countersOf([last]) : last;
     });
-    const merged = await mergedText(await Promise.all([departed, ...asked]));
-    return merged + (await this.#metrics.text());
+    const own = await this.#metrics.data();
+    return mergedText([own, departed, ...(await Promise.all(asked))]);
   }
 
   async reports(): Promise<readonly ServiceReport[]> {
-    return mergeReports(await this.#askAll({ kind: "reports" }));
+    return mergeReports(await this.#lookAtAll({ kind: "reports" }));
   }
 
   reopenLogs(): void {
@@ -132,12 +134,12 @@ export class WorkerPool implements DataPlane {
   }
 
   async inventory(): Promise<readonly Inventory[]> {
-    return (await this.#askAll({ kind: "inventory" })).flat();
+    return (await this.#lookAtAll({ kind: "inventory" })).flat();
   }
 
   async explain(asked: AskedRequest): Promise<Explanation> {
     for (const worker of this.#running()) {
-      const said = await worker.ask({ kind: "explain", asked });
+      const said = await worker.look({ kind: "explain", asked });
       if (said.kind === "said" && said.value !== undefined) return said.value;
     }
     return { url: asked.url, cluster: "", services: [], problem: "no worker is running" };
@@ -197,7 +199,8 @@ export class WorkerPool implements DataPlane {
     });
     worker.process = started;
     const ticketKeys = this.#ticketKeys;
-    started.tell({ kind: "begin", ticketKeys, accessLog, logLevel: log.level });
+    const begin = { kind: "begin", ticketKeys, accessLog, logLevel: log.level } as const;
+    started.tell({ ...begin, process: `worker-${worker.index}` });
     if (identity !== undefined) started.tell({ kind: "identity", identity: identity.current() });
     for (const waiting of this.#onStarted.splice(0)) waiting();
     if (this.#snapshot === undefined || this.#spreading) return;
@@ -222,10 +225,7 @@ export class WorkerPool implements DataPlane {
     worker.process = undefined;
     this.#lastEnd = why;
     if (this.#closing) return;
-    const { metrics } = ended;
-    if (metrics !== undefined) {
-      this.#departed = this.#departed.then((before) => mergedCounters([before, metrics]));
-    }
+    this.#departed = countersOf([this.#departed, ended.metrics ?? []]);
     const { clock, rng, log } = this.#options;
     if (clock.now() - ended.startedAt > STABLE_MS) worker.crashes = 0;
     this.#restarts++;
@@ -248,15 +248,20 @@ export class WorkerPool implements DataPlane {
     for (const worker of this.#running()) worker.tell(message);
   }
 
-  async #askAll<Q extends Question>(question: Q): Promise<Array<Answers[Q["kind"]]>> {
-    const all = await Promise.all(this.#running().map((worker) => worker.ask(question)));
+  async #lookAtAll<Q extends Question>(question: Q): Promise<Array<Answers[Q["kind"]]>> {
+    const all = await Promise.all(this.#running().map((worker) => worker.look(question)));
     return all.flatMap((said) =>
       said.kind === "said" && said.value !== undefined ? [said.value] : [],
     );
   }
 
   #register(): void {
+    registerProcess(this.#metrics, "main");
     const one = (value: () => number) => () => [{ labels: [], value: value() }];
+    this.#metrics.gauge(
+      { name: "espalier_workers", help: "Worker processes that are to run.", labels: [] },
+      one(() => this.#options.workers),
+    );
     this.#metrics.gauge(
       { name: "espalier_workers_running", help: "Worker processes that run now.", labels: [] },
       one(() => this.#running().length),

@@ -1,6 +1,6 @@
 import { type ChildProcess, fork } from "node:child_process";
 import type { Millis } from "#kernel/brand.ts";
-import type { Clock } from "#kernel/clock.ts";
+import type { Clock, Timer } from "#kernel/clock.ts";
 import type { MetricsData } from "#kernel/metrics.ts";
 import type { Answers, FromWorker, Question, ToWorker } from "#proxy/app/worker_messages.ts";
 
@@ -8,6 +8,9 @@ import type { Answers, FromWorker, Question, ToWorker } from "#proxy/app/worker_
 export type Said<Q extends Question> =
   | { readonly kind: "said"; readonly value: Answers[Q["kind"]] | undefined }
   | { readonly kind: "gone" };
+
+/** How long an operator waits for what a worker can tell of itself (Prometheus gives up after 10 s). */
+const LOOK_MS: Millis = 2_000;
 
 export interface WorkerProcessOptions {
   /** A file that makes a `Worker`. */
@@ -92,6 +95,17 @@ export class WorkerProcess {
     const opened = question.kind === "settled" && said.kind === "said" && said.value !== undefined;
     if (opened) this.#serving = true;
     return said as Said<Q>;
+  }
+
+  /** Asks for what an operator wants to see. `late`: it does not say it soon; it may all the same be well. */
+  async look<Q extends Question>(question: Q): Promise<Said<Q> | { readonly kind: "late" }> {
+    let timer: Timer | undefined;
+    const late = new Promise<{ readonly kind: "late" }>((resolve) => {
+      timer = this.#options.clock.after(LOOK_MS, () => resolve({ kind: "late" }));
+    });
+    const said = await Promise.race([this.ask(question), late]);
+    timer?.cancel();
+    return said;
   }
 
   /** Resolves when it has drained and ended; it is ended if that takes too long. */

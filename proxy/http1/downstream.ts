@@ -153,7 +153,7 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
   }
 
   info() {
-    const { address: client } = this.peer;
+    const client = this.peer.address;
     const { bytesRead: bytesIn, bytesWritten: bytesOut } = this.#socket;
     const state = this.idle ? "idle" : this.#phase;
     return { listener: this.listener, client, state, requests: this.#requests, bytesIn, bytesOut };

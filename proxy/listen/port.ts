@@ -72,11 +72,22 @@ export interface ListenerCounters {
   readonly refused: Map<FailureName, number>;
 }
 
+/** What came over the connections of one port, closed ones and open ones. */
+export interface ListenerTraffic {
+  requests: number;
+  bytesIn: number;
+  bytesOut: number;
+}
+
 /** A port that is open. */
 export interface OpenPort {
   readonly address: string;
   readonly port: number;
   readonly counters: ListenerCounters;
+  /** Added up when it is asked. */
+  traffic(): ListenerTraffic;
+  /** Connections that may be open at a time. */
+  connectionsMax(): number;
   /** The connections that are open now. */
   clients(): Iterable<ClientInfo>;
   /** New connections are treated by these rules from now on. */
@@ -136,6 +147,8 @@ async function openAt(options: ListenOptions, host: string): Promise<Result<Open
           address: bound.address,
           port: bound.port,
           counters: port.counters,
+          traffic: () => port.traffic(),
+          connectionsMax: () => port.connectionsMax,
           clients: () => port.clients(),
           useRules: (rules) => port.useRules(rules),
           useTls: (tls) => port.useTls(tls),
@@ -182,10 +195,12 @@ class Port {
   readonly #date: HttpDate;
   #http: DownstreamOptions;
   #limits: Http1Limits;
-  #connectionsMax = CONNECTIONS_MAX;
+  connectionsMax = CONNECTIONS_MAX;
   #policy: ClientPolicy = policyOf(NO_RULES);
   #proxyFrom = new AddressBlocks([]);
   #trusted = new AddressBlocks([]);
+  /** Of connections that are closed. */
+  readonly #closed: ListenerTraffic = { requests: 0, bytesIn: 0, bytesOut: 0 };
   /** Who is behind a load balancer, by the balancer's own address and port. */
   readonly #sources = new Map<string, Source>();
   readonly #connections = new Set<ClientConnection>();
@@ -206,6 +221,12 @@ class Port {
     this.useRules(options.group.listeners[0]?.rules);
   }
 
+  traffic(): ListenerTraffic {
+    const all = { ...this.#closed };
+    for (const client of this.clients()) addTraffic(all, client);
+    return all;
+  }
+
   *clients(): Iterable<ClientInfo> {
     for (const connection of this.#connections) {
       const info = connection.info();
@@ -219,7 +240,7 @@ class Port {
     this.#proxyFrom = new AddressBlocks(rules.proxyProtocolFrom);
     this.#trusted = new AddressBlocks(rules.trustedForwarders);
     this.#http = this.#httpOptions();
-    this.#connectionsMax = rules.connectionsMax ?? CONNECTIONS_MAX;
+    this.connectionsMax = rules.connectionsMax ?? CONNECTIONS_MAX;
   }
 
   useTls(tls: ServerTls): void {
@@ -292,7 +313,7 @@ class Port {
       return;
     }
     // Not by the server's own bound: it does not see when a recycled socket ends.
-    if (this.#sockets >= this.#connectionsMax) {
+    if (this.#sockets >= this.connectionsMax) {
       this.counters.full++;
       socket.destroy();
       return;
@@ -427,6 +448,8 @@ class Port {
   #forget(connection: ClientConnection): void {
     if (!this.#connections.has(connection)) return;
     this.counters.open--;
+    const info = connection.info();
+    if (info !== undefined) addTraffic(this.#closed, info);
     this.#drop(connection);
   }
 
@@ -444,6 +467,12 @@ class Port {
     }
     this.counters.refused.set(kind, (this.counters.refused.get(kind) ?? 0) + 1);
   }
+}
+
+function addTraffic(sum: ListenerTraffic, { requests, bytesIn, bytesOut }: ListenerTraffic): void {
+  sum.requests += requests;
+  sum.bytesIn += bytesIn;
+  sum.bytesOut += bytesOut;
 }
 
 /** Without a byte of an answer, or of a tunnel in either direction (Envoy: stream_idle_timeout). */

@@ -17,6 +17,14 @@ export class ServiceStats {
   readonly failures = new Float64Array(FAILURE_NAMES.length);
   readonly latency = new Float64Array(LATENCY_BOUNDS_S.length + 1);
   latencySumS = 0;
+  /** From a request's head to the head of its answer; same bounds. */
+  readonly firstByte = new Float64Array(LATENCY_BOUNDS_S.length + 1);
+  firstByteSumS = 0;
+  /** Of bodies and tunnels, as they pass. */
+  requestBytes = 0;
+  answerBytes = 0;
+  /** Open now. */
+  tunnels = 0;
   retries = 0;
   /** Retries that the budget forbade. */
   retriesDenied = 0;
@@ -28,15 +36,26 @@ export class ServiceStats {
     const hundreds = (status / 100) | 0;
     this.answers[hundreds]! += 1;
     const seconds = elapsedMs / 1000;
-    let bucket = 0;
-    while (bucket < LATENCY_BOUNDS_S.length && seconds > LATENCY_BOUNDS_S[bucket]!) bucket++;
-    this.latency[bucket]! += 1;
+    this.latency[bucketOf(seconds)]! += 1;
     this.latencySumS += seconds;
+  }
+
+  /** Counts an answer's head on its way to the client. @param elapsedMs from the request's head. */
+  answering(elapsedMs: number): void {
+    const seconds = elapsedMs / 1000;
+    this.firstByte[bucketOf(seconds)]! += 1;
+    this.firstByteSumS += seconds;
   }
 
   failed(kind: FailureName): void {
     this.failures[FAILURE_INDEX.get(kind)!]! += 1;
   }
+}
+
+function bucketOf(seconds: number): number {
+  let bucket = 0;
+  while (bucket < LATENCY_BOUNDS_S.length && seconds > LATENCY_BOUNDS_S[bucket]!) bucket++;
+  return bucket;
 }
 
 /** All services' statistics; outlives snapshots, so counters never go back. */
@@ -88,6 +107,17 @@ export class RequestStats {
       LATENCY_BOUNDS_S,
       () => this.#each((s, name) => [{ labels: [name], counts: s.latency, sum: s.latencySumS }]),
     );
+    metrics.histogram(
+      {
+        name: "espalier_response_first_byte_seconds",
+        help: "From a request's head to the head of its answer, retries included.",
+        labels,
+      },
+      LATENCY_BOUNDS_S,
+      () =>
+        this.#each((s, name) => [{ labels: [name], counts: s.firstByte, sum: s.firstByteSumS }]),
+    );
+    this.#registerBytes(metrics, labels);
     metrics.counter({ name: "espalier_retries_total", help: "Requests sent again.", labels }, () =>
       this.#each((s, name) => [{ labels: [name], value: s.retries }]),
     );
@@ -102,6 +132,33 @@ export class RequestStats {
     metrics.gauge(
       { name: "espalier_requests_inflight", help: "Requests running now.", labels },
       () => this.#each((s, name) => [{ labels: [name], value: s.inflight }]),
+    );
+  }
+
+  #registerBytes(metrics: Metrics, labels: readonly string[]): void {
+    metrics.counter(
+      {
+        name: "espalier_request_body_bytes_total",
+        help: "Bytes of requests' bodies, and of tunnels from the client.",
+        labels,
+      },
+      () => this.#each((s, name) => [{ labels: [name], value: s.requestBytes }]),
+    );
+    metrics.counter(
+      {
+        name: "espalier_response_body_bytes_total",
+        help: "Bytes of answers' bodies, and of tunnels to the client.",
+        labels,
+      },
+      () => this.#each((s, name) => [{ labels: [name], value: s.answerBytes }]),
+    );
+    metrics.gauge(
+      {
+        name: "espalier_tunnels_open",
+        help: "Upgraded and TCP connections open now; they are inflight requests too.",
+        labels,
+      },
+      () => this.#each((s, name) => [{ labels: [name], value: s.tunnels }]),
     );
   }
 

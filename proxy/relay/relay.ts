@@ -116,6 +116,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
   onBody(chunk: Buffer): boolean {
     this.#moved = true;
     this.#requestBytes += chunk.length;
+    this.#plan.service.stats.requestBytes += chunk.length;
     if (this.#state === "trying") this.#replay!.add(chunk);
     for (const mirror of this.#mirrors) mirror.body(chunk);
     return this.#stream === undefined ? true : this.#stream.sendBody(chunk);
@@ -212,10 +213,13 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     this.#replay?.drop();
     this.#plan.editAnswer?.(head.fields, this.#endpoint!);
     this.#answerStatus = head.status;
+    const { stats } = this.#plan.service;
+    stats.answering(now - this.#startedAt);
     this.#exchange.answer(head);
     if (!isTunnel) return;
     // Its answer is complete; how long it lives is no response time.
-    this.#plan.service.stats.answered(head.status, now - this.#startedAt);
+    stats.answered(head.status, now - this.#startedAt);
+    stats.tunnels++;
     this.#status = 0;
     this.#exchange.readBody(this);
   }
@@ -223,6 +227,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
   onAnswerBody(chunk: Buffer): boolean {
     this.#moved = true;
     this.#answerBytes += chunk.length;
+    this.#plan.service.stats.answerBytes += chunk.length;
     return this.#exchange.answerBody(chunk);
   }
 
@@ -423,12 +428,13 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
   }
 
   #finish(now = this.#ports.clock.now()): void {
+    const { stats } = this.#plan.service;
+    if (this.#state === "tunnel") stats.tunnels--;
     this.#state = "done";
     this.#ports.wheel.disarm(this);
     if (this.#tryTimeout !== undefined) this.#ports.wheel.disarm(this.#tryTimeout);
     if (this.#backoff !== undefined) this.#ports.wheel.disarm(this.#backoff);
     if (this.#exchange.log !== undefined) this.#writeDown(this.#exchange.log);
-    const { stats } = this.#plan.service;
     stats.inflight--;
     if (this.#status > 0) {
       stats.answered(this.#status, now - this.#startedAt);

@@ -81,7 +81,7 @@ export class TcpConnection implements Exchange {
   }
 
   info() {
-    const { address: client } = this.peer;
+    const client = this.peer.address;
     const { bytesRead: bytesIn, bytesWritten: bytesOut } = this.#socket;
     return { listener: this.listener, client, state: "tunnel", requests: 1, bytesIn, bytesOut };
   }

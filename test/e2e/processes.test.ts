@@ -10,6 +10,7 @@ import {
 } from "#test/kit/mesh_processes.ts";
 import { freePort } from "#test/kit/ports.ts";
 import { type EspalierProcess, espalier, until } from "#test/kit/processes.ts";
+import { metricOf, promtoolSays } from "#test/kit/promtool.ts";
 
 const MENU = "menu.shop.svc.acme.mesh";
 
@@ -68,6 +69,19 @@ describe("three clusters of separate processes", { timeout: 240_000 }, () => {
     });
     const caller = farMenu.seen.at(-1)!.headers["x-mesh-caller"];
     assert.equal(caller, undefined, "no x-mesh field reaches a workload's plain port");
+  });
+
+  it("has metrics of control services and gateways that promtool finds nothing against", async (t) => {
+    if (promtoolSays("") === undefined) {
+      t.skip("promtool is not on PATH (Debian: package prometheus)");
+      return;
+    }
+    for (const process of [core.control, near.control, coreGateway]) {
+      const { port } = await process.ready("admin");
+      const metrics = (await get(port, { path: "/metrics" })).body;
+      assert.equal(promtoolSays(metrics), "");
+      assert.ok(metricOf(metrics, 'process_open_fds{process="main"}')! > 0);
+    }
   });
 
   it("shows a change in one store to the other", async () => {

@@ -13,6 +13,7 @@ import { gatewayYaml, snapshotOf } from "#test/kit/gateway.ts";
 import { get, rawExchange } from "#test/kit/http.ts";
 import { freePort } from "#test/kit/ports.ts";
 import { until } from "#test/kit/processes.ts";
+import { metricOf } from "#test/kit/promtool.ts";
 import { startPlane } from "#test/kit/proxy.ts";
 
 const close: Array<() => Promise<unknown> | unknown> = [];
@@ -179,6 +180,8 @@ describe("the access log of a gateway", { timeout: 60_000 }, () => {
     const { line } = await lineOf(alone, ask("/"));
     assert.equal(line["error.type"], "connect_refused");
     assert.equal(line["http.response.status_code"], 503);
+    const ejected = 'espalier_endpoints_ejected{service="a.default",cluster="core.local"}';
+    assert.equal(metricOf(await alone.plane.metricsText(), ejected), 1);
     assert.equal(line["http.request.resend_count"], 3, "at the only one there is");
   });
 
@@ -278,9 +281,15 @@ describe("the access log of a gateway", { timeout: 60_000 }, () => {
     socket.resume();
     socket.write("GET /ws HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n");
     await once(socket, "data");
+    const open = 'espalier_tunnels_open{service="a.default"}';
+    assert.equal(metricOf(await gateway.plane.metricsText(), open), 1);
     socket.end("0123456789");
     await once(socket, "close");
     const [line] = await gateway.lines(1);
+    const metrics = await gateway.plane.metricsText();
+    assert.equal(metricOf(metrics, open), 0);
+    const bytes = 'espalier_request_body_bytes_total{service="a.default"}';
+    assert.equal(metricOf(metrics, bytes), 10);
     assert.equal(line!["http.response.status_code"], 101);
     assert.equal(line!["espalier.bytes_received"], 10);
     assert.equal(line!["espalier.bytes_sent"], 5);

@@ -10,7 +10,7 @@ import { BoundedQueue } from "#kernel/bounded_queue.ts";
 import { writeAtomically } from "#kernel/files.ts";
 import { type Linked, LinkedList } from "#kernel/linked_list.ts";
 import { MemoryLogger } from "#kernel/log.ts";
-import { Metrics, mergedText } from "#kernel/metrics.ts";
+import { countersOf, Metrics, mergedText } from "#kernel/metrics.ts";
 import { formatProblem } from "#kernel/result.ts";
 import { seededRng, systemRng } from "#kernel/rng.ts";
 import { Timeout, TimerWheel } from "#kernel/timer_wheel.ts";
@@ -219,6 +219,35 @@ describe("metrics", () => {
     const both = await mergedText([await metrics.data(), await metrics.data()]);
     assert.match(both, /x_total\{a="one"\} 10/);
     assert.match(both, /y_seconds_count 8/);
+  });
+
+  it("merge gauges as each means it, and keep the counters of processes that ended", async () => {
+    const process = (value: number): Metrics => {
+      const metrics = new Metrics();
+      const read = () => [{ labels: [], value }];
+      for (const merge of ["sum", "average", "min", "max"] as const) {
+        metrics.gauge({ name: merge, help: "G.", labels: [], merge }, read);
+      }
+      metrics.counter({ name: "x_total", help: "X.", labels: ["a"] }, () => [
+        { labels: ["one"], value },
+      ]);
+      metrics.histogram({ name: "y_seconds", help: "Y.", labels: [] }, [1], () => [
+        { labels: [], counts: [value, 1], sum: value },
+      ]);
+      return metrics;
+    };
+    const [one, three] = [await process(1).data(), await process(3).data()];
+    const merged = await mergedText([one, three]);
+    for (const line of ["sum 4", "average 2", "min 1", "max 3"]) {
+      assert.ok(merged.includes(`\n${line}\n`), `${line} in ${merged}`);
+    }
+    const ended = countersOf([countersOf([one]), three]);
+    const after = await mergedText([ended, one]);
+    assert.match(after, /\nsum 1\n/);
+    assert.match(after, /x_total\{a="one"\} 5/);
+    assert.match(after, /y_seconds_bucket\{le="1"\} 5/);
+    assert.match(after, /y_seconds_bucket\{le="\+Inf"\} 8/);
+    assert.match(after, /y_seconds_sum 5/);
   });
 });
 

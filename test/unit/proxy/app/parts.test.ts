@@ -129,6 +129,7 @@ describe("a proxy's admin port", () => {
     new ProxyProcess({
       clock: new VirtualClock(),
       plane,
+      version: "1",
       log: new MemoryLogger(),
       source: new FixedSource(simpleSnapshot([1], { revision })),
     });
