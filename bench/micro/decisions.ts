@@ -1,11 +1,13 @@
 import { line, nanos } from "#bench/micro/nanos.ts";
+import { systemClock } from "#kernel/clock.ts";
 import { seededRng } from "#kernel/rng.ts";
 import type { ClusterName, MeshName } from "#model/names.ts";
 import { parseSnapshot, type Snapshot } from "#model/snapshot.ts";
 import { readHop } from "#proxy/authorize/hop.ts";
 import { ServiceBalancer } from "#proxy/balance/service_balancer.ts";
-import type { RequestHead } from "#proxy/exchange/exchange.ts";
+import type { Exchange, RequestHead } from "#proxy/exchange/exchange.ts";
 import { anonymous } from "#proxy/exchange/peer.ts";
+import { AccessEntry } from "#proxy/observe/access_entry.ts";
 import { compileRoutes } from "#proxy/route/table.ts";
 
 function snapshotWith(services: number, locales: number): Snapshot {
@@ -81,6 +83,34 @@ function headOf(target: string): RequestHead {
   };
 }
 
+/** ns that a request costs which the sampling leaves out, and one that becomes a line. */
+function accessLog(): { readonly unsampled: number; readonly written: number } {
+  const head = headOf("/menu/today?table=4");
+  head.fields.push("user-agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36");
+  head.fields.push("x-request-id", "0123456789abcdef0123456789abcdef");
+  head.fields.push("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+  const exchange = {
+    head,
+    peer: anonymous("10.0.0.2", 4_711),
+    listener: "default/edge/http",
+    httpVersion: "1.1",
+    secure: false,
+    raw: false,
+    serverName: undefined,
+  } as unknown as Exchange;
+  const entry = new AccessEntry(exchange);
+  let bytes = 0;
+  const log = { write: (text: string) => (bytes += text.length) };
+  const act = (sampled: boolean) => (i: number) => {
+    entry.begin(sampled, i);
+    entry.status = 200;
+    entry.service = "menu.shop";
+    entry.answerBytes = 1_024;
+    entry.end(log, systemClock);
+  };
+  return { unsampled: nanos(act(false)), written: nanos(act(true)) };
+}
+
 /** One line per decision on a request's way. */
 export function decisionLines(): string[] {
   const self = "core.acme.mesh" as ClusterName;
@@ -103,11 +133,14 @@ export function decisionLines(): string[] {
   const hop = nanos(() =>
     readHop(["accept", "x", "cookie", "y"], peer, self, "acme.mesh" as MeshName),
   );
+  const logged = accessLog();
   return [
     line("match its route", match),
     line("… among 10 routes", lookupAmong(10)),
     line("… among 10,000", lookupAmong(10_000)),
     line("look for fields of a hop", hop),
     line("locale and endpoint, and their record", pick, "100 services × 20 locales × 3 endpoints"),
+    line("access log, a request left out", logged.unsampled),
+    line("access log, a line", logged.written),
   ];
 }

@@ -2,10 +2,10 @@ import type { Millis } from "#kernel/brand.ts";
 import type { Clock } from "#kernel/clock.ts";
 import { sourceOfRequest } from "#proxy/authorize/forwarding.ts";
 import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
-import type { Exchange } from "#proxy/exchange/exchange.ts";
+import { type Exchange, opensTunnel } from "#proxy/exchange/exchange.ts";
 import type { Failure } from "#proxy/exchange/failure.ts";
 import { fieldValue } from "#proxy/exchange/fields.ts";
-import { bounded, FIELD_CHARS_MAX, lineOf, type Width } from "#proxy/observe/access_line.ts";
+import { type AccessLine, FIELD_CHARS_MAX, lineOf } from "#proxy/observe/access_line.ts";
 import type { AccessLog } from "#proxy/observe/access_log.ts";
 
 /** Methods that OpenTelemetry calls known: RFC 9110, PATCH and QUERY. */
@@ -65,7 +65,7 @@ export class AccessEntry {
   /** The request is over; it is written down if it was sampled or has failed. */
   end(log: AccessLog | undefined, clock: Clock): void {
     if (this.#sampled || this.failure !== undefined || this.status >= 500) {
-      log?.write(lineOf((width) => this.#fields(width, clock.now(), clock.wall())));
+      log?.write(lineOf(clock.wall(), (line) => this.#fill(line, clock.now())));
     }
     // Slices of the head: they would keep it as long as the connection.
     this.#method = "";
@@ -76,64 +76,55 @@ export class AccessEntry {
   }
 
   /** Named after OpenTelemetry's semantic conventions for HTTP (1.27). */
-  #fields(width: Width, now: Millis, wall: Millis): object {
+  #fill(line: AccessLine, now: Millis): void {
     const { peer, listener, raw, serverName, head } = this.#exchange;
     const { failure, endpoint, status } = this;
-    const cut = (text: string | undefined): string | undefined => bounded(text, width);
+    line.text("network.protocol.name", raw ? "tcp" : "http");
+    if (raw) line.text("server.address", serverName);
+    else this.#fillHttp(line);
     const source = sourceOfRequest(this.#exchange);
-    const isTunnel = raw || status === 101;
-    const seconds = Number(((now - this.#startedAt) / 1_000).toFixed(6));
-    const host = raw ? { name: serverName, port: undefined } : splitHost(this.#authority);
-    const http = raw ? NO_HTTP : this.#httpFields(cut);
+    line.text("client.address", source.client);
+    if (source.client !== source.peer) line.text("network.peer.address", source.peer);
+    const seconds = Math.round((now - this.#startedAt) * 1_000) / 1e6;
+    line.number(raw ? "espalier.duration" : "http.server.request.duration", seconds);
+    const isTunnel = raw || opensTunnel(this.#method, status);
+    line.number(isTunnel ? "espalier.bytes_received" : "http.request.body.size", this.requestBytes);
+    line.number(isTunnel ? "espalier.bytes_sent" : "http.response.body.size", this.answerBytes);
+    if (failure !== undefined) line.text("error.type", failure.kind);
+    else if (status >= 500) line.text("error.type", String(status));
+    line.text("error.message", failure?.detail);
+    if (this.resends > 0) line.number("http.request.resend_count", this.resends);
+    line.text("espalier.listener", listener);
+    line.text("espalier.service", this.service);
+    line.text("espalier.locale", endpoint?.locale.cluster);
+    line.text("espalier.upstream", endpoint && placeText(endpoint));
+    if (peer.kind !== "anonymous") line.text("espalier.peer_id", peer.id);
+    line.text("espalier.request_id", fieldValue(head.fields, "x-request-id"));
     const trace = fieldValue(head.fields, "traceparent");
-    return {
-      timestamp: new Date(wall).toISOString(),
-      "network.protocol.name": raw ? "tcp" : "http",
-      ...http,
-      "server.address": cut(host.name),
-      "server.port": host.port,
-      "client.address": cut(source.client),
-      "network.peer.address": source.client === source.peer ? undefined : source.peer,
-      "http.server.request.duration": raw ? undefined : seconds,
-      "http.request.body.size": isTunnel ? undefined : this.requestBytes,
-      "http.response.body.size": isTunnel ? undefined : this.answerBytes,
-      "error.type": failure?.kind ?? (status >= 500 ? String(status) : undefined),
-      "error.message": cut(failure?.detail || undefined),
-      "http.request.resend_count": this.resends || undefined,
-      "espalier.duration": raw ? seconds : undefined,
-      "espalier.bytes_received": isTunnel ? this.requestBytes : undefined,
-      "espalier.bytes_sent": isTunnel ? this.answerBytes : undefined,
-      "espalier.listener": listener,
-      "espalier.service": this.service || undefined,
-      "espalier.locale": endpoint?.locale.cluster,
-      "espalier.upstream": endpoint && placeText(endpoint),
-      "espalier.peer_id": peer.kind === "anonymous" ? undefined : cut(peer.id),
-      "espalier.request_id": cut(fieldValue(head.fields, "x-request-id")),
-      trace_id: trace === undefined ? undefined : TRACE_ID.exec(trace)?.[1],
-    };
+    if (trace !== undefined) line.text("trace_id", TRACE_ID.exec(trace)?.[1]);
   }
 
-  #httpFields(cut: (text: string | undefined) => string | undefined): object {
+  #fillHttp(line: AccessLine): void {
     const { secure, head, httpVersion } = this.#exchange;
+    line.text("network.protocol.version", httpVersion);
+    if (METHODS.has(this.#method)) line.text("http.request.method", this.#method);
+    else {
+      line.text("http.request.method", "_OTHER");
+      line.text("http.request.method_original", this.#method);
+    }
+    line.text("url.scheme", secure ? "https" : "http");
     const target = this.#target;
     const mark = target.indexOf("?");
-    const isKnown = METHODS.has(this.#method);
-    return {
-      "network.protocol.version": httpVersion,
-      "http.request.method": isKnown ? this.#method : "_OTHER",
-      "http.request.method_original": isKnown ? undefined : cut(this.#method),
-      "url.scheme": secure ? "https" : "http",
-      // A tunnel's target is `server.address`.
-      "url.path":
-        this.#method === "CONNECT" ? undefined : cut(mark < 0 ? target : target.slice(0, mark)),
-      "url.query": mark < 0 ? undefined : cut(withoutSecrets(target.slice(mark + 1))),
-      "http.response.status_code": this.status || undefined,
-      "user_agent.original": cut(fieldValue(head.fields, "user-agent")),
-    };
+    // A tunnel's target is `server.address`.
+    if (this.#method !== "CONNECT") {
+      line.text("url.path", mark < 0 ? target : target.slice(0, mark));
+    }
+    if (mark >= 0) line.text("url.query", withoutSecrets(target.slice(mark + 1)));
+    fillHost(line, this.#authority);
+    if (this.status > 0) line.number("http.response.status_code", this.status);
+    line.text("user_agent.original", fieldValue(head.fields, "user-agent"));
   }
 }
-
-const NO_HTTP = {};
 
 /** The line of a request that the codec refused: there is no head that could be believed. */
 export function refusedLine(
@@ -141,15 +132,14 @@ export function refusedLine(
   failure: Failure,
   wall: Millis,
 ): string {
-  return lineOf((width) => ({
-    timestamp: new Date(wall).toISOString(),
-    "network.protocol.name": "http",
-    "client.address": about.client,
-    "http.response.status_code": about.status || undefined,
-    "error.type": failure.kind,
-    "error.message": bounded(failure.detail || undefined, width),
-    "espalier.listener": about.listener,
-  }));
+  return lineOf(wall, (line) => {
+    line.text("network.protocol.name", "http");
+    line.text("client.address", about.client);
+    if (about.status > 0) line.number("http.response.status_code", about.status);
+    line.text("error.type", failure.kind);
+    line.text("error.message", failure.detail);
+    line.text("espalier.listener", about.listener);
+  });
 }
 
 /** The secret may be cut off by the bound, its name never: so it is hidden before. */
@@ -159,11 +149,13 @@ function withoutSecrets(query: string): string {
 }
 
 /** `shop.example:8080`, `[::1]:80`, `shop.example`. */
-function splitHost(authority: string): { name: string | undefined; port: number | undefined } {
-  const found = /^(?:\[([^\]]*)\]|([^:]*))(?::(\d{1,5}))?$/.exec(authority);
-  if (found === null) return { name: authority || undefined, port: undefined };
-  const name = found[1] ?? found[2];
-  return { name: name || undefined, port: found[3] === undefined ? undefined : Number(found[3]) };
+function fillHost(line: AccessLine, authority: string): void {
+  const colon = authority.lastIndexOf(":");
+  const isPort = colon > authority.lastIndexOf("]") && /^\d{1,5}$/.test(authority.slice(colon + 1));
+  const host = isPort ? authority.slice(0, colon) : authority;
+  const isLiteral = host.startsWith("[") && host.endsWith("]");
+  line.text("server.address", isLiteral ? host.slice(1, -1) : host);
+  if (isPort) line.number("server.port", Number(authority.slice(colon + 1)));
 }
 
 function placeText({ endpoint: { address, port } }: EndpointState): string {
