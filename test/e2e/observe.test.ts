@@ -108,6 +108,25 @@ spec: { accessLog: {} }
     assert.match(proxy.err, /"lines":21,"message":"access log ended early"/);
   });
 
+  it("serves on when stdout is read no further, drops what is too much, and ends in time", async () => {
+    const { proxy, port, metrics } = await start();
+    proxy.child.stdout!.pause();
+    const agent = new Agent({ keepAlive: true, maxSockets: 8 });
+    const path = `/${"x".repeat(1_000)}`;
+    const headers = { "user-agent": "y".repeat(1_000) };
+    for (let turn = 0; turn < 10; turn++) {
+      const some = Array.from({ length: 300 }, () => get(port, { path, headers, agent }));
+      for (const { status } of await Promise.all(some)) assert.equal(status, 200);
+    }
+    agent.destroy();
+    assert.ok(
+      metricOf(await metrics(), "espalier_access_log_dropped_total")! > 0,
+      "7 MB against 4",
+    );
+    assert.equal(await proxy.stop(), 0);
+    assert.match(proxy.err, /access log ended early/);
+  });
+
   it("serves on when its disk is full", async () => {
     const { proxy, port } = await start("--access-log", "/dev/full");
     for (let i = 0; i < 20; i++) assert.equal((await get(port)).status, 200);
