@@ -71,8 +71,6 @@ export class AccessEntry {
     this.#method = "";
     this.#target = "";
     this.#authority = "";
-    this.failure = undefined;
-    this.endpoint = undefined;
   }
 
   /** Named after OpenTelemetry's semantic conventions for HTTP (1.27). */

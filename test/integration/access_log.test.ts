@@ -185,6 +185,21 @@ describe("the access log of a gateway", { timeout: 60_000 }, () => {
     assert.equal(line["http.request.resend_count"], 3, "at the only one there is");
   });
 
+  it("counts the tries that were sent, not those that the budget forbade", async () => {
+    const cutter = await origin((socket) => socket.destroy());
+    const gateway = await loggedGateway([ALL], { a: [cutter] });
+    await Promise.all(Array.from({ length: 40 }, () => get(gateway.port)));
+    const lines = await gateway.lines(40);
+    const metrics = await gateway.plane.metricsText();
+    const denied = metricOf(metrics, 'espalier_retries_denied_total{service="a.default"}');
+    assert.ok(denied! > 0);
+    const sent = lines.map((line) => Number(line["http.request.resend_count"] ?? 0));
+    assert.equal(
+      sent.reduce((sum, one) => sum + one, 0),
+      metricOf(metrics, 'espalier_retries_total{service="a.default"}'),
+    );
+  });
+
   it("tells of answers that the proxy gives itself", async () => {
     const gateway = await loggedGateway(
       [
