@@ -13,8 +13,9 @@ const FORWARDING: ReadonlySet<string> = new Set([
   "x-request-id",
 ]);
 const REPLACED: ReadonlySet<string> = new Set(["traceparent", "tracestate"]);
-/** W3C Trace Context §3.2, version 00; all zeros name nothing. */
-const TRACEPARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
+/** W3C Trace Context §3.2. All zeros name nothing. */
+const TRACEPARENT =
+  /^(?!ff)([0-9a-f]{2})-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-|$)/;
 
 /**
  * Says who asked, for what host, and by whom it passed (`Via`, RFC 9110 §7.6.3). What a client says of it is
@@ -55,7 +56,9 @@ interface Said {
   requestId: number;
   /** A trace can be joined. */
   traced: boolean;
-  /** Something is said of a trace, be it good or not. */
+  /** There is a `traceparent`, be it good or not. */
+  hasParent: boolean;
+  /** Something is said of a trace. */
   tracing: boolean;
 }
 
@@ -67,6 +70,7 @@ const NOTHING: Readonly<Said> = {
   host: -1,
   requestId: -1,
   traced: false,
+  hasParent: false,
   tracing: false,
 };
 const PLACES: Readonly<
@@ -94,11 +98,19 @@ function survey(fields: Fields): Readonly<Said> {
       if (place !== undefined) said[place] = i + 1;
     } else if (REPLACED.has(name)) {
       said ??= { ...NOTHING };
-      if (name === "traceparent") said.traced = !said.tracing && TRACEPARENT.test(fields[i + 1]!);
-      said.tracing = said.tracing || name === "traceparent";
+      said.tracing = true;
+      if (name !== "traceparent") continue;
+      said.traced = !said.hasParent && isTrace(fields[i + 1]!);
+      said.hasParent = true;
     }
   }
   return said ?? NOTHING;
+}
+
+/** Later versions may say more at the end, 00 may not. */
+function isTrace(value: string): boolean {
+  const found = TRACEPARENT.exec(value);
+  return found !== null && (found[1] !== "00" || found[2] === "");
 }
 
 function describeClient(

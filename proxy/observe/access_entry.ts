@@ -15,7 +15,7 @@ const METHODS: ReadonlySet<string> = new Set(
 /** Values that let their reader in somewhere; OpenTelemetry lists them, and AWS's newer ones are of their kind. */
 const SECRETS =
   /((?:^|&)(?:AWSAccessKeyId|Signature|sig|X-Goog-Signature|X-Amz-Signature|X-Amz-Security-Token)=)[^&]*/gi;
-const TRACE_ID = /^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$/;
+const TRACE_ID = /^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-|$)/;
 
 /**
  * What is known of a running request for the access log. A connection has one and uses it again for each

@@ -89,8 +89,17 @@ describe("forwarding fields", () => {
   it("join a trace as it is, and begin one where there is none", () => {
     const joined = forwarded(["traceparent", TRACE, "tracestate", "a=b"], anonymous("10.0.0.1"));
     assert.deepEqual([joined("traceparent"), joined("tracestate")], [TRACE, "a=b"]);
+    const before = forwarded(["tracestate", "a=b", "traceparent", TRACE], anonymous("10.0.0.1"));
+    assert.deepEqual([before("traceparent"), before("tracestate")], [TRACE, "a=b"]);
+    const later = `${TRACE.replace("00-", "01-")}-more`;
+    assert.equal(forwarded(["traceparent", later], anonymous("10.0.0.1"))("traceparent"), later);
     const bad = [
       [],
+      ["traceparent", `${TRACE}-more`],
+      ["traceparent", `${TRACE}0`],
+      ["traceparent", `${TRACE.replace("00-", "01-")}0`],
+      ["traceparent", TRACE.toUpperCase()],
+      ["traceparent", TRACE.replace("00f067aa0ba902b7", "0".repeat(16))],
       ["traceparent", "00-zz"],
       ["traceparent", TRACE.replace("00-", "ff-")],
       ["traceparent", `00-${"0".repeat(32)}-00f067aa0ba902b7-01`],
@@ -100,6 +109,7 @@ describe("forwarding fields", () => {
       const begun = forwarded([...said, "tracestate", "a=b"], anonymous("10.0.0.1"));
       assert.match(begun("traceparent"), /^00-[0-9a-f]{32}-[0-9a-f]{16}-00$/, said.join(" "));
       assert.notEqual(begun("traceparent"), TRACE);
+      assert.equal(begun("tracestate"), "", "it belongs to the trace that was not joined");
     }
   });
 
