@@ -6,18 +6,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, it } from "node:test";
 import { HeldOrigin } from "#test/kit/held_origin.ts";
-import { get } from "#test/kit/http.ts";
+import { get, TestOrigin } from "#test/kit/http.ts";
+import {
+  clusterYaml,
+  type ProcessCluster,
+  ProcessMesh,
+  serviceYaml,
+} from "#test/kit/mesh_processes.ts";
+import { freePort } from "#test/kit/ports.ts";
 import { EspalierProcess, until } from "#test/kit/processes.ts";
 import { staticYaml } from "#test/kit/static_yaml.ts";
-
-/** A port that is free now. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 /** One new connection with one request; what became of it. */
 function visit(port: number): Promise<string> {
@@ -169,5 +167,63 @@ describe("a second process with the same file", { timeout: 120_000 }, () => {
     assert.equal(await second.ended(), 2);
     assert.match(second.err, /EADDRINUSE/);
     assert.equal(await visit(port), "served");
+  });
+});
+
+describe("a second process with the same state directory", { timeout: 120_000 }, () => {
+  const host = "menu.shop.svc.acme.mesh";
+  let mesh: ProcessMesh;
+  let core: ProcessCluster;
+  let port: number;
+  const menu = new TestOrigin("menu");
+  const started: EspalierProcess[] = [];
+
+  before(async () => {
+    await menu.start();
+    port = await freePort();
+    mesh = await ProcessMesh.create();
+    core = await mesh.core({
+      "cluster.yaml": clusterYaml("core.acme.mesh").replace("port: 0", `port: ${port}`),
+      "menu.yaml": serviceYaml("menu", menu.port),
+    });
+  });
+  after(async () => {
+    for (const { child } of started) child.kill("SIGKILL");
+    await mesh?.stop();
+    await menu.stop();
+  });
+
+  const served = async (at: number): Promise<boolean> =>
+    get(at, { host }).then(
+      ({ status, body }) => status === 200 && body === "menu",
+      () => false,
+    );
+
+  it("takes over from a gateway", async () => {
+    const old = await core.startGateway();
+    await old.ready("default/ingress/http");
+    assert.ok(await served(port));
+    const next = await core.startGateway();
+    assert.equal((await next.ready("default/ingress/http")).port, port);
+    assert.equal(await old.ended(), 0, old.err);
+    assert.ok(await served(port));
+  });
+
+  it("takes over from a sidecar, both of its sides", async () => {
+    const [inbound, outbound] = [await freePort(), await freePort()];
+    const flags = [
+      ...["--inbound", `127.0.0.1:${inbound}`, "--app", `127.0.0.1:${menu.port}`],
+      ...["--service", "menu.shop", "--outbound", `127.0.0.1:${outbound}`],
+    ];
+    const old = await core.startSidecar("menu", ...flags);
+    await until("the mesh is reached", () => served(outbound));
+    const state = join(core.dir, "sidecar-menu");
+    const next = new EspalierProcess(["proxy", "--state", state, ...flags, "--admin", "[::1]:0"]);
+    started.push(next);
+    assert.equal((await next.ready("inbound")).port, inbound);
+    assert.equal((await next.ready("outbound")).port, outbound);
+    assert.equal(await old.ended(), 0, old.err);
+    await until("the mesh is reached", () => served(outbound));
+    assert.equal(await next.stop(), 0);
   });
 });
