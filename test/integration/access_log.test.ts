@@ -66,7 +66,7 @@ spec: { accessLog: { share: ${share} }${more} }
   );
   const path = join(dir, "access.log");
   const log = new LineLog(path, systemClock, new MemoryLogger());
-  const { plane, port } = await startPlane(snapshotOf(yaml + parameters), log);
+  const { plane, port } = await startPlane(snapshotOf(yaml + parameters), { accessLog: log });
   close.push(() => plane.drain(0));
   const lines = async (count: number): Promise<Line[]> => {
     const read = (): Line[] =>

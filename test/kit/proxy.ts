@@ -16,9 +16,12 @@ export function simpleSnapshot(
     listenerPort?: number;
     requestTimeoutMs?: number;
     backendTimeoutMs?: number;
+    accessLogShare?: number;
   } = {},
 ): Snapshot {
   const { revision = "1", listenerPort = 0, requestTimeoutMs, backendTimeoutMs } = change;
+  const { accessLogShare } = change;
+  const rules = accessLogShare === undefined ? {} : { rules: { accessLogShare } };
   const endpoints = ports.map((port) => ({ address: "127.0.0.1", port }));
   return must(
     parseSnapshot(
@@ -26,7 +29,9 @@ export function simpleSnapshot(
         revision,
         mesh: "acme.mesh",
         cluster: "core.acme.mesh",
-        listeners: [{ name: "http", address: "127.0.0.1", port: listenerPort, protocol: "HTTP" }],
+        listeners: [
+          { name: "http", address: "127.0.0.1", port: listenerPort, protocol: "HTTP", ...rules },
+        ],
         routes: [
           {
             name: "all",
@@ -61,7 +66,7 @@ export function simpleSnapshot(
 /** A data plane in this process with its port. */
 export async function startPlane(
   snapshot: Snapshot,
-  accessLog?: LineLog,
+  change: { readonly accessLog?: LineLog } = {},
 ): Promise<{
   plane: LocalPlane;
   port: number;
@@ -75,9 +80,19 @@ export async function startPlane(
     rng: seededRng(1),
     log,
     reusePort: false,
-    ...(accessLog && { accessLog }),
+    ...change,
   });
   plane.apply(snapshot);
   const statuses = await plane.settled();
   return { plane, port: statuses[0]?.bound?.port ?? 0, statuses, log };
+}
+
+/** All samples of a metric in Prometheus text, added up; with `labels` only those that have them. */
+export function counterOf(text: string, name: string, labels = ""): number {
+  let sum = 0;
+  for (const line of text.split("\n")) {
+    if (!line.startsWith(`${name}{`) && !line.startsWith(`${name} `)) continue;
+    if (line.includes(labels)) sum += Number(line.slice(line.lastIndexOf(" ") + 1));
+  }
+  return sum;
 }
