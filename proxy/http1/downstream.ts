@@ -203,6 +203,8 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
     this.#answered = true;
     // The rest of the request would be taken for the next one; the client had better know (RFC 9110 §10.1.1).
     if (this.#phase === "body") this.#keepAlive = false;
+    // Who asked to switch and went on at once: in which protocol, nobody can tell.
+    if (this.head.upgrade !== undefined && this.#unread.length > 0) this.#keepAlive = false;
     this.#framing = this.#framingOf(head);
     if (this.#framing === "close" || this.#framing === "tunnel") this.#keepAlive = false;
     if (this.#framing === "tunnel") this.#phase = "tunnel";

@@ -361,7 +361,9 @@ export class UpstreamConnection
   #finish(strayBytes: boolean): void {
     const sink = this.#sink!;
     this.#sink = undefined;
-    const reusable = this.#keepAlive && this.#sent && !strayBytes;
+    // Who was asked to switch may still take what comes next for the other protocol.
+    const clean = this.#sent && !strayBytes && this.#upgrade === undefined;
+    const reusable = this.#keepAlive && clean;
     if (reusable && this.#retiring === undefined) {
       const { owner, wheel } = this.#options;
       this.#phase = "idle";

@@ -206,6 +206,20 @@ describe("a client's connection", () => {
     assert.deepEqual(refused, []);
   });
 
+  it("is closed behind a switch that was refused if more was said already", async () => {
+    const asked: string[] = [];
+    const { client, heard } = await open((exchange) => {
+      asked.push(exchange.head.target);
+      exchange.answer({ status: 204, reason: "", fields: [], body: 0, upgrade: undefined });
+      exchange.answerEnd(undefined);
+    });
+    const first = "GET /1 HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
+    client.write(`${first}GET /2 HTTP/1.1\r\nhost: a\r\n\r\n`);
+    await until("it is closed", () => heard.closed);
+    assert.match(heard.text, /^HTTP\/1\.1 204 No Content\r\nconnection: close\r\n\r\n$/);
+    assert.deepEqual(asked, ["/1"]);
+  });
+
   it("tells a client of HTTP/1.0 that it may go on", async () => {
     const { client, heard } = await open((exchange) => {
       exchange.answer({ status: 204, reason: "", fields: [], body: 0, upgrade: undefined });

@@ -54,6 +54,19 @@ describe("a connection to an endpoint", () => {
     }
   });
 
+  it("is not used again if it would not switch", async () => {
+    for (const [upgrade, idle] of [
+      [undefined, 1],
+      ["websocket", 0],
+    ] as const) {
+      const end = openUpstream(request({ upgrade }));
+      end.socket.say(Buffer.from("HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\r\n"));
+      await turn();
+      assert.equal(end.events.at(-1), "end");
+      assert.equal(end.idle, idle);
+    }
+  });
+
   it("delivers what it had read when the endpoint ended, to a slow client too", async () => {
     for (const head of ["", "content-length: 9\r\n"]) {
       const end = openUpstream(ASK, { slow: true });
