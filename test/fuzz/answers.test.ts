@@ -90,6 +90,10 @@ function endToEnd(fields: readonly string[], method: string, status: number): st
   });
 }
 
+function withoutDate(fields: readonly string[]): string[] {
+  return fields.filter((_, i) => fields[i - (i % 2)] !== "date");
+}
+
 /** Of a reason phrase that we write ourselves where the endpoint gave none. */
 const ANY_REASON = "";
 
@@ -144,7 +148,9 @@ describe("answers that are nearly right", { timeout: 3_600_000 }, () => {
     assert.equal(answer.status, head!.status, says);
     if (head!.reason !== ANY_REASON) assert.equal(answer.reason, head!.reason, says);
     const { status } = answer;
-    assert.deepEqual(endToEnd(answer.fields, method, status), head!.fields, says);
+    // An answer that says no time has ours.
+    const fields = head!.fields.includes("date") ? answer.fields : withoutDate(answer.fields);
+    assert.deepEqual(endToEnd(fields, method, status), head!.fields, says);
     assert.equal(answer.body, body, says);
     // A client of HTTP/1.0 has no place for them.
     if (answer.trailers.length > 0) assert.deepEqual(answer.trailers, trailers, says);

@@ -55,23 +55,6 @@ export function openUpstream(
 ): UpstreamEnd {
   const socket = new FakeSocket();
   const end = { events: [] as string[], body: "", idle: 0 };
-  const connection = new UpstreamConnection({
-    dial: (onread) => {
-      socket.onread = onread;
-      return socket.socket;
-    },
-    readyEvent: "connect",
-    owner: {
-      onIdle: () => end.idle++,
-      onStale: () => {},
-      onClosed: () => {},
-      idleTimeoutMs: 1_000,
-    },
-    counters: new UpstreamCounters(),
-    wheel,
-    limits: HTTP1_LIMITS,
-    connectTimeoutMs: 1_000,
-  });
   const sink: AnswerSink = {
     onInterim: (status, fields) => void end.events.push(`interim ${status} ${fields.join("|")}`),
     onAnswer: (head) => void end.events.push(`answer ${textOf(head)}`),
@@ -86,17 +69,40 @@ export function openUpstream(
     onRequestDrain: () => {},
     onFailure: ({ kind }) => void end.events.push(`failure ${kind}`),
   };
-  connection.begin(asked, sink);
-  socket.emit("connect");
+  const stream = newUpstream(socket, asked, sink, () => end.idle++);
   return Object.assign(end, {
     socket,
-    stream: connection,
+    stream,
     intoBuffer: (text: string): [number, Uint8Array] => {
       const into = socket.onread!.buffer();
       into.set(Buffer.from(text, "latin1"));
       return [text.length, into];
     },
   });
+}
+
+/** Asks an endpoint at the other end of `socket`. */
+export function newUpstream(
+  socket: FakeSocket,
+  asked: RequestHead,
+  sink: AnswerSink,
+  onIdle: () => void = () => {},
+): UpstreamStream {
+  const connection = new UpstreamConnection({
+    dial: (onread) => {
+      socket.onread = onread;
+      return socket.socket;
+    },
+    readyEvent: "connect",
+    owner: { onIdle, onStale: () => {}, onClosed: () => {}, idleTimeoutMs: 1_000 },
+    counters: new UpstreamCounters(),
+    wheel,
+    limits: HTTP1_LIMITS,
+    connectTimeoutMs: 1_000,
+  });
+  connection.begin(asked, sink);
+  socket.emit("connect");
+  return connection;
 }
 
 function textOf(head: AnswerHead): string {
@@ -119,6 +125,16 @@ export type Answerer = (exchange: Exchange, body: string, trailers: Fields | und
 export function openDownstream(answer: Answerer): DownstreamEnd {
   const socket = new FakeSocket();
   const end: DownstreamEnd = { socket, events: [], refused: [] };
+  newDownstream(socket, (exchange) => takeRequest(end, exchange, answer), end.refused);
+  return end;
+}
+
+/** Serves a client at the other end of `socket`. */
+export function newDownstream(
+  socket: FakeSocket,
+  onRequest: (exchange: Exchange) => void,
+  refused: string[],
+): void {
   new DownstreamConnection(
     socket.socket,
     { peer: anonymous("client"), servedHosts: undefined },
@@ -127,16 +143,15 @@ export function openDownstream(answer: Answerer): DownstreamEnd {
       recycles: false,
       date: new HttpDate(clock),
       listener: "http",
-      handler: { onRequest: (exchange) => takeRequest(end, exchange, answer) },
+      handler: { onRequest },
       wheel,
       limits: HTTP1_LIMITS,
       policy: { streamIdleMs: 300_000, forwarded: false, accessLogShare: undefined },
       self: "core.acme.mesh",
-      onRefused: ({ kind }: Failure) => void end.refused.push(kind),
+      onRefused: ({ kind }: Failure) => void refused.push(kind),
       onClosed: () => {},
     },
   );
-  return end;
 }
 
 function takeRequest(end: DownstreamEnd, exchange: Exchange, answer: Answerer): void {
