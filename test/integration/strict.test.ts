@@ -280,7 +280,7 @@ describe("requests that must not pass", { timeout: 60_000 }, () => {
       if (said.endsWith("\r\n\r\n")) socket.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
     };
     const accessLog = new KeptLog("/dev/null", systemClock, new MemoryLogger());
-    const snapshot = simpleSnapshot([await endpoint.start()], { accessLogShare: 0 });
+    const snapshot = simpleSnapshot([await endpoint.start()], { rules: { accessLogShare: 0 } });
     const { plane, port } = await startPlane(snapshot, { accessLog });
     for (const [why, bytes] of ROWS) {
       for (const [place, text] of [

@@ -2,7 +2,7 @@ import { systemClock } from "#kernel/clock.ts";
 import { MemoryLogger } from "#kernel/log.ts";
 import { seededRng } from "#kernel/rng.ts";
 import type { ClusterName } from "#model/names.ts";
-import { parseSnapshot, type Snapshot } from "#model/snapshot.ts";
+import { type ClientRules, parseSnapshot, type Snapshot } from "#model/snapshot.ts";
 import type { ListenerStatus } from "#proxy/app/data_plane.ts";
 import { LocalPlane } from "#proxy/app/local_plane.ts";
 import type { LineLog } from "#proxy/observe/line_log.ts";
@@ -16,12 +16,11 @@ export function simpleSnapshot(
     listenerPort?: number;
     requestTimeoutMs?: number;
     backendTimeoutMs?: number;
-    accessLogShare?: number;
+    rules?: Partial<ClientRules>;
   } = {},
 ): Snapshot {
   const { revision = "1", listenerPort = 0, requestTimeoutMs, backendTimeoutMs } = change;
-  const { accessLogShare } = change;
-  const rules = accessLogShare === undefined ? {} : { rules: { accessLogShare } };
+  const rules = change.rules === undefined ? {} : { rules: change.rules };
   const endpoints = ports.map((port) => ({ address: "127.0.0.1", port }));
   return must(
     parseSnapshot(
