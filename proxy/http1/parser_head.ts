@@ -96,6 +96,10 @@ export function requestOf(
     ? connectPlace(target, said.host, old)
     : placeOf(method, target, said.host, old);
   if (typeof place === "string") return bad(place);
+  // Some clients name the proxy there: clear, and yet not what was meant.
+  if (connects && said.host !== undefined && hostOf(said.host) !== place.authority) {
+    return failure("misdirected", "Host disagrees with the target");
+  }
   const head: RequestHead = {
     method,
     target: place.target,
@@ -255,7 +259,7 @@ function placeOf(
   return { target: rest.startsWith("/") ? rest : `/${rest}`, authority: named };
 }
 
-/** CONNECT names host and port, nothing else (RFC 9112 §3.2.3), and `Host` says the same. */
+/** CONNECT names host and port, nothing else (RFC 9112 §3.2.3). */
 function connectPlace(
   target: string,
   hostRaw: string | undefined,
@@ -265,8 +269,8 @@ function connectPlace(
   const port = Number(authority.slice(authority.lastIndexOf(":") + 1));
   const hasPort = /:[0-9]+$/.test(authority) && port > 0 && port <= PORT_MAX;
   if (!hasPort || !HOST.test(authority)) return "target";
-  if (hostRaw === undefined) return old ? { target: authority, authority } : "no Host";
-  if (hostRaw.toLowerCase() !== authority) return "Host disagrees with the target";
+  if (hostRaw === undefined && !old) return "no Host";
+  if (hostRaw !== undefined && hostOf(hostRaw) === undefined) return "Host";
   return { target: authority, authority };
 }
 

@@ -98,6 +98,8 @@ export class UpstreamConnection
   #interims = 0;
   /** Bytes of a head that has begun and is not complete; they have been judged. */
   #headSeen = 0;
+  /** Some servers do not read the body of such a request: it would be their next one. Not used again. */
+  #once = false;
   /** Bytes read and not consumed: a head that is not complete, or a body that nobody takes now. */
   #unread: Buffer = EMPTY;
   #paused = false;
@@ -134,6 +136,7 @@ export class UpstreamConnection
     this.requests++;
     this.#interims = 0;
     this.#headSeen = 0;
+    this.#once = head.body !== 0 && (head.method === "GET" || head.method === "HEAD");
     // TLS says too late what it could not write.
     this.#out.unsent = this.#reused && this.#options.readyEvent === "connect";
     const text = requestText(head);
@@ -294,7 +297,7 @@ export class UpstreamConnection
   #onHead(answer: ParsedAnswer): boolean {
     const { head } = answer;
     if (opensTunnel(this.#method, head.status)) return this.#onTunnel(head);
-    this.#keepAlive = answer.keepAlive;
+    this.#keepAlive = answer.keepAlive && !this.#once;
     this.#body.begin(head.body);
     this.#phase = "body";
     if (head.body === UNTIL_CLOSE) head.body = BODY_UNKNOWN;

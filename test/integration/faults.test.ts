@@ -83,7 +83,8 @@ function later(socket: Socket, text: string, act: (socket: Socket) => void): voi
 const reset = (socket: Socket): void => void socket.resetAndDestroy();
 const end = (socket: Socket): void => void socket.end();
 const stall = (): void => {};
-const CUT_LENGTH = /^HTTP\/1\.1 200 OK\r\ncontent-length: 9\r\nconnection: close\r\n\r\n(?:half)?$/;
+const CUT_LENGTH =
+  /^HTTP\/1\.1 200 OK\r\ndate: [^\r]+\r\ncontent-length: 9\r\nconnection: close\r\n\r\n(?:half)?$/;
 const CUT_CHUNK = /\r\n\r\n4\r\nhalf\r\n$/;
 const BAD = /^HTTP\/1\.1 502 /;
 const LATE = /^HTTP\/1\.1 504 /;

@@ -70,6 +70,18 @@ describe("methods", { timeout: 60_000 }, () => {
     assert.equal(origin.sockets.length, 0);
   });
 
+  it("GET with a body uses its endpoint's connection up: some would read the body as a request", async () => {
+    const { origin, client } = await through(saying(OK));
+    const get = "GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody";
+    const one = client(get);
+    await one.hears("ok");
+    one.send(LAST);
+    await one.rest();
+    assert.equal(origin.sockets.length, 2);
+    assert.match(origin.said[0]!, /\r\n\r\nbody$/);
+    assert.match(origin.said[1]!, /^GET \/last /);
+  });
+
   it("an absolute target goes on in origin form, with its host", async () => {
     const { origin, client } = await through(saying(EMPTY));
     await client(
