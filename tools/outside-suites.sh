@@ -4,6 +4,7 @@
 set -u
 cd "$(dirname "$0")/.."
 if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+  apt-get update -q
   apt-get install -y -q --no-install-recommends varnish slowhttptest || echo "no varnishtest, no slowhttptest" >&2
 else
   echo "install varnish and slowhttptest by hand: that needs root and Debian's apt-get" >&2

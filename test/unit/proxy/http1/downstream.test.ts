@@ -16,7 +16,7 @@ afterEach(() => {
 });
 
 /** A connection under a clock that the test turns, and what its client has heard. */
-async function open(onRequest: (exchange: Exchange) => void = () => {}) {
+async function open(onRequest: (exchange: Exchange) => void = () => {}, allowHalfOpen = false) {
   const clock = new VirtualClock();
   const wheel = new TimerWheel(clock);
   const refused: string[] = [];
@@ -37,7 +37,8 @@ async function open(onRequest: (exchange: Exchange) => void = () => {}) {
     });
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const client = connect((server.address() as AddressInfo).port, "127.0.0.1");
+  const { port } = server.address() as AddressInfo;
+  const client = connect({ port, host: "127.0.0.1", allowHalfOpen });
   const heard = { text: "", closed: false };
   client.on("data", (chunk) => {
     heard.text += chunk.toString();
@@ -118,6 +119,28 @@ describe("a client's connection", () => {
     assert.deepEqual(gone, ["client_closed"]);
     client.resume();
     await until("the client knows", () => heard.closed);
+  });
+
+  it("that is over is read as long as its client sends, and not for ever", async () => {
+    const { clock, client, heard } = await open(undefined, true);
+    client.write("nonsense\r\n\r\n");
+    await until("it is refused", () => heard.text.startsWith("HTTP/1.1 400 "));
+    let seconds = 0;
+    for (; !heard.closed && seconds < 60; seconds++) {
+      client.write("more");
+      await turn();
+      clock.advance(1_000);
+      await turn();
+    }
+    assert.ok(seconds > 20 && seconds < 40, String(seconds));
+    const quiet = await open(undefined, true);
+    quiet.client.write("nonsense\r\n\r\n");
+    await until("it is refused", () => quiet.heard.text.startsWith("HTTP/1.1 400 "));
+    for (let i = 0; i < 2; i++) quiet.clock.advance(2_100);
+    await until("it is closed, as a reset shows", () => {
+      quiet.client.write("late");
+      return quiet.heard.closed;
+    });
   });
 
   it("holds back requests that come while one is answered", async () => {
