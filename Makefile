@@ -1,7 +1,7 @@
 # Everything that is done with this project. `make` alone tells what there is.
 NODE := ./node_modules/node/bin/node
 NPM_FLAGS := --no-audit --no-fund --loglevel=error
-TEST := $(NODE) --disable-warning=ExperimentalWarning --test --test-concurrency=2
+TEST := $(NODE) --disable-warning=ExperimentalWarning --test --test-concurrency=2 --test-timeout=300000
 ARGS ?=
 
 .PHONY: help install demo test check bench bench-peers fmt clean

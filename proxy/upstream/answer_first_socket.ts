@@ -1,5 +1,5 @@
 import { Socket } from "node:net";
-import { afterNextPoll } from "#kernel/event_loop.ts";
+import { afterPoll } from "#kernel/clock.ts";
 
 /**
  * A connection that is still read when a write to it fails. An endpoint that answers in the middle of a
@@ -20,8 +20,9 @@ export class AnswerFirstSocket extends Socket {
     return this;
   }
 
+  /** Twice: in the turn that runs now the sockets may have been looked at already. */
   #readOn(): void {
-    afterNextPoll(() => this.#judge());
+    afterPoll(() => afterPoll(() => this.#judge()));
   }
 
   #judge(): void {
