@@ -16,6 +16,8 @@ export class EndpointState {
   inflight = 0;
   readonly ewma: PeakEwma;
   outlier: OutlierState = HEALTHY;
+  /** When a failure that did not eject it is forgotten; 0: there is none. */
+  #forgiveAt: Millis = 0;
   #sessionKey: string | undefined = undefined;
 
   constructor(endpoint: Endpoint, locale: LocaleState, now: Millis) {
@@ -34,6 +36,28 @@ export class EndpointState {
     return now < this.outlier.ejectedUntil;
   }
 
+  /** A try has failed and did not eject it. */
+  penalize(latencyMs: Millis, now: Millis): void {
+    this.ewma.add(latencyMs, now);
+    this.#forgiveAt = now + FORGIVE_MS;
+  }
+
+  /** A try went well. */
+  praise(latencyMs: Millis, now: Millis): void {
+    this.ewma.add(latencyMs, now);
+    this.#forgiveAt = 0;
+  }
+
+  /**
+   * Forgets a failure that nothing has followed. Traffic has left because of it; without another try nobody
+   * would learn for a minute, as the average decays, that all is well again, or that it is not.
+   */
+  forgive(now: Millis): void {
+    if (this.#forgiveAt === 0 || now < this.#forgiveAt) return;
+    this.#forgiveAt = 0;
+    this.ewma.reset(now);
+  }
+
   /** Starts anew, as if it had never failed. */
   comeBack(now: Millis): void {
     this.outlier = HEALTHY;
@@ -45,6 +69,9 @@ export class EndpointState {
     return (this.ewma.read(now) * (this.inflight + 1)) / this.endpoint.weight;
   }
 }
+
+/** How long a failure that ejects nobody is held against an endpoint: half of the longest ejection. */
+const FORGIVE_MS: Millis = 5_000;
 
 /** Time constant of a locale's demand. */
 const DEMAND_DECAY_MS: Millis = 500;

@@ -100,14 +100,14 @@ export class ServiceBalancer {
     endpoint.locale.count(-1, now);
     if (outcome === "cancelled") return;
     if (outcome === "ok") {
-      endpoint.ewma.add(latencyMs, now);
+      endpoint.praise(latencyMs, now);
       if (endpoint.locale.kind === "local") this.#latency.add(latencyMs);
       endpoint.outlier = afterRequest(endpoint.outlier, 0, now);
       return;
     }
     // What was running when it was ejected fails as well, and would keep traffic away for longer than that.
     if (endpoint.isEjected(now)) return;
-    endpoint.ewma.add(Math.max(latencyMs, FAILURE_PENALTY_MS), now);
+    endpoint.penalize(Math.max(latencyMs, FAILURE_PENALTY_MS), now);
     const weight = outcome === "unreachable" ? CONNECT_FAILURE_WEIGHT : 1;
     const before = endpoint.outlier;
     endpoint.outlier = afterRequest(before, weight, now);
@@ -226,6 +226,8 @@ export class ServiceBalancer {
   }
 
   #refresh(now: Millis): void {
+    for (const { endpoints } of this.locales)
+      for (const endpoint of endpoints) endpoint.forgive(now);
     const inputs = this.locales.map((locale) => ({
       cost: this.costOf(locale, now),
       capacity: this.capacityOf(locale, now),

@@ -10,6 +10,9 @@ export function outcomeOf(kind: FailureName): Outcome {
       return "unreachable";
     // Our own limit turned it away: a busy endpoint is not a sick one.
     case "overloaded":
+    // Connections end when they have been idle for long: whether it is well the next one will tell.
+    case "stale_connection":
+    case "not_sent":
       return "cancelled";
     default:
       return "failed";

@@ -225,4 +225,24 @@ describe("service balancer", () => {
       ],
     );
   });
+
+  it("goes home soon after failures that were too few to eject anybody", () => {
+    const balancer = new ServiceBalancer(service(), SELF, 0);
+    const well = (port: number) => ({ ok: true, latencyMs: port < 10 ? 2 : 8 });
+    drive(balancer, 0, 3_000, well);
+    // Each local endpoint fails once: its cost is a second now, and nobody sends anything there any more.
+    const [local] = balancer.locales;
+    for (const endpoint of local!.endpoints) {
+      balancer.started(endpoint, 3_000);
+      balancer.finished(endpoint, "failed", 1, 3_001);
+    }
+    const away = drive(balancer, 5_000, 1_000, well);
+    assert.equal(
+      [1, 2, 3].reduce((sum, port) => sum + (away.get(port) ?? 0), 0),
+      0,
+    );
+    drive(balancer, 6_000, 4_000, well);
+    const home = drive(balancer, 10_000, 1_000, well);
+    assert.ok([1, 2, 3].reduce((sum, port) => sum + (home.get(port) ?? 0), 0) >= 95);
+  });
 });
