@@ -74,7 +74,17 @@ export interface Load {
 /** Steady load; answers that are no 2xx or 3xx and broken connections are an error. */
 export async function wrk(load: Load): Promise<LoadResult> {
   const { cpu, url, seconds, connections, script } = load;
-  const args = ["-c", String(cpu), "wrk", "-t1", `-c${connections}`, `-d${seconds}`, "--latency"];
+  const args = [
+    "-c",
+    String(cpu),
+    "wrk",
+    "-t1",
+    `-c${connections}`,
+    `-d${seconds}`,
+    "--latency",
+    "--timeout",
+    "10s",
+  ];
   if (script !== undefined) args.push("-s", script);
   const { stdout } = await run("taskset", [...args, url]);
   const bad =
