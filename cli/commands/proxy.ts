@@ -61,6 +61,8 @@ async function run(options: ProxyOptions): Promise<void> {
   if (sidecar && (options.file !== undefined || options.workers > 1)) {
     throw usage("a sidecar has --state and one worker");
   }
+  // The file is about to be read anyway; by default the signal would end us.
+  process.on("SIGHUP", () => {});
   const running =
     options.file !== undefined
       ? await startStatic(options, options.file)

@@ -51,7 +51,10 @@ async function filesOf(path: string): Promise<Result<string[], Problem[]>> {
 
 async function readText(file: string): Promise<Result<string, string>> {
   try {
-    const { size } = await stat(file);
+    const about = await stat(file);
+    // A pipe or a device may never end.
+    if (!about.isFile()) return err("not a regular file");
+    const { size } = about;
     if (size > FILE_BYTES_MAX) return err(`larger than ${FILE_BYTES_MAX} bytes`);
     return ok(await readFile(file, "utf8"));
   } catch (error) {

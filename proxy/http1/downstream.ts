@@ -104,6 +104,8 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
   #processing = false;
   #sink: BodySink | undefined = undefined;
   #bodyPaused = false;
+  /** The next request waits until the client has read answers. */
+  #stalled = false;
   #keepAlive = true;
   #old = false;
   #framing: AnswerFraming = "none";
@@ -136,7 +138,7 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
     this.#out = new WriteQueue(socket);
     this.#body = new BodyDecoder(options.limits);
     if (socket === accepted) socket.on("data", (chunk: Buffer) => this.onChunk(chunk));
-    socket.on("drain", () => this.observer?.onAnswerDrain());
+    socket.on("drain", () => this.#onDrain());
     socket.on("end", () => this.#onEnd());
     socket.on("error", () => {});
     socket.on("close", () => this.#onClose());
@@ -241,7 +243,7 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
     if (this.#halfClosed && this.#unread.length === 0) this.#close();
     else if (this.#unread.length > 0) {
       this.#process();
-      this.#socket.resume();
+      if (!this.#stalled) this.#socket.resume();
     }
   }
 
@@ -274,7 +276,8 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
     else if (this.#phase === "body") {
       if (progress || this.#bodyPaused) wheel.arm(this, limits.bodyTimeoutMs);
       else this.#clientFailed(failure("body_timeout", `${limits.bodyTimeoutMs} ms without a byte`));
-    } else if (this.#unread.length > 0) {
+    } else if (this.#stalled) this.#watchReader();
+    else if (this.#unread.length > 0) {
       this.#refuse(failure("head_timeout", `no head after ${limits.headTimeoutMs} ms`));
     } else if (progress) wheel.arm(this, limits.idleTimeoutMs);
     else this.#close();
@@ -342,10 +345,22 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
     if (this.#phase === "body") {
       // What was read before may hold the body's end: who reads on will see.
       if (!this.#bodyPaused && this.#sink !== undefined) this.#bodyCut();
-    } else if (this.#phase === "head" && this.#answerEnded) {
+    } else if (this.#phase === "head" && this.#answerEnded && !this.#stalled) {
       if (this.#unread.length > 0) this.#refuse(failure("bad_request", "ended inside a head"));
       else this.#close();
     }
+  }
+
+  #onDrain(): void {
+    this.observer?.onAnswerDrain();
+    if (!this.#stalled) return;
+    this.#stalled = false;
+    beginWork();
+    this.#process();
+    endWork();
+    if (this.#stalled) return;
+    if (this.#halfClosed && this.idle) this.#close();
+    else if (!this.#bodyPaused) this.#socket.resume();
   }
 
   /** The client can still read, and has to know that its request was not whole. */
@@ -375,6 +390,12 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
     if (this.#processing) return;
     this.#processing = true;
     while (this.#unread.length > 0 || this.#phase === "body") {
+      // Who does not read its answers gets no more of them, however many requests it has sent.
+      if (this.#phase === "head" && this.#out.congested) {
+        this.#stalled = true;
+        this.#socket.pause();
+        break;
+      }
       const going = this.#phase === "head" ? this.#readHead() : this.#readBody();
       if (!going) break;
     }
@@ -399,7 +420,9 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
       const request = hasStrayBytes(line)
         ? failure("bad_request", "control character")
         : requestOf(line, line.length, parsed, limits);
-      if (!isFailure(request)) request.head.fields = parsed.fields.slice();
+      if (!isFailure(request) && request.head.fields === parsed.fields) {
+        request.head.fields = parsed.fields.slice();
+      }
       return this.#begin(request, known);
     }
     const text = headText(buffer, from, limits.headBytesMax + 4);

@@ -114,7 +114,11 @@ export function requestOf(
     takesTrailers: said.takesTrailers && !old,
   };
   // RFC 9110 §10.1.1: from HTTP/1.0 it means nothing, and passed on by us it would.
-  if (old) removeFields(head.fields, EXPECT);
+  if (old && expect !== undefined) {
+    // A list of its own: what was read may be kept for the next request.
+    head.fields = head.fields.slice();
+    removeFields(head.fields, EXPECT);
+  }
   // A client that got no tunnel may have sent bytes for it already: they are no requests.
   const keepAlive = !connects && !said.close && (!old || said.keepAlive);
   return { head, keepAlive, old };

@@ -402,7 +402,7 @@ export class UpstreamConnection
     else if (!this.#ready) {
       const tls = this.#options.readyEvent === "secureConnect" && !isConnectError(detail);
       this.fail(failure(tls ? "tls_failed" : "connect_refused", detail));
-    } else if (!this.#answering && detail.startsWith("ERR_SSL_")) {
+    } else if (!this.#reused && !this.#answering && HANDSHAKE_ALERT.test(detail)) {
       // TLS 1.3 tells a client of its refusal after the client has finished its handshake.
       this.fail(failure("tls_failed", detail));
     } else this.#lost(detail);
@@ -431,6 +431,9 @@ export class UpstreamConnection
     this.#options.owner.onClosed(this);
   }
 }
+
+/** What a server says of a client that it does not let in (RFC 8446 §6.2), as OpenSSL names it. */
+const HANDSHAKE_ALERT = /^ERR_SSL_.*(?:CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED|HANDSHAKE_FAILURE)/;
 
 function isConnectError(code: string): boolean {
   return /^E(CONN|HOST|NET|TIMEDOUT|ADDR|NOTFOUND|AI_|PIPE|MFILE)/.test(code);

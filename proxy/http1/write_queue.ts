@@ -68,6 +68,12 @@ export class WriteQueue {
     return !this.#socket.writableNeedDrain;
   }
 
+  /** The peer reads slowly: nothing more should be made for it. */
+  get congested(): boolean {
+    if (this.#text.length > JOIN_BYTES_MAX) this.flush();
+    return this.#socket.writableNeedDrain;
+  }
+
   /** Ends a body. */
   end(chunked: boolean, trailers: Fields | undefined): void {
     if (chunked) this.#text += lastChunkText(trailers);

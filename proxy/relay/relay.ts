@@ -117,9 +117,11 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     this.#moved = true;
     this.#requestBytes += chunk.length;
     this.#plan.service.stats.requestBytes += chunk.length;
-    if (this.#state === "trying") this.#replay!.add(chunk);
+    const between = this.#stream === undefined;
+    if (this.#state === "trying") this.#replay!.add(chunk, between);
     for (const mirror of this.#mirrors) mirror.body(chunk);
-    return this.#stream === undefined ? true : this.#stream.sendBody(chunk);
+    // Between two tries nobody takes it: `#resend` goes on.
+    return between ? this.#state !== "trying" : this.#stream!.sendBody(chunk);
   }
 
   onBodyEnd(trailers: Fields | undefined): void {
@@ -381,6 +383,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     const replay = this.#replay;
     if (replay === undefined) return;
     for (const chunk of replay.chunks) this.#stream!.sendBody(chunk);
+    replay.taken();
     if (replay.ended) this.#stream!.sendEnd(replay.trailers);
     else this.#exchange.resumeBody();
   }

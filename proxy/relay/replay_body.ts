@@ -20,15 +20,20 @@ export class ReplayBody {
     return this.#chunks;
   }
 
-  /** Keeps a copy: codecs recycle the buffers that they hand out. */
-  add(chunk: Buffer): void {
+  /**
+   * Keeps a copy: codecs recycle the buffers that they hand out.
+   * @param untaken no endpoint has it: it is kept in any case. The client is told to wait, so that it is little.
+   */
+  add(chunk: Buffer, untaken: boolean): void {
     if (this.#overflowed) return;
     this.#bytes += chunk.length;
-    if (this.#bytes > REPLAY_BYTES_MAX) {
-      this.drop();
-      return;
-    }
-    this.#chunks.push(Buffer.from(chunk));
+    if (this.#bytes > REPLAY_BYTES_MAX && !untaken) this.drop();
+    else this.#chunks.push(Buffer.from(chunk));
+  }
+
+  /** All of it has been sent to an endpoint: what was kept beyond the bound is dropped. */
+  taken(): void {
+    if (this.#bytes > REPLAY_BYTES_MAX) this.drop();
   }
 
   /** Frees the copy; the body cannot be sent again. */
