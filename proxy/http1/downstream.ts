@@ -352,6 +352,7 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
   }
 
   #onDrain(): void {
+    this.#out.drained();
     this.observer?.onAnswerDrain();
     if (!this.#stalled) return;
     this.#stalled = false;

@@ -1,13 +1,37 @@
 /*
- * Upstream connections read into one buffer again and again. A chunk of it that a slow client has not
- * taken yet must not be overwritten: its holder says so here, and the connection takes a new buffer.
+ * Connections read into one buffer again and again. A chunk of it that a slow peer has not taken yet must
+ * not be overwritten: its holder says so here, and the reader takes another buffer and leaves this one. When
+ * the last holder lets go of it, it can be read into again.
  */
 
-const held = new WeakSet<ArrayBufferLike>();
+/** Holders of each memory. */
+const held = new WeakMap<ArrayBufferLike, number>();
+/** Held ones whose reader has taken another. */
+const left = new WeakMap<ArrayBufferLike, Buffer<ArrayBuffer>>();
 
-/** The memory behind `chunk` stays as it is from now on. */
+/** The memory behind `chunk` stays as it is until it is let go. */
 export function hold(chunk: Buffer): void {
-  held.add(chunk.buffer);
+  held.set(chunk.buffer, (held.get(chunk.buffer) ?? 0) + 1);
+}
+
+/** Goes with one `hold` of a chunk of this memory. */
+export function letGo(memory: ArrayBufferLike): void {
+  const others = (held.get(memory) ?? 0) - 1;
+  if (others > 0) {
+    held.set(memory, others);
+    return;
+  }
+  held.delete(memory);
+  const buffer = left.get(memory);
+  if (buffer === undefined) return;
+  left.delete(memory);
+  giveReadBuffer(buffer);
+}
+
+/** Another buffer in place of one that is held. */
+export function replaceHeld(buffer: Buffer<ArrayBuffer>): Buffer<ArrayBuffer> {
+  left.set(buffer.buffer, buffer);
+  return takeReadBuffer();
 }
 
 export function isHeld(buffer: Buffer): boolean {
@@ -26,18 +50,19 @@ export interface ReadInto {
 export const READ_BYTES = 65_536;
 
 /** What all connections read into between bodies. Whoever keeps a part of it must copy. */
-export const SHARED_READ: Buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+export const SHARED_READ: Buffer<ArrayBuffer> = Buffer.allocUnsafeSlow(READ_BYTES);
 
 /** Buffers for bodies, to be used again. */
 const FREE_MAX = 64;
-const free: Buffer[] = [];
+const free: Buffer<ArrayBuffer>[] = [];
 
 /** A buffer for the reads of one body. */
-export function takeReadBuffer(): Buffer {
+export function takeReadBuffer(): Buffer<ArrayBuffer> {
   return free.pop() ?? Buffer.allocUnsafeSlow(READ_BYTES);
 }
 
-/** The body is over. A buffer that somebody still reads from is left to the collector. */
-export function giveReadBuffer(buffer: Buffer): void {
-  if (free.length < FREE_MAX && !isHeld(buffer)) free.push(buffer);
+/** Nobody reads into it any more: as soon as nobody reads from it either it can be used again. */
+export function giveReadBuffer(buffer: Buffer<ArrayBuffer>): void {
+  if (isHeld(buffer)) left.set(buffer.buffer, buffer);
+  else if (free.length < FREE_MAX) free.push(buffer);
 }

@@ -3,6 +3,7 @@ import {
   giveReadBuffer,
   isHeld,
   type ReadInto,
+  replaceHeld,
   SHARED_READ,
   takeReadBuffer,
 } from "#proxy/http1/held_buffers.ts";
@@ -19,7 +20,7 @@ export interface ChunkReader {
 /** The reads of one accepted connection: into what all share, or into a buffer of its own while a body lasts. */
 export class RecycledReads implements ReadInto {
   readonly #reader: ChunkReader;
-  #current: Buffer = SHARED_READ;
+  #current: Buffer<ArrayBuffer> = SHARED_READ;
 
   constructor(reader: ChunkReader) {
     this.#reader = reader;
@@ -27,9 +28,8 @@ export class RecycledReads implements ReadInto {
 
   readonly buffer = (): Buffer => {
     if (!this.#reader.passesOn) this.release();
-    else if (this.#current === SHARED_READ || isHeld(this.#current)) {
-      this.#current = takeReadBuffer();
-    }
+    else if (this.#current === SHARED_READ) this.#current = takeReadBuffer();
+    else if (isHeld(this.#current)) this.#current = replaceHeld(this.#current);
     return this.#current;
   };
 

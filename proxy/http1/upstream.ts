@@ -11,7 +11,7 @@ import {
   type UpstreamStream,
 } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure, isOwnLimit } from "#proxy/exchange/failure.ts";
-import { isHeld, READ_BYTES, type ReadInto } from "#proxy/http1/held_buffers.ts";
+import { isHeld, READ_BYTES, type ReadInto, replaceHeld } from "#proxy/http1/held_buffers.ts";
 import { headText } from "#proxy/http1/latin1.ts";
 import type { Http1Limits } from "#proxy/http1/limits.ts";
 import { BodyDecoder } from "#proxy/http1/parser_body.ts";
@@ -117,7 +117,10 @@ export class UpstreamConnection
     this.#socket = socket;
     this.#out = new WriteQueue(socket);
     socket.once(options.readyEvent, () => this.#onReady());
-    socket.on("drain", () => this.#sink?.onRequestDrain());
+    socket.on("drain", () => {
+      this.#out.drained();
+      this.#sink?.onRequestDrain();
+    });
     socket.on("end", () => this.#onEnd());
     socket.on("error", (error: NodeJS.ErrnoException) => this.#onError(error));
     socket.on("close", () => this.#lost("closed"));
@@ -221,7 +224,7 @@ export class UpstreamConnection
 
   /** After each read: another buffer if somebody still needs what is in this one. */
   #freshBuffer(): Uint8Array {
-    if (isHeld(this.#buffer)) this.#buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+    if (isHeld(this.#buffer)) this.#buffer = replaceHeld(this.#buffer);
     return this.#buffer;
   }
 

@@ -1,10 +1,12 @@
 import type { Socket } from "node:net";
 import type { Fields } from "#proxy/exchange/exchange.ts";
-import { hold } from "#proxy/http1/held_buffers.ts";
+import { hold, letGo } from "#proxy/http1/held_buffers.ts";
 import { chunkLineText, lastChunkText } from "#proxy/http1/serializer.ts";
 
 /** Text up to this length is joined into one write; a larger chunk goes by itself, uncopied. */
 const JOIN_BYTES_MAX = 16_384;
+
+const NONE_HELD: ArrayBufferLike[] = [];
 
 /** Queues with text that nothing has flushed yet; emptied once per turn of the event loop. */
 let pending: WriteQueue[] = [];
@@ -39,6 +41,8 @@ export class WriteQueue {
   readonly #socket: Socket;
   #text = "";
   #listed = false;
+  /** Memory that the socket still reads from. */
+  #held: ArrayBufferLike[] = NONE_HELD;
   /** Set it before a message: true until the kernel has taken something of it, or may have. */
   unsent = false;
 
@@ -80,6 +84,14 @@ export class WriteQueue {
     this.flush();
   }
 
+  /** The socket has taken everything: what was held for it is free. */
+  drained(): void {
+    const held = this.#held;
+    if (held.length === 0) return;
+    this.#held = NONE_HELD;
+    for (const memory of held) letGo(memory);
+  }
+
   flush(): void {
     this.#listed = false;
     if (this.#text === "") return;
@@ -101,6 +113,8 @@ export class WriteQueue {
 
   #large(chunk: Buffer, chunked: boolean): void {
     const socket = this.#socket;
+    // It does not tell of every end: only of those after which it was told to wait.
+    if (socket.writableLength === 0) this.drained();
     const before = chunked ? this.#text + chunkLineText(chunk.length) : this.#text;
     this.#text = chunked ? "\r\n" : "";
     if (chunked && !this.#listed) this.#list();
@@ -113,6 +127,9 @@ export class WriteQueue {
     }
     if (this.unsent) this.#noteSent();
     // The kernel did not take it all: the rest is still read from the chunk's own memory.
-    if (socket.writableLength > 0) hold(chunk);
+    if (socket.writableLength === 0) return;
+    hold(chunk);
+    if (this.#held === NONE_HELD) this.#held = [chunk.buffer];
+    else this.#held.push(chunk.buffer);
   }
 }

@@ -75,7 +75,10 @@ export class TcpConnection implements Exchange {
     socket.pause();
     socket.on("data", (chunk: Buffer) => this.#onData(chunk));
     socket.on("end", () => this.#onEnd());
-    socket.on("drain", () => this.observer?.onAnswerDrain());
+    socket.on("drain", () => {
+      this.#out.drained();
+      this.observer?.onAnswerDrain();
+    });
     socket.on("error", () => {});
     socket.on("close", () => this.#onClose());
   }

@@ -77,7 +77,10 @@ class TcpUpstream extends WheelItem implements UpstreamStream {
       if (this.#sink?.onAnswerBody(chunk) === false) socket.pause();
     });
     socket.on("end", () => this.#onEnd());
-    socket.on("drain", () => this.#sink?.onRequestDrain());
+    socket.on("drain", () => {
+      this.#out.drained();
+      this.#sink?.onRequestDrain();
+    });
     socket.on("error", (error: NodeJS.ErrnoException) => this.#lost(error.code ?? error.message));
     socket.on("close", () => this.#lost("closed"));
     options.wheel.arm(this, options.connectTimeoutMs);
