@@ -35,6 +35,11 @@ import { TcpConnection } from "#proxy/tcp/downstream.ts";
 /** Open connections of one port; one more is closed at once. */
 const CONNECTIONS_MAX = 10_000;
 const BACKLOG = 1_024;
+/**
+ * Listening sockets of a port in each process. libuv accepts one connection per socket and turn of the event
+ * loop: with a single one a busy proxy let clients wait for seconds.
+ */
+const ACCEPTORS = 16;
 /** From a TLS connection's start to the end of its handshake. */
 const HANDSHAKE_MS: Millis = 5_000;
 const NO_RULES: ClientRules = { proxyProtocolFrom: [], trustedForwarders: [], forwarded: false };
@@ -132,30 +137,44 @@ async function openAt(options: ListenOptions, host: string): Promise<Result<Open
     if (!free.ok) return why(free.error);
   }
   const port = new Port(options);
+  let bound: AddressInfo | undefined;
+  for (const server of port.servers) {
+    const place = { host, port: bound?.port ?? group.port, reusePort: sharing !== "alone" };
+    const listening = await listen(server, place);
+    if (!listening.ok) {
+      port.close();
+      return why(listening.error);
+    }
+    bound ??= listening.value;
+    // An accept that failed: descriptors are gone, those for endpoints included.
+    server.on("error", () => {
+      port.counters.noFiles++;
+    });
+  }
+  return ok({
+    address: bound!.address,
+    port: bound!.port,
+    counters: port.counters,
+    traffic: () => port.traffic(),
+    connectionsMax: () => port.connectionsMax,
+    clients: () => port.clients(),
+    useRules: (rules) => port.useRules(rules),
+    useTls: (tls) => port.useTls(tls),
+    drain: (maxMs) => port.drain(clock, maxMs),
+    closeAndDrain: (maxMs) => port.closeAndDrain(clock, maxMs),
+  });
+}
+
+function listen(
+  server: Server,
+  place: { readonly host: string; readonly port: number; readonly reusePort: boolean },
+): Promise<Result<AddressInfo, Error>> {
   return new Promise((resolve) => {
-    const { server } = port;
-    server.once("error", (error) => resolve(why(error)));
-    const reusePort = sharing !== "alone";
-    server.listen({ host, port: group.port, backlog: BACKLOG, reusePort }, () => {
-      // An accept that failed: descriptors are gone, those for endpoints included.
-      server.on("error", () => {
-        port.counters.noFiles++;
-      });
-      const bound = server.address() as AddressInfo;
-      resolve(
-        ok({
-          address: bound.address,
-          port: bound.port,
-          counters: port.counters,
-          traffic: () => port.traffic(),
-          connectionsMax: () => port.connectionsMax,
-          clients: () => port.clients(),
-          useRules: (rules) => port.useRules(rules),
-          useTls: (tls) => port.useTls(tls),
-          drain: (maxMs) => port.drain(clock, maxMs),
-          closeAndDrain: (maxMs) => port.closeAndDrain(clock, maxMs),
-        }),
-      );
+    const fail = (error: Error): void => resolve(err(error));
+    server.once("error", fail);
+    server.listen({ ...place, backlog: BACKLOG }, () => {
+      server.off("error", fail);
+      resolve(ok(server.address() as AddressInfo));
     });
   });
 }
@@ -179,7 +198,7 @@ interface ClientConnection {
 }
 
 class Port {
-  readonly server: Server;
+  readonly servers: readonly Server[];
   readonly counters: ListenerCounters = {
     accepted: 0,
     open: 0,
@@ -216,7 +235,10 @@ class Port {
     this.#limits = limitsOf(undefined);
     this.#http = this.#httpOptions();
     // Half-open: a client may end its side after the request and still read the answer.
-    this.server = createServer({ allowHalfOpen: true, noDelay: true }, (s) => this.#accept(s));
+    const accept = (socket: Socket): void => this.#accept(socket);
+    this.servers = Array.from({ length: options.sharing === "alone" ? 1 : ACCEPTORS }, () =>
+      createServer({ allowHalfOpen: true, noDelay: true }, accept),
+    );
     this.#tlsServer = options.tls === undefined ? undefined : this.#serveTls(options.tls);
     this.useRules(options.group.listeners[0]?.rules);
   }
@@ -255,8 +277,13 @@ class Port {
     });
   }
 
+  /** Nobody is accepted any more. */
+  close(): void {
+    for (const server of this.servers) server.close();
+  }
+
   closeAndDrain(clock: Clock, maxMs: Millis): Promise<void> {
-    this.server.close();
+    this.close();
     this.#draining = true;
     for (const connection of [...this.#connections]) connection.drain();
     if (this.#connections.size === 0) return Promise.resolve();
