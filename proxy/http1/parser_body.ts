@@ -204,6 +204,7 @@ export class BodyDecoder {
     parsedTrailers.parse(text, 0, this.#limits);
     const { problem, body, host, fields } = parsedTrailers;
     if (problem !== undefined || body !== undefined || host !== undefined) return "bad";
+    if (saysOfConnection(parsedTrailers)) return "bad";
     this.trailers = withoutForbidden(fields);
     this.#phase = "ended";
     return "end";
@@ -211,6 +212,11 @@ export class BodyDecoder {
 }
 
 const EMPTY = Buffer.alloc(0);
+
+/** Some readers go by it, and close or switch behind a message that to others is one of many. */
+function saysOfConnection({ close, keepAlive, upgradeAsked, upgrade }: ParsedFields): boolean {
+  return close || keepAlive || upgradeAsked || upgrade !== undefined;
+}
 
 function withoutForbidden(fields: Fields): Fields | undefined {
   const kept: Fields = [];

@@ -126,6 +126,8 @@ const ROWS: readonly Row[] = [
   ["a trailer ended by LF", chunked("0\r\nX: a\n\r\n")],
   ["a length as a trailer", chunked("0\r\nContent-Length: 5\r\n\r\n")],
   ["a coding as a trailer", chunked("0\r\nTransfer-Encoding: chunked\r\n\r\n")],
+  ["close as a trailer", chunked("0\r\nConnection: close\r\n\r\n")],
+  ["an upgrade as a trailer", chunked("0\r\nConnection: upgrade\r\nUpgrade: a\r\n\r\n")],
   ["a Host as a trailer", chunked("0\r\nHost: b\r\n\r\n")],
   ["trailers without end", chunked(`0\r\n${"X: y\r\n".repeat(200)}\r\n`)],
   // Lines.
