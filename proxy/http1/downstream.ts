@@ -1,36 +1,28 @@
 import type { Socket } from "node:net";
-import { type TimerWheel, WheelItem } from "#kernel/timer_wheel.ts";
-import {
-  type AnswerHead,
-  type BodySink,
-  type ClientPolicy,
-  type Exchange,
-  type ExchangeObserver,
-  type Fields,
-  type Handler,
-  opensTunnel,
-  type RequestHead,
+import type { TimerWheel } from "#kernel/timer_wheel.ts";
+import type {
+  AnswerHead,
+  BodySink,
+  ClientPolicy,
+  Exchange,
+  ExchangeObserver,
+  Fields,
+  Handler,
+  RequestHead,
 } from "#proxy/exchange/exchange.ts";
-import { FAILURES, type Failure, failure } from "#proxy/exchange/failure.ts";
+import { type Failure, failure } from "#proxy/exchange/failure.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
-import { HeadMemo } from "#proxy/http1/head_memo.ts";
+import { AnswerWriter } from "#proxy/http1/answer_writer.ts";
+import { type Awaited, ClientTimer, type TimedClient } from "#proxy/http1/client_timer.ts";
+import { HeadReader, type Unfinished } from "#proxy/http1/head_reader.ts";
 import { SHARED_READ } from "#proxy/http1/held_buffers.ts";
 import type { HttpDate } from "#proxy/http1/http_date.ts";
-import { headText, latin1 } from "#proxy/http1/latin1.ts";
 import type { Http1Limits } from "#proxy/http1/limits.ts";
-import { BodyDecoder } from "#proxy/http1/parser_body.ts";
-import { hasStrayBytes } from "#proxy/http1/parser_fields.ts";
-import {
-  isFailure,
-  judgeBegun,
-  type ParsedRequest,
-  parseRequest,
-  requestOf,
-} from "#proxy/http1/parser_head.ts";
+import { isFailure, type ParsedRequest } from "#proxy/http1/parser_head.ts";
 import { type ChunkReader, RecycledReads, recycledSocket } from "#proxy/http1/recycled_socket.ts";
-import { reset } from "#proxy/http1/reset.ts";
-import { type AnswerFraming, answerText, interimText } from "#proxy/http1/serializer.ts";
-import { beginWork, endWork, WriteQueue } from "#proxy/http1/write_queue.ts";
+import { RequestBody } from "#proxy/http1/request_body.ts";
+import { type TunnelOwner, TunnelReads } from "#proxy/http1/tunnel_reads.ts";
+import { beginWork, endWork } from "#proxy/http1/write_queue.ts";
 import type { Admitted } from "#proxy/listen/server_tls.ts";
 import type { AccessEntry } from "#proxy/observe/access_entry.ts";
 
@@ -42,12 +34,6 @@ import type { AccessEntry } from "#proxy/observe/access_entry.ts";
 type Phase = "head" | "body" | "answer" | "tunnel" | "over";
 
 const EMPTY = Buffer.alloc(0);
-/** A closed connection is still read, so that the client sees our last answer: as long as it sends, */
-const LINGER_MS = 2_000;
-/** and this many times `LINGER_MS` at most. */
-const LINGERS_MAX = 15;
-/** How long a client that has said nothing yet is waited for while its port drains. */
-export const FIRST_REQUEST_MS = 1_000;
 const NO_HEAD: RequestHead = {
   method: "",
   target: "",
@@ -80,7 +66,7 @@ export interface DownstreamOptions {
  * One client's connection. It is itself the Exchange of the request that it is answering: there is one
  * at a time, pipelined ones wait in order (RFC 9112 §9.3.2).
  */
-export class DownstreamConnection extends WheelItem implements Exchange, ChunkReader {
+export class DownstreamConnection implements Exchange, ChunkReader, TimedClient, TunnelOwner {
   head: RequestHead = NO_HEAD;
   readonly peer: Peer;
   readonly listener: string;
@@ -93,40 +79,27 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
   log: AccessEntry | undefined = undefined;
   readonly #options: DownstreamOptions;
   readonly #socket: Socket;
-  readonly #out: WriteQueue;
-  readonly #body: BodyDecoder;
-  readonly #memo = new HeadMemo();
+  readonly #answers: AnswerWriter;
+  readonly #body: RequestBody;
+  readonly #heads: HeadReader;
+  readonly #timer: ClientTimer;
   readonly #reads = new RecycledReads(this);
   #phase: Phase = "head";
   /** Bytes read and not yet consumed. */
   #unread: Buffer = EMPTY;
   /** Inside `#process`: it goes on by itself. */
   #processing = false;
-  #sink: BodySink | undefined = undefined;
-  #bodyPaused = false;
+  /** After a switch of protocols: who reads what comes. */
+  #tunnel: TunnelReads | undefined = undefined;
   /** The next request waits until the client has read answers. */
   #stalled = false;
   #keepAlive = true;
-  #old = false;
-  #framing: AnswerFraming = "none";
-  #answered = false;
   #requests = 0;
   #answerEnded = true;
   #draining = false;
   #halfClosed = false;
-  /** Bytes arrived since the timer last looked. */
-  #progress = false;
-  /** Bytes of a head that has begun and is not complete; they have been judged. */
-  #headSeen = 0;
-  /** The empty line that is forgiven before a request has come. */
-  #blankSeen = false;
-  /** Times that the timer found a closed connection still sending. */
-  #lingers = 0;
-  /** Bytes that the client had taken when the timer last looked. */
-  #taken = 0;
 
   constructor(accepted: Socket, { peer, servedHosts }: Admitted, options: DownstreamOptions) {
-    super();
     const socket = options.recycles ? recycledSocket(accepted, this.#reads) : accepted;
     this.#socket = socket;
     this.#options = options;
@@ -135,18 +108,19 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
     this.listener = options.listener;
     this.secure = options.secure;
     this.policy = options.policy;
-    this.#out = new WriteQueue(socket);
-    this.#body = new BodyDecoder(options.limits);
+    this.#answers = new AnswerWriter(socket, options.date);
+    this.#body = new RequestBody(options.limits);
+    this.#heads = new HeadReader(options.limits);
     if (socket === accepted) socket.on("data", (chunk: Buffer) => this.onChunk(chunk));
     socket.on("drain", () => this.#onDrain());
     socket.on("end", () => this.#onEnd());
     socket.on("error", () => {});
     socket.on("close", () => this.#onClose());
-    options.wheel.arm(this, options.limits.headTimeoutMs);
+    this.#timer = new ClientTimer(this, socket, options.wheel, options.limits);
   }
 
   get httpVersion(): "1.0" | "1.1" {
-    return this.#old ? "1.0" : "1.1";
+    return this.#answers.old ? "1.0" : "1.1";
   }
 
   /** Between requests: nothing is lost by closing it. */
@@ -169,9 +143,8 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
     this.#draining = true;
     this.#keepAlive = false;
     if (!this.idle) return;
-    const { wheel, limits } = this.#options;
     if (this.#requests > 0) this.#close();
-    else wheel.arm(this, Math.min(FIRST_REQUEST_MS, limits.headTimeoutMs));
+    else this.#timer.hurry();
   }
 
   destroy(): void {
@@ -181,64 +154,57 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
   // ── Exchange: the request's body ──
 
   readBody(sink: BodySink): void {
-    this.#sink = sink;
-    if (this.#phase === "tunnel") this.#readTunnel();
-    else this.#process();
+    if (this.#tunnel !== undefined) {
+      this.#tunnel.takeBy(sink);
+      return;
+    }
+    this.#body.takeBy(sink);
+    this.#process();
   }
 
   resumeBody(): void {
-    if (!this.#bodyPaused) return;
-    this.#bodyPaused = false;
-    if (this.#phase === "tunnel") this.#readTunnel();
-    else this.#process();
-    if (!this.#bodyPaused) this.#socket.resume();
+    if (this.#tunnel !== undefined) {
+      this.#tunnel.resume();
+      return;
+    }
+    if (!this.#body.resume()) return;
+    this.#process();
+    if (!this.#body.isHeld) this.#socket.resume();
   }
 
   // ── Exchange: the answer ──
 
   interim(status: number, fields: Fields): void {
-    // HTTP/1.0 clients do not know interim answers.
-    if (!this.#old && !this.#answered) this.#out.text(interimText(status, fields));
+    this.#answers.interim(status, fields);
   }
 
   answer(head: AnswerHead): void {
-    this.#answered = true;
     // The rest of the request would be taken for the next one; the client had better know (RFC 9110 §10.1.1).
     if (this.#phase === "body") this.#keepAlive = false;
     // Who asked to switch and went on at once: in which protocol, nobody can tell.
     if (this.head.upgrade !== undefined && this.#unread.length > 0) this.#keepAlive = false;
-    this.#framing = this.#framingOf(head);
-    if (this.#framing === "close" || this.#framing === "tunnel") this.#keepAlive = false;
-    if (this.#framing === "tunnel") this.#phase = "tunnel";
-    this.#options.date.stamp(head.fields);
-    const persistence = this.#keepAlive ? (this.#old ? "keep-alive" : "") : "close";
-    this.#out.text(answerText(head, this.#framing, persistence));
+    this.#keepAlive = this.#answers.head(head, this.head.method, this.#keepAlive);
+    if (this.#answers.opensTunnel) this.#beginTunnel();
   }
 
   answerBody(chunk: Buffer): boolean {
-    if (this.#framing === "none" || chunk.length === 0) return true;
-    return this.#out.body(chunk, this.#framing === "chunked");
+    return this.#answers.body(chunk);
   }
 
   answerEnd(trailers: Fields | undefined): void {
-    this.#out.end(this.#framing === "chunked", trailers);
+    this.#answers.end(trailers);
     this.#answerEnded = true;
     if (this.#phase === "tunnel" && !this.#halfClosed) {
       this.#socket.end();
       return;
     }
     this.observer = undefined;
-    if (this.#phase === "over") {
-      this.#close();
-      return;
-    }
-    // The answer came before the body's end: what follows is not a request.
-    if (!this.#keepAlive || this.#phase === "body") {
+    // With the answer before the body's end, what follows is not a request.
+    if (!this.#keepAlive || this.#phase === "over" || this.#phase === "body") {
       this.#close();
       return;
     }
     this.#phase = "head";
-    this.#sink = undefined;
     this.head = NO_HEAD;
     if (this.#halfClosed && this.#unread.length === 0) this.#close();
     else if (this.#unread.length > 0) {
@@ -250,57 +216,41 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
   abort(_reason: Failure): void {
     this.#answerEnded = true;
     this.observer = undefined;
-    this.#phase = "over";
-    this.#cut();
+    this.#readNoMore();
+    this.#answers.cut();
   }
 
-  /** Where the end of the connection is the end of the message, only a reset says that it was cut. */
-  #cut(): void {
-    if (this.#framing === "close" || this.#framing === "tunnel") reset(this.#socket);
-    else this.#socket.destroy();
-  }
+  // ── TimedClient ──
 
-  /** Looked at now and then: nothing is armed per request. */
-  override onTimeout(): void {
-    const { wheel, limits } = this.#options;
-    const progress = this.#progress;
-    this.#progress = false;
-    if (this.#phase === "over") {
-      if (progress && ++this.#lingers < LINGERS_MAX) wheel.arm(this, LINGER_MS);
-      else this.#socket.destroy();
-      return;
+  get awaits(): Awaited {
+    const phase = this.#phase;
+    if (phase === "over") return "end";
+    if (phase === "answer" || phase === "tunnel") return "reader";
+    if (phase === "body") {
+      // Once an answer has begun it is the answer's time that counts.
+      if (this.#answers.begun) return "reader";
+      return this.#body.isHeld ? "taker" : "body";
     }
-    // Once an answer has begun it is the answer's time that counts.
-    const isAnswering = this.#phase === "body" && this.#answered;
-    if (this.#phase === "answer" || this.#phase === "tunnel" || isAnswering) this.#watchReader();
-    else if (this.#phase === "body") {
-      if (progress || this.#bodyPaused) wheel.arm(this, limits.bodyTimeoutMs);
-      else this.#clientFailed(failure("body_timeout", `${limits.bodyTimeoutMs} ms without a byte`));
-    } else if (this.#stalled) this.#watchReader();
-    else if (this.#unread.length > 0) {
-      this.#refuse(failure("head_timeout", `no head after ${limits.headTimeoutMs} ms`));
-    } else if (progress) wheel.arm(this, limits.idleTimeoutMs);
-    else this.#close();
+    if (this.#stalled) return "reader";
+    return this.#unread.length > 0 ? "head" : "request";
   }
 
-  /** A client that takes nothing of what is there for it, for a whole period, is given up. */
-  #watchReader(): void {
-    const { bytesWritten, writableLength } = this.#socket;
-    const taken = bytesWritten - writableLength;
-    const { idleTimeoutMs } = this.#options.limits;
-    if (writableLength > 0 && taken === this.#taken) {
-      const observer = this.observer;
-      this.observer = undefined;
-      this.#answerEnded = true;
-      observer?.onClientGone(failure("client_closed", `took nothing for ${idleTimeoutMs} ms`));
-      this.#socket.destroy();
-      return;
-    }
-    this.#taken = taken;
-    this.#options.wheel.arm(this, idleTimeoutMs);
+  onUnused(): void {
+    this.#close();
   }
 
-  // ── the socket ──
+  onLate(reason: Failure): void {
+    if (this.#phase === "body") this.#clientFailed(reason);
+    else this.#refuse(reason);
+  }
+
+  onStuck(reason: Failure): void {
+    const observer = this.observer;
+    this.observer = undefined;
+    this.#answerEnded = true;
+    observer?.onClientGone(reason);
+    this.#socket.destroy();
+  }
 
   // ── ChunkReader ──
 
@@ -310,6 +260,7 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
 
   letGo(memory: ArrayBufferLike): void {
     if (this.#unread.buffer === memory) this.#unread = Buffer.from(this.#unread);
+    this.#tunnel?.letGo(memory);
   }
 
   onChunk(chunk: Buffer): void {
@@ -321,15 +272,17 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
     }
   }
 
+  // ── the socket ──
+
   #take(chunk: Buffer): void {
-    this.#progress = true;
+    this.#timer.progress = true;
     if (this.#phase === "over") return;
-    this.#unread = this.#unread.length === 0 ? chunk : Buffer.concat([this.#unread, chunk]);
-    if (this.#phase === "tunnel") {
-      this.#readTunnel();
+    if (this.#tunnel !== undefined) {
+      this.#tunnel.take(chunk);
       return;
     }
-    if (this.#phase === "answer" || this.#bodyPaused) {
+    this.#unread = this.#unread.length === 0 ? chunk : Buffer.concat([this.#unread, chunk]);
+    if (this.#phase === "answer" || this.#body.isHeld) {
       if (this.#unread.length > this.#options.limits.pipelineBytesMax) this.#socket.pause();
       return;
     }
@@ -338,13 +291,10 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
 
   #onEnd(): void {
     this.#halfClosed = true;
-    if (this.#phase === "tunnel") {
-      if (this.#unread.length === 0) this.#endTunnel();
-      return;
-    }
-    if (this.#phase === "body") {
+    if (this.#phase === "tunnel") this.#tunnel!.end();
+    else if (this.#phase === "body") {
       // What was read before may hold the body's end: who reads on will see.
-      if (!this.#bodyPaused && this.#sink !== undefined) this.#bodyCut();
+      if (!this.#body.isHeld && this.#body.isTaken) this.#bodyCut();
     } else if (this.#phase === "head" && this.#answerEnded && !this.#stalled) {
       if (this.#unread.length > 0) this.#refuse(failure("bad_request", "ended inside a head"));
       else this.#close();
@@ -352,7 +302,7 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
   }
 
   #onDrain(): void {
-    this.#out.drained();
+    this.#answers.drained();
     this.observer?.onAnswerDrain();
     if (!this.#stalled) return;
     this.#stalled = false;
@@ -361,7 +311,7 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
     endWork();
     if (this.#stalled) return;
     if (this.#halfClosed && this.idle) this.#close();
-    else if (!this.#bodyPaused) this.#socket.resume();
+    else if (!this.#body.isHeld) this.#socket.resume();
   }
 
   /** The client can still read, and has to know that its request was not whole. */
@@ -370,12 +320,11 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
   }
 
   #onClose(): void {
-    this.#options.wheel.disarm(this);
-    if (this.#phase === "head" && this.#headSeen > 0) {
+    this.#timer.stop();
+    if (this.#phase === "head" && this.#heads.isInside) {
       this.#options.onRefused(failure("client_closed", "inside a head"), this.peer, false);
     }
-    this.#phase = "over";
-    this.#unread = EMPTY;
+    this.#readNoMore();
     this.#reads.release();
     if (!this.#answerEnded || this.observer !== undefined) {
       this.#answerEnded = true;
@@ -392,7 +341,7 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
     this.#processing = true;
     while (this.#unread.length > 0 || this.#phase === "body") {
       // Who does not read its answers gets no more of them, however many requests it has sent.
-      if (this.#phase === "head" && this.#out.congested) {
+      if (this.#phase === "head" && this.#answers.congested) {
         this.#stalled = true;
         this.#socket.pause();
         break;
@@ -404,137 +353,75 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
   }
 
   #readHead(): boolean {
-    const { limits } = this.#options;
-    const buffer = this.#unread;
-    const from = this.#blankSeen ? 0 : afterBlankLine(buffer);
-    if (from === buffer.length) {
-      this.#blankSeen = true;
-      this.#headSeen = 0;
-      this.#unread = EMPTY;
-      if (this.#halfClosed) this.#close();
-      return false;
-    }
-    const known = this.#memo.endOf(buffer, from);
-    if (known >= 0 && known - from <= limits.headBytesMax + 4) {
-      const { lineEnd, parsed } = this.#memo;
-      const line = latin1(buffer, from, lineEnd);
-      const request = hasStrayBytes(line)
-        ? failure("bad_request", "control character")
-        : requestOf(line, line.length, parsed, limits);
-      if (!isFailure(request) && request.head.fields === parsed.fields) {
-        request.head.fields = parsed.fields.slice();
-      }
-      return this.#begin(request, known);
-    }
-    const text = headText(buffer, from, limits.headBytesMax + 4);
-    const end = text.indexOf("\r\n\r\n");
-    if (end < 0) {
-      this.#awaitHead(text);
-      return false;
-    }
-    const next = from + end + 4;
-    const request = parseRequest(text.slice(0, end), limits, this.#memo.begin());
-    if (!isFailure(request)) this.#memo.keep(buffer, from + text.indexOf("\r"), next);
-    return this.#begin(request, next);
+    const found = this.#heads.read(this.#unread);
+    if (typeof found === "string") this.#awaitHead(found);
+    else if (isFailure(found)) this.#refuse(found);
+    else return this.#begin(found);
+    return false;
   }
 
-  /** @param next where its head ended in what is unread. */
-  #begin(request: ParsedRequest | Failure, next: number): boolean {
-    if (isFailure(request)) {
-      this.#refuse(request);
-      return false;
-    }
+  /** No head yet: waits for the rest if it can become one. */
+  #awaitHead(why: Unfinished): void {
+    if (why === "blank") {
+      this.#unread = EMPTY;
+      if (this.#halfClosed) this.#close();
+    } else if (this.#halfClosed) this.#refuse(failure("bad_request", "ended inside a head"));
+    else if (why === "begun") this.#timer.expectHead();
+  }
+
+  #begin(request: ParsedRequest): boolean {
     const buffer = this.#unread;
-    this.#headSeen = 0;
-    this.#blankSeen = false;
+    const { next } = this.#heads;
     this.#unread = next === buffer.length ? EMPTY : buffer.subarray(next);
     if (request.head.body !== 0 && buffer.buffer === SHARED_READ.buffer) {
       this.#unread = Buffer.from(this.#unread);
     }
     this.head = request.head;
-    this.#old = request.old;
     this.#keepAlive = request.keepAlive && !this.#draining;
     this.#requests++;
-    this.#answered = false;
     this.#answerEnded = false;
-    this.#sink = undefined;
+    this.#answers.expect(request.old);
     this.#body.begin(request.head.body);
     this.#phase = request.head.body === 0 ? "answer" : "body";
     this.#options.handler.onRequest(this);
     // Answered within the call: the phase is `head` again and the loop goes on.
     const phase = this.#phase as Phase;
-    return phase === "head" || (phase === "body" && this.#sink !== undefined);
-  }
-
-  /** A head has begun: waits for the rest if it can become one. */
-  #awaitHead(text: string): void {
-    const { limits, wheel } = this.#options;
-    const problem = judgeBegun(text, this.#headSeen, limits);
-    if (problem !== undefined) this.#refuse(problem);
-    else if (this.#halfClosed) this.#refuse(failure("bad_request", "ended inside a head"));
-    // Once: who sends a byte now and then must not keep us waiting for ever.
-    else if (this.#headSeen === 0) wheel.arm(this, limits.headTimeoutMs);
-    // Half of an empty line will not be in `text` the next time.
-    this.#headSeen = text === "\r" ? 0 : text.length;
+    return phase === "head" || (phase === "body" && this.#body.isTaken);
   }
 
   /** False: wait for more bytes, for a reader or for its resume. */
   #readBody(): boolean {
-    if (this.#phase !== "body" || this.#sink === undefined || this.#bodyPaused) return false;
+    const body = this.#body;
+    if (this.#phase !== "body" || !body.isTaken || body.isHeld) return false;
     const buffer = this.#unread;
-    this.#body.at = 0;
-    for (;;) {
-      const step = this.#body.step(buffer);
-      if (step === "data") {
-        const wantsMore = this.#sink.onBody(this.#body.data);
-        // The sink may have ended the exchange within the call.
-        if (this.#phase !== "body") return false;
-        if (wantsMore) continue;
-        this.#bodyPaused = true;
-        this.#socket.pause();
-        this.#unread = buffer.subarray(this.#body.at);
-        return false;
-      }
-      this.#unread = this.#body.at === buffer.length ? EMPTY : buffer.subarray(this.#body.at);
-      if (step === "end") {
-        this.#phase = "answer";
-        this.#sink.onBodyEnd(this.#body.trailers);
-        return (this.#phase as Phase) === "head";
-      }
-      if (step === "bad") this.#clientFailed(failure("bad_request", "chunked body"));
-      else if (this.#halfClosed) this.#bodyCut();
-      return false;
-    }
+    const came = body.read(buffer);
+    if (came === "dropped") return false;
+    this.#unread = body.at === buffer.length ? EMPTY : buffer.subarray(body.at);
+    if (came === "held") this.#socket.pause();
+    else if (came === "bad") this.#clientFailed(failure("bad_request", "chunked body"));
+    else if (came === "end") {
+      this.#phase = "answer";
+      body.end();
+      return (this.#phase as Phase) === "head";
+    } else if (this.#halfClosed) this.#bodyCut();
+    return false;
   }
 
-  /** Passes on what came; a tunnel has no framing of ours. */
-  #readTunnel(): void {
-    if (this.#bodyPaused || this.#sink === undefined) return;
-    const chunk = this.#unread;
+  // ── after a switch of protocols ──
+
+  #beginTunnel(): void {
+    const start = { unread: this.#unread, ended: this.#halfClosed, held: this.#body.isHeld };
+    this.#tunnel = new TunnelReads(this, this.#socket, start);
+    this.#phase = "tunnel";
     this.#unread = EMPTY;
-    if (chunk.length > 0 && !this.#sink.onBody(chunk)) {
-      this.#bodyPaused = true;
-      this.#socket.pause();
-    } else if (this.#halfClosed) this.#endTunnel();
-    else this.#socket.resume();
+    this.#body.drop();
   }
 
   /** The client says no more; the other direction may go on. */
-  #endTunnel(): void {
-    if (this.#bodyPaused || this.#sink === undefined) return;
-    const sink = this.#sink;
-    this.#sink = undefined;
+  onTunnelEnd(sink: BodySink): void {
     if (this.#answerEnded) this.observer = undefined;
     sink.onBodyEnd(undefined);
     if (this.#answerEnded) this.#close();
-  }
-
-  #framingOf(head: AnswerHead): AnswerFraming {
-    const { status, body } = head;
-    if (opensTunnel(this.head.method, status)) return "tunnel";
-    if (this.head.method === "HEAD" || status === 204 || status === 304) return "none";
-    if (body >= 0) return "length";
-    return this.#old ? "close" : "chunked";
   }
 
   // ── ends ──
@@ -542,15 +429,8 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
   /** A request that we did not pass on: one answer with the reason's class, then the end. */
   #refuse(reason: Failure, known = false): void {
     this.#options.onRefused(reason, this.peer, known);
-    const { status, proxyError } = FAILURES[reason.kind];
-    const body = `${status} ${reason.kind}\n`;
-    const fields = ["content-type", "text/plain"];
-    fields.push("proxy-status", `${this.#options.self}; error=${proxyError}`);
-    this.#phase = "over";
     this.#answerEnded = true;
-    this.#options.date.stamp(fields);
-    const head = { status, reason: "", fields, body: body.length, upgrade: undefined };
-    this.#out.text(answerText(head, "length", "close") + body);
+    this.#answers.refuse(reason, this.#options.self);
     this.#close();
   }
 
@@ -558,13 +438,13 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
   #clientFailed(reason: Failure): void {
     const observer = this.observer;
     this.observer = undefined;
-    const answered = this.#answered;
+    const answered = this.#answers.begun;
     this.#answerEnded = true;
-    this.#phase = "over";
+    this.#readNoMore();
     observer?.onClientGone(reason);
     if (answered) {
       this.#options.onRefused(reason, this.peer, true);
-      this.#cut();
+      this.#answers.cut();
     } else this.#refuse(reason, true);
   }
 
@@ -573,17 +453,17 @@ export class DownstreamConnection extends WheelItem implements Exchange, ChunkRe
    * might take our answer from the client (RFC 9112 §9.6).
    */
   #close(): void {
-    this.#phase = "over";
-    this.#unread = EMPTY;
-    this.#out.flush();
-    this.#socket.end();
-    this.#options.wheel.disarm(this);
-    this.#options.wheel.arm(this, LINGER_MS);
+    this.#readNoMore();
+    this.#answers.close();
+    this.#timer.linger();
     this.#socket.resume();
   }
-}
 
-/** RFC 9112 §2.2: one empty line before a request is forgiven. */
-function afterBlankLine(buffer: Buffer): number {
-  return buffer[0] === 13 && buffer[1] === 10 ? 2 : 0;
+  /** What comes from now on is heard by nobody. */
+  #readNoMore(): void {
+    this.#phase = "over";
+    this.#unread = EMPTY;
+    this.#tunnel = undefined;
+    this.#body.drop();
+  }
 }

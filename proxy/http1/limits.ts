@@ -38,6 +38,9 @@ export const HTTP1_LIMITS: Http1Limits = {
   pipelineBytesMax: 65_536,
 };
 
+/** How long a client that has said nothing yet is waited for while its port drains. */
+export const FIRST_REQUEST_MS = 1_000;
+
 /** The limits of a listener. */
 export function limitsOf(rules: ClientRules | undefined): Http1Limits {
   if (rules === undefined) return HTTP1_LIMITS;

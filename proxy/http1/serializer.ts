@@ -2,6 +2,7 @@ import {
   type AnswerHead,
   BODY_UNKNOWN,
   type Fields,
+  opensTunnel,
   type RequestHead,
 } from "#proxy/exchange/exchange.ts";
 
@@ -50,6 +51,15 @@ function statusLine(status: number, reason: string): string {
 
 /** How an answer's body is framed on an HTTP/1 connection. */
 export type AnswerFraming = "none" | "length" | "chunked" | "close" | "tunnel";
+
+/** How the answer `head` to a request of `method` is framed. @param old the client speaks HTTP/1.0. */
+export function framingOf(head: AnswerHead, method: string, old: boolean): AnswerFraming {
+  const { status, body } = head;
+  if (opensTunnel(method, status)) return "tunnel";
+  if (method === "HEAD" || status === 204 || status === 304) return "none";
+  if (body >= 0) return "length";
+  return old ? "close" : "chunked";
+}
 
 /** What an answer says of its connection; HTTP/1.1 keeps one without a word, HTTP/1.0 wants to be told. */
 export type Persistence = "" | "close" | "keep-alive";

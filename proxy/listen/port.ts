@@ -12,13 +12,9 @@ import type { ClientRules } from "#model/snapshot.ts";
 import type { ClientPolicy, Handler } from "#proxy/exchange/exchange.ts";
 import { FAILURES, type Failure, type FailureName } from "#proxy/exchange/failure.ts";
 import { anonymous, type Peer } from "#proxy/exchange/peer.ts";
-import {
-  DownstreamConnection,
-  type DownstreamOptions,
-  FIRST_REQUEST_MS,
-} from "#proxy/http1/downstream.ts";
+import { DownstreamConnection, type DownstreamOptions } from "#proxy/http1/downstream.ts";
 import { HttpDate } from "#proxy/http1/http_date.ts";
-import { type Http1Limits, limitsOf } from "#proxy/http1/limits.ts";
+import { FIRST_REQUEST_MS, type Http1Limits, limitsOf } from "#proxy/http1/limits.ts";
 import { AddressBlocks } from "#proxy/listen/address_blocks.ts";
 import { fileOf } from "#proxy/listen/file_limit.ts";
 import { type PortSharing, provePortFree } from "#proxy/listen/port_claim.ts";

@@ -11,10 +11,9 @@ import {
 import { failure } from "#proxy/exchange/failure.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
 import { reset } from "#proxy/http1/reset.ts";
+import { type TunnelOwner, TunnelReads } from "#proxy/http1/tunnel_reads.ts";
 import { WriteQueue } from "#proxy/http1/write_queue.ts";
 import type { AccessEntry } from "#proxy/observe/access_entry.ts";
-
-const EMPTY: Buffer = Buffer.alloc(0);
 
 export interface TcpOptions {
   readonly listener: string;
@@ -31,7 +30,7 @@ export interface TcpOptions {
  * A client's connection that goes whole to one endpoint. To everything above it is an exchange that asks
  * to switch at once: an answer of 101 opens the tunnel, any other ends it without a word.
  */
-export class TcpConnection implements Exchange {
+export class TcpConnection implements Exchange, TunnelOwner {
   readonly head: RequestHead;
   readonly peer: Peer;
   readonly listener: string;
@@ -46,17 +45,14 @@ export class TcpConnection implements Exchange {
   readonly #socket: Socket;
   readonly #out: WriteQueue;
   readonly #onClosed: TcpOptions["onClosed"];
-  #sink: BodySink | undefined = undefined;
-  #unread: Buffer;
-  #halfClosed = false;
+  readonly #reads: TunnelReads;
   #answerEnded = false;
-  #paused = false;
 
   constructor(socket: Socket, options: TcpOptions) {
     const { listener, peer, serverName, policy, first, onClosed } = options;
     this.#socket = socket;
     this.#out = new WriteQueue(socket);
-    this.#unread = first;
+    this.#reads = new TunnelReads(this, socket, { unread: first, ended: false, held: false });
     this.#onClosed = onClosed;
     this.listener = listener;
     this.peer = peer;
@@ -73,8 +69,8 @@ export class TcpConnection implements Exchange {
     };
     // Nothing is read before there is somebody to read it; how the client ends is heard all the same.
     socket.pause();
-    socket.on("data", (chunk: Buffer) => this.#onData(chunk));
-    socket.on("end", () => this.#onEnd());
+    socket.on("data", (chunk: Buffer) => this.#reads.take(chunk));
+    socket.on("end", () => this.#reads.end());
     socket.on("drain", () => {
       this.#out.drained();
       this.observer?.onAnswerDrain();
@@ -97,14 +93,11 @@ export class TcpConnection implements Exchange {
   }
 
   readBody(sink: BodySink): void {
-    this.#sink = sink;
-    this.#read();
+    this.#reads.takeBy(sink);
   }
 
   resumeBody(): void {
-    if (!this.#paused) return;
-    this.#paused = false;
-    this.#read();
+    this.#reads.resume();
   }
 
   interim(): void {}
@@ -125,7 +118,7 @@ export class TcpConnection implements Exchange {
     this.#answerEnded = true;
     this.#out.flush();
     this.#socket.end();
-    if (this.#sink === undefined) this.observer = undefined;
+    if (!this.#reads.isTaken) this.observer = undefined;
   }
 
   abort(): void {
@@ -134,31 +127,8 @@ export class TcpConnection implements Exchange {
     reset(this.#socket);
   }
 
-  #onData(chunk: Buffer): void {
-    this.#unread = this.#unread.length === 0 ? chunk : Buffer.concat([this.#unread, chunk]);
-    this.#read();
-  }
-
-  #onEnd(): void {
-    this.#halfClosed = true;
-    this.#read();
-  }
-
-  #read(): void {
-    if (this.#sink === undefined || this.#paused) return;
-    const chunk = this.#unread;
-    this.#unread = EMPTY;
-    if (chunk.length > 0 && !this.#sink.onBody(chunk)) {
-      this.#paused = true;
-      this.#socket.pause();
-      return;
-    }
-    if (!this.#halfClosed) {
-      this.#socket.resume();
-      return;
-    }
-    const sink = this.#sink;
-    this.#sink = undefined;
+  /** The client says no more; the other direction may go on. */
+  onTunnelEnd(sink: BodySink): void {
     if (this.#answerEnded) this.observer = undefined;
     sink.onBodyEnd(undefined);
   }
