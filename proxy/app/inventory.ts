@@ -2,7 +2,7 @@ import { pid } from "node:process";
 import type { Millis } from "#kernel/brand.ts";
 import type { ListenerSet } from "#proxy/app/listener_set.ts";
 import { explainLocales, type LocaleExplanation } from "#proxy/balance/explain_locales.ts";
-import type { ClientInfo } from "#proxy/listen/port.ts";
+import type { ClientInfo } from "#proxy/listen/client_set.ts";
 import type { ServiceRuntime } from "#proxy/relay/plan.ts";
 import type { HttpUpstreams, PoolCount } from "#proxy/upstream/http_upstreams.ts";
 

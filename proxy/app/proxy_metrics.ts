@@ -5,7 +5,7 @@ import type { ListenerSet } from "#proxy/app/listener_set.ts";
 import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
 import { explainLocales } from "#proxy/balance/explain_locales.ts";
 import type { LinkProber } from "#proxy/health/link_probe.ts";
-import type { ListenerTraffic } from "#proxy/listen/port.ts";
+import type { ListenerTraffic } from "#proxy/listen/client_set.ts";
 import type { LineLog } from "#proxy/observe/line_log.ts";
 import type { RequestStats } from "#proxy/observe/service_stats.ts";
 import type { ServiceRuntime } from "#proxy/relay/plan.ts";

@@ -1,44 +1,29 @@
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
-import {
-  createServer as createTlsServer,
-  type TLSSocket,
-  type Server as TlsServer,
-} from "node:tls";
 import type { Millis } from "#kernel/brand.ts";
 import type { Clock } from "#kernel/clock.ts";
 import { err, ok, type Result } from "#kernel/result.ts";
-import { Timeout, type TimerWheel } from "#kernel/timer_wheel.ts";
+import type { TimerWheel } from "#kernel/timer_wheel.ts";
 import type { ClientRules } from "#model/snapshot.ts";
-import type { ClientPolicy, Handler } from "#proxy/exchange/exchange.ts";
-import { FAILURES, type Failure, type FailureName } from "#proxy/exchange/failure.ts";
-import { anonymous, type Peer } from "#proxy/exchange/peer.ts";
-import { DownstreamConnection, type DownstreamOptions } from "#proxy/http1/downstream.ts";
-import { HttpDate } from "#proxy/http1/http_date.ts";
-import { FIRST_REQUEST_MS, type Http1Limits, limitsOf } from "#proxy/http1/limits.ts";
-import { AddressBlocks } from "#proxy/listen/address_blocks.ts";
+import type { Handler } from "#proxy/exchange/exchange.ts";
+import type { Http1Limits } from "#proxy/http1/limits.ts";
+import { type ClientInfo, ClientSet, type ListenerTraffic } from "#proxy/listen/client_set.ts";
+import { Entrance } from "#proxy/listen/entrance.ts";
 import { fileOf } from "#proxy/listen/file_limit.ts";
+import { ListenerCounters } from "#proxy/listen/listener_counters.ts";
 import { type PortSharing, provePortFree } from "#proxy/listen/port_claim.ts";
 import type { PortGroup } from "#proxy/listen/port_groups.ts";
-import { Preamble } from "#proxy/listen/preamble.ts";
-import { readProxyHeader, type Source } from "#proxy/listen/proxy_protocol.ts";
+import { type PortRules, portRules } from "#proxy/listen/port_rules.ts";
+import { Protocols } from "#proxy/listen/protocols.ts";
 import { closeWhenQuiet } from "#proxy/listen/quiet_close.ts";
-import type { Admitted, ServerTls } from "#proxy/listen/server_tls.ts";
-import { refusedLine } from "#proxy/observe/access_entry.ts";
+import type { ServerTls } from "#proxy/listen/server_tls.ts";
 import type { AccessLog } from "#proxy/observe/access_log.ts";
-import { readClientHello } from "#proxy/tcp/client_hello.ts";
-import { TcpConnection } from "#proxy/tcp/downstream.ts";
 
-/** Open connections of one port; one more is closed at once. */
-const CONNECTIONS_MAX = 10_000;
 const BACKLOG = 1_024;
 /**
  * Listening sockets of a port in each process. libuv accepts one connection per socket and turn of the event
  * loop: with a single one a busy proxy let clients wait for seconds.
  */
 const ACCEPTORS = 16;
-/** From a TLS connection's start to the end of its handshake. */
-const HANDSHAKE_MS: Millis = 5_000;
-const NO_RULES: ClientRules = { proxyProtocolFrom: [], trustedForwarders: [], forwarded: false };
 
 export interface ListenOptions {
   readonly group: PortGroup;
@@ -55,29 +40,6 @@ export interface ListenOptions {
   readonly filesMax?: number;
   /** For tests: in place of what the rules of the listener say. */
   readonly limits?: Http1Limits;
-}
-
-/** Plain numbers, read by metrics at scrape time. */
-export interface ListenerCounters {
-  accepted: number;
-  open: number;
-  /** Closed at once because the port was full. */
-  full: number;
-  /** Closed at once because file descriptors were running out. */
-  noFiles: number;
-  /** Handshakes that failed, and peers that proved to be nobody who may come here. */
-  tlsRefused: number;
-  /** Connections that did not begin as they must: PROXY header, ClientHello. */
-  preambleRefused: number;
-  /** Requests that were not passed on, by reason. */
-  readonly refused: Map<FailureName, number>;
-}
-
-/** What came over the connections of one port, closed ones and open ones. */
-export interface ListenerTraffic {
-  requests: number;
-  bytesIn: number;
-  bytesOut: number;
 }
 
 /** A port that is open. */
@@ -126,7 +88,7 @@ export async function openPort(options: ListenOptions): Promise<Result<OpenPort,
 }
 
 async function openAt(options: ListenOptions, host: string): Promise<Result<OpenPort, string>> {
-  const { group, sharing, clock } = options;
+  const { group, sharing } = options;
   const why = (error: Error) => err(`${host}:${group.port}: ${error.message}`);
   if (sharing === "claim") {
     const free = await provePortFree(host, group.port);
@@ -151,13 +113,13 @@ async function openAt(options: ListenOptions, host: string): Promise<Result<Open
     address: bound!.address,
     port: bound!.port,
     counters: port.counters,
-    traffic: () => port.traffic(),
+    traffic: () => port.clients.traffic(),
     connectionsMax: () => port.connectionsMax,
-    clients: () => port.clients(),
+    clients: () => port.clients.infos(),
     useRules: (rules) => port.useRules(rules),
     useTls: (tls) => port.useTls(tls),
-    drain: (maxMs) => port.drain(clock, maxMs),
-    closeAndDrain: (maxMs) => port.closeAndDrain(clock, maxMs),
+    drain: (maxMs) => port.drain(maxMs),
+    closeAndDrain: (maxMs) => port.closeAndDrain(maxMs),
   });
 }
 
@@ -175,102 +137,65 @@ function listen(
   });
 }
 
-/** A client's connection, as an operator sees it. */
-export interface ClientInfo {
-  readonly listener: string;
-  readonly client: string;
-  /** What it is at: `idle`, `head`, `body`, `answer`, `tunnel`, `over`. */
-  readonly state: string;
-  readonly requests: number;
-  readonly bytesIn: number;
-  readonly bytesOut: number;
-}
-
-/** A client's connection, whatever it speaks. */
-interface ClientConnection {
-  info(): ClientInfo | undefined;
-  drain(): void;
-  destroy(): void;
-}
-
+/** The listening sockets of a port, and the bounds within which they let anybody in. */
 class Port {
   readonly servers: readonly Server[];
-  readonly counters: ListenerCounters = {
-    accepted: 0,
-    open: 0,
-    full: 0,
-    noFiles: 0,
-    tlsRefused: 0,
-    preambleRefused: 0,
-    refused: new Map(),
-  };
+  readonly counters = new ListenerCounters();
+  readonly clients: ClientSet;
   readonly #options: ListenOptions;
-  readonly #tlsServer: TlsServer | undefined;
-  #tls: ServerTls | undefined;
-  readonly #date: HttpDate;
-  #http: DownstreamOptions;
-  #limits: Http1Limits;
-  connectionsMax = CONNECTIONS_MAX;
-  #policy: ClientPolicy = policyOf(NO_RULES);
-  #proxyFrom = new AddressBlocks([]);
-  #trusted = new AddressBlocks([]);
-  /** Of connections that are closed. */
-  readonly #closed: ListenerTraffic = { requests: 0, bytesIn: 0, bytesOut: 0 };
-  /** Who is behind a load balancer, by the balancer's own address and port. */
-  readonly #sources = new Map<string, Source>();
-  readonly #connections = new Set<ClientConnection>();
-  #onEmpty: (() => void) | undefined = undefined;
-  #draining = false;
+  readonly #protocols: Protocols;
+  readonly #entrance: Entrance;
+  #rules: PortRules;
   /** Sockets that were accepted, whatever became of them. */
   #come = 0;
 
   constructor(options: ListenOptions) {
+    const { group, tls, limits, accessLog, sharing } = options;
+    const { handler, self, clock, wheel } = options;
+    const { counters } = this;
+    const clients = new ClientSet(counters, tls !== undefined);
+    const rules = portRules(group.listeners[0]?.rules, limits);
+    const kind = group.protocol;
+    const place = { listener: group.name, kind, secure: tls !== undefined, accessLog };
+    const parts = { handler, self, clock, wheel, clients, counters };
+    const protocols = new Protocols({ ...place, ...parts }, rules);
     this.#options = options;
-    this.#tls = options.tls;
-    this.#date = new HttpDate(options.clock);
-    this.#limits = limitsOf(undefined);
-    this.#http = this.#httpOptions();
+    this.clients = clients;
+    this.#rules = rules;
+    this.#protocols = protocols;
+    this.#entrance = new Entrance({ kind, tls, wheel, clients, counters, protocols }, rules);
     // Half-open: a client may end its side after the request and still read the answer.
     const accept = (socket: Socket): void => this.#accept(socket);
-    this.servers = Array.from({ length: options.sharing === "alone" ? 1 : ACCEPTORS }, () =>
+    this.servers = Array.from({ length: sharing === "alone" ? 1 : ACCEPTORS }, () =>
       createServer({ allowHalfOpen: true, noDelay: true }, accept),
     );
-    this.#tlsServer = options.tls === undefined ? undefined : this.#serveTls(options.tls);
-    this.useRules(options.group.listeners[0]?.rules);
   }
 
-  traffic(): ListenerTraffic {
-    const all = { ...this.#closed };
-    for (const client of this.clients()) addTraffic(all, client);
-    return all;
+  get connectionsMax(): number {
+    return this.#rules.connectionsMax;
   }
 
-  *clients(): Iterable<ClientInfo> {
-    for (const connection of this.#connections) {
-      const info = connection.info();
-      if (info !== undefined) yield info;
-    }
-  }
-
-  useRules(rules: ClientRules = NO_RULES): void {
-    this.#limits = this.#options.limits ?? limitsOf(rules);
-    this.#policy = policyOf(rules);
-    this.#proxyFrom = new AddressBlocks(rules.proxyProtocolFrom);
-    this.#trusted = new AddressBlocks(rules.trustedForwarders);
-    this.#http = this.#httpOptions();
-    this.connectionsMax = rules.connectionsMax ?? CONNECTIONS_MAX;
+  useRules(rules: ClientRules | undefined): void {
+    this.#rules = portRules(rules, this.#options.limits);
+    this.#protocols.useRules(this.#rules);
+    this.#entrance.useRules(this.#rules);
   }
 
   useTls(tls: ServerTls): void {
-    this.#tls = tls;
-    this.#tlsServer?.setSecureContext(tls.options);
+    this.#entrance.useTls(tls);
   }
 
-  drain(clock: Clock, maxMs: Millis): Promise<void> {
+  drain(maxMs: Millis): Promise<void> {
+    const { clock } = this.#options;
     return new Promise((resolve) => {
       const come = (): number => this.#come;
-      closeWhenQuiet(clock, come, () => resolve(this.closeAndDrain(clock, maxMs)));
+      closeWhenQuiet(clock, come, () => resolve(this.closeAndDrain(maxMs)));
     });
+  }
+
+  closeAndDrain(maxMs: Millis): Promise<void> {
+    this.close();
+    return this.clients.drain(this.#options.clock, maxMs);
   }
 
   /** Nobody is accepted any more. */
@@ -278,55 +203,6 @@ class Port {
     for (const server of this.servers) server.close();
   }
 
-  closeAndDrain(clock: Clock, maxMs: Millis): Promise<void> {
-    this.close();
-    this.#draining = true;
-    for (const connection of [...this.#connections]) connection.drain();
-    if (this.#connections.size === 0) return Promise.resolve();
-    return new Promise((resolve) => {
-      const timer = clock.after(maxMs, () => {
-        for (const connection of [...this.#connections]) connection.destroy();
-      });
-      this.#onEmpty = () => {
-        timer.cancel();
-        resolve();
-      };
-    });
-  }
-
-  #httpOptions(): DownstreamOptions {
-    const { group, handler, wheel, self, tls } = this.#options;
-    return {
-      listener: group.name,
-      secure: tls !== undefined,
-      recycles: true,
-      handler,
-      wheel,
-      date: this.#date,
-      self,
-      limits: this.#limits,
-      policy: this.#policy,
-      onRefused: (reason, peer, known) => this.#onRefused(reason, peer, known),
-      onClosed: (connection) => this.#forget(connection),
-    };
-  }
-
-  #serveTls(tls: ServerTls): TlsServer {
-    const server = createTlsServer(
-      { ...tls.options, allowHalfOpen: true, handshakeTimeout: HANDSHAKE_MS },
-      (socket) => this.#admit(socket),
-    );
-    server.on("tlsClientError", (_error: Error, socket: Socket) => {
-      this.counters.tlsRefused++;
-      socket.destroy();
-    });
-    server.on("OCSPRequest", (leaf: Buffer, _issuer: Buffer, answer) =>
-      answer(null, this.#tls?.ocspOf?.(leaf) ?? null),
-    );
-    return server;
-  }
-
-  /** First who is there, if a load balancer is to say it. */
   #accept(socket: Socket): void {
     this.#come++;
     const { filesMax = Number.POSITIVE_INFINITY } = this.#options;
@@ -336,172 +212,11 @@ class Port {
       return;
     }
     // Not by the server's own bound: it does not see when a recycled socket ends.
-    if (this.#sockets >= this.connectionsMax) {
+    if (this.clients.size >= this.#rules.connectionsMax) {
       this.counters.full++;
       socket.destroy();
       return;
     }
-    const { remoteAddress = "", remotePort = 0 } = socket;
-    if (!this.#proxyFrom.has(remoteAddress)) {
-      this.#serve(socket, true);
-      return;
-    }
-    this.#readFirst(socket, readProxyHeader, (header, rest) => {
-      if (header.source !== undefined) {
-        const key = `${remoteAddress} ${remotePort}`;
-        this.#sources.set(key, header.source);
-        socket.once("close", () => this.#sources.delete(key));
-      }
-      const after = rest.subarray(header.length);
-      if (after.length > 0) socket.unshift(after);
-      this.#serve(socket, false);
-      // Paused so far. A TCP connection stays so until there is an endpoint; TLS reads by itself.
-      const { protocol } = this.#options.group;
-      if (protocol === "HTTP" || protocol === "TLS") socket.resume();
-    });
+    this.#entrance.enter(socket);
   }
-
-  /** @param fresh nothing of it has been read. */
-  #serve(socket: Socket, fresh: boolean): void {
-    const { protocol } = this.#options.group;
-    if (this.#tlsServer !== undefined) {
-      socket.on("error", () => {});
-      this.#holdWhileOpen(socket);
-      this.#tlsServer.emit("connection", socket);
-    } else if (protocol === "TCP") this.#takeTcp(socket, undefined, Buffer.alloc(0));
-    else if (protocol === "TLS") {
-      this.#readFirst(socket, readClientHello, ({ serverName }, bytes) =>
-        this.#takeTcp(socket, serverName, bytes),
-      );
-    } else {
-      const admitted = { peer: this.#anonymous(socket), servedHosts: undefined };
-      this.#takeHttp(socket, admitted, fresh);
-    }
-  }
-
-  #admit(socket: TLSSocket): void {
-    const admitted = this.#tls!.admit(socket, () => this.#anonymous(socket));
-    if (admitted !== undefined) {
-      this.#takeHttp(socket, admitted, false);
-      return;
-    }
-    this.counters.tlsRefused++;
-    socket.destroy();
-  }
-
-  #takeHttp(socket: Socket, admitted: Admitted, recycles: boolean): void {
-    this.counters.accepted++;
-    this.counters.open++;
-    const options = recycles ? this.#http : { ...this.#http, recycles };
-    const connection = new DownstreamConnection(socket, admitted, options);
-    this.#connections.add(connection);
-    if (this.#draining) connection.drain();
-  }
-
-  /** Connections of clients. Over TLS each is held twice once its handshake is done. */
-  get #sockets(): number {
-    return this.#connections.size - (this.#tlsServer === undefined ? 0 : this.counters.open);
-  }
-
-  /** What lies under TLS: a drain waits for a handshake too, which is bounded by its own time limit. */
-  #holdWhileOpen(socket: Socket): void {
-    const held: ClientConnection = {
-      info: () => undefined,
-      drain: () => {},
-      destroy: () => socket.destroy(),
-    };
-    this.#connections.add(held);
-    socket.once("close", () => this.#drop(held));
-  }
-
-  #takeTcp(socket: Socket, serverName: string | undefined, first: Buffer): void {
-    const { group, handler } = this.#options;
-    this.counters.accepted++;
-    this.counters.open++;
-    const connection = new TcpConnection(socket, {
-      listener: group.name,
-      peer: this.#anonymous(socket),
-      serverName,
-      policy: this.#policy,
-      first,
-      onClosed: (closed) => this.#forget(closed),
-    });
-    this.#connections.add(connection);
-    handler.onRequest(connection);
-  }
-
-  /** Reads until `read` can say what the connection begins with; who does not say it in time is closed. */
-  #readFirst<T extends { readonly kind: string }>(
-    socket: Socket,
-    read: (bytes: Buffer) => T | { readonly kind: "more" } | { readonly kind: "bad" },
-    then: (found: Exclude<T, { kind: "more" } | { kind: "bad" }>, bytes: Buffer) => void,
-  ): void {
-    const { wheel } = this.#options;
-    const timeout = new Timeout(() => preamble.refuse());
-    const preamble: Preamble<T> = new Preamble(socket, read, {
-      found: (found, bytes) => {
-        wheel.disarm(timeout);
-        this.#connections.delete(preamble);
-        then(found, bytes);
-      },
-      refused: () => {
-        wheel.disarm(timeout);
-        this.counters.preambleRefused++;
-        this.#drop(preamble);
-      },
-      drain: () => wheel.arm(timeout, Math.min(FIRST_REQUEST_MS, this.#limits.headTimeoutMs)),
-      gone: () => {
-        wheel.disarm(timeout);
-        this.#drop(preamble);
-      },
-    });
-    wheel.arm(timeout, this.#limits.headTimeoutMs);
-    this.#connections.add(preamble);
-  }
-
-  #anonymous(socket: Socket): Peer {
-    const { remoteAddress = "", remotePort = 0 } = socket;
-    const trusted = this.#trusted.has(remoteAddress);
-    if (this.#sources.size === 0) return anonymous(remoteAddress, remotePort, trusted);
-    const source = this.#sources.get(`${remoteAddress} ${remotePort}`);
-    if (source === undefined) return anonymous(remoteAddress, remotePort, trusted);
-    return anonymous(source.address, source.port, this.#trusted.has(source.address));
-  }
-
-  #forget(connection: ClientConnection): void {
-    if (!this.#connections.has(connection)) return;
-    this.counters.open--;
-    const info = connection.info();
-    if (info !== undefined) addTraffic(this.#closed, info);
-    this.#drop(connection);
-  }
-
-  #drop(connection: ClientConnection): void {
-    this.#connections.delete(connection);
-    if (this.#connections.size === 0) this.#onEmpty?.();
-  }
-
-  #onRefused(reason: Failure, { address }: Peer, known: boolean): void {
-    const { kind } = reason;
-    const { accessLog, clock, group } = this.#options;
-    if (!known && accessLog !== undefined && this.#policy.accessLogShare !== undefined) {
-      const about = { listener: group.name, client: address, status: FAILURES[kind].status };
-      accessLog.write(refusedLine(about, reason, clock.wall()));
-    }
-    this.counters.refused.set(kind, (this.counters.refused.get(kind) ?? 0) + 1);
-  }
-}
-
-function addTraffic(sum: ListenerTraffic, { requests, bytesIn, bytesOut }: ListenerTraffic): void {
-  sum.requests += requests;
-  sum.bytesIn += bytesIn;
-  sum.bytesOut += bytesOut;
-}
-
-/** Without a byte of an answer, or of a tunnel in either direction (Envoy: stream_idle_timeout). */
-const STREAM_IDLE_MS: Millis = 300_000;
-
-function policyOf(rules: ClientRules): ClientPolicy {
-  const { streamIdleMs = STREAM_IDLE_MS, forwarded, accessLogShare } = rules;
-  return { streamIdleMs, forwarded, accessLogShare };
 }

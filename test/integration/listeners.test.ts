@@ -355,6 +355,60 @@ spec: { proxyProtocol: { trusted: [${block}] }, timeouts: { head: 200ms } }
     assert.match(await rawExchange(other, GET), /^HTTP\/1\.1 200/);
   });
 
+  it("hand on what has come with a PROXY header, whoever has it next and wherever it is cut", async () => {
+    const parameters = `apiVersion: espalier.dev/v1alpha1
+kind: GatewayParameters
+metadata: { name: p }
+spec: { proxyProtocol: { trusted: [127.0.0.0/8] } }
+---
+`;
+    // Answers with what it has been sent, once the client has ended.
+    const mirror = await tcpServer((socket) => {
+      const heard: Buffer[] = [];
+      socket.on("data", (chunk: Buffer) => heard.push(chunk));
+      socket.on("end", () => socket.end(Buffer.concat(heard)));
+    });
+    const { ports } = await start(
+      gateway(
+        `{ name: http, port: 0, protocol: HTTP }, { name: tcp, port: 0, protocol: TCP },
+         { name: tls, port: 0, protocol: TLS, tls: { mode: Passthrough } }`,
+        ", infrastructure: { parametersRef: { group: espalier.dev, kind: GatewayParameters, name: p } }",
+      ) +
+        parameters +
+        httpRoute("a", "a", "http") +
+        streamRoute("TCPRoute", "t", "t") +
+        streamRoute("TLSRoute", "s", "t", "[shop.example]") +
+        service("a", a.port) +
+        service("t", mirror, "tcp"),
+    );
+    const [http, tcp, tls] = ports as [number, number, number];
+    const target = { address: "198.51.100.9", port: 80 };
+    const header = proxyHeader("v2", { address: "192.0.2.7", port: 4_000 }, target);
+    const hello = await helloOf("shop.example");
+    const sayings: ReadonlyArray<[number, Buffer, (said: string) => void]> = [
+      [http, Buffer.from(GET), (said) => assert.match(said, /^HTTP\/1\.1 200/)],
+      [tcp, Buffer.from("hello"), (said) => assert.equal(said, "hello")],
+      [tls, hello, (said) => assert.equal(said, hello.latin1Slice())],
+    ];
+    for (const [port, bytes, judge] of sayings) {
+      const all = Buffer.concat([header, bytes]);
+      for (const cut of [header.length - 1, header.length, header.length + 3, all.length]) {
+        const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
+        let said = "";
+        socket.on("data", (chunk: Buffer) => {
+          said += chunk.latin1Slice();
+        });
+        const ended = once(socket, "end");
+        socket.setNoDelay(true);
+        socket.write(all.subarray(0, cut));
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        socket.end(all.subarray(cut));
+        await ended;
+        judge(said);
+      }
+    }
+  });
+
   it("tell an endpoint who the client is by a PROXY header", async () => {
     const heard: Buffer[] = [];
     const origin = await tcpServer((socket) => {
@@ -456,6 +510,21 @@ ${httpRoute("a", "a", "http")}${service("a", a.port)}`,
     for (const [yaml, expected] of cases) assert.match(problemsOf(yaml).join("\n"), expected);
   });
 });
+
+/** What a TLS client begins with that asks for `servername`. */
+async function helloOf(servername: string): Promise<Buffer> {
+  let hello: Buffer | undefined;
+  const port = await tcpServer((socket) => {
+    socket.once("data", (chunk: Buffer) => {
+      hello = chunk;
+    });
+  });
+  const client = tlsConnect({ port, host: "127.0.0.1", servername });
+  client.on("error", () => {});
+  await until("the ClientHello", () => hello !== undefined);
+  client.destroy();
+  return hello!;
+}
 
 /** A port that nobody listens on. */
 async function freePort(): Promise<number> {

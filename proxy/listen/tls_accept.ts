@@ -1,0 +1,62 @@
+import type { Socket } from "node:net";
+import { createServer, type Server, type TLSSocket } from "node:tls";
+import type { Millis } from "#kernel/brand.ts";
+import type { Peer } from "#proxy/exchange/peer.ts";
+import type { Admitted, ServerTls } from "#proxy/listen/server_tls.ts";
+
+/** From a TLS connection's start to the end of its handshake. */
+const HANDSHAKE_MS: Millis = 5_000;
+
+/** How a handshake ends. */
+export interface HandshakeEnds {
+  readonly admitted: (socket: TLSSocket, client: Admitted) => void;
+  /** It failed, or its client proved to be nobody who may come. */
+  readonly refused: () => void;
+  /** The peer as its address alone tells it. */
+  readonly anonymous: (socket: Socket) => Peer;
+}
+
+/** The handshakes of a port, and who is let in after one. */
+export class TlsAccept {
+  readonly #ends: HandshakeEnds;
+  readonly #server: Server;
+  #tls: ServerTls;
+
+  constructor(tls: ServerTls, ends: HandshakeEnds) {
+    this.#tls = tls;
+    this.#ends = ends;
+    this.#server = createServer(
+      { ...tls.options, allowHalfOpen: true, handshakeTimeout: HANDSHAKE_MS },
+      (socket) => this.#admit(socket),
+    );
+    this.#server.on("tlsClientError", (_error: Error, socket: Socket) => {
+      ends.refused();
+      socket.destroy();
+    });
+    this.#server.on("OCSPRequest", (leaf: Buffer, _issuer: Buffer, answer) =>
+      answer(null, this.#tls.ocspOf?.(leaf) ?? null),
+    );
+  }
+
+  /** New handshakes use this from now on. */
+  use(tls: ServerTls): void {
+    this.#tls = tls;
+    this.#server.setSecureContext(tls.options);
+  }
+
+  /** @param first what has been read of `socket`: TLS reads it from there. */
+  take(socket: Socket, first: Buffer): void {
+    if (first.length > 0) socket.unshift(first);
+    this.#server.emit("connection", socket);
+  }
+
+  #admit(socket: TLSSocket): void {
+    const client = this.#tls.admit(socket, () => this.#ends.anonymous(socket));
+    if (client !== undefined) {
+      this.#ends.admitted(socket, client);
+      return;
+    }
+    this.#ends.refused();
+    socket.destroy();
+  }
+}
