@@ -158,7 +158,10 @@ export class ParsedFields {
         this.fields.push(known.name, value);
       } else if (known.role === "te") this.takesTrailers ||= TRAILERS.test(value);
       else if (known.role === "connection") named = this.#connection(value, named);
-      else if (known.role !== "hop" && !this.#framing(known.role, value)) {
+      else if (
+        known.role !== "hop" &&
+        (isTabbed(head, colon + 1, end) || !this.#framing(known.role, value))
+      ) {
         this.problem = "malformed";
         return;
       }
@@ -228,6 +231,16 @@ function trimmed(text: string, from: number, to: number): string {
   while (from < to && isBlank(text.charCodeAt(from))) from++;
   while (to > from && isBlank(text.charCodeAt(to - 1))) to--;
   return text.slice(from, to);
+}
+
+/**
+ * A tab beside a value: RFC 9110 §5.5 has it taken away, and some readers take it for a part of the value. Where
+ * the value frames the message or names its host, that would be another message.
+ */
+function isTabbed(text: string, from: number, to: number): boolean {
+  while (from < to && text.charCodeAt(from) === 32) from++;
+  while (to > from && text.charCodeAt(to - 1) === 32) to--;
+  return text.charCodeAt(from) === 9 || text.charCodeAt(to - 1) === 9;
 }
 
 function isBlank(code: number): boolean {
