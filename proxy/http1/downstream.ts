@@ -19,10 +19,15 @@ import { SHARED_READ } from "#proxy/http1/held_buffers.ts";
 import type { HttpDate } from "#proxy/http1/http_date.ts";
 import type { Http1Limits } from "#proxy/http1/limits.ts";
 import { isFailure, type ParsedRequest } from "#proxy/http1/parser_head.ts";
-import { type ChunkReader, RecycledReads, recycledSocket } from "#proxy/http1/recycled_socket.ts";
+import {
+  type ChunkReader,
+  RecycledReads,
+  recycledSocket,
+  recycleTls,
+} from "#proxy/http1/recycled_socket.ts";
 import { RequestBody } from "#proxy/http1/request_body.ts";
 import { type TunnelOwner, TunnelReads } from "#proxy/http1/tunnel_reads.ts";
-import { beginWork, endWork } from "#proxy/http1/write_queue.ts";
+import { beginWork, endWork, JOIN_BYTES_MAX } from "#proxy/http1/write_queue.ts";
 import type { Admitted } from "#proxy/listen/server_tls.ts";
 import type { AccessEntry } from "#proxy/observe/access_entry.ts";
 
@@ -111,7 +116,9 @@ export class DownstreamConnection implements Exchange, ChunkReader, TimedClient,
     this.#answers = new AnswerWriter(socket, options.date);
     this.#body = new RequestBody(options.limits);
     this.#heads = new HeadReader(options.limits);
-    if (socket === accepted) socket.on("data", (chunk: Buffer) => this.onChunk(chunk));
+    if (socket === accepted && !(this.secure && recycleTls(socket, this.#reads))) {
+      socket.on("data", (chunk: Buffer) => this.onChunk(chunk));
+    }
     socket.on("drain", () => this.#onDrain());
     socket.on("end", () => this.#onEnd());
     socket.on("error", () => {});
@@ -373,7 +380,8 @@ export class DownstreamConnection implements Exchange, ChunkReader, TimedClient,
     const buffer = this.#unread;
     const { next } = this.#heads;
     this.#unread = next === buffer.length ? EMPTY : buffer.subarray(next);
-    if (request.head.body !== 0 && buffer.buffer === SHARED_READ.buffer) {
+    const mustCopy = this.#unread.length > JOIN_BYTES_MAX && request.head.body !== 0;
+    if (mustCopy && buffer.buffer === SHARED_READ.buffer) {
       this.#unread = Buffer.from(this.#unread);
     }
     this.head = request.head;

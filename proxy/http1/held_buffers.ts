@@ -46,23 +46,36 @@ export interface ReadInto {
   readonly callback: (bytes: number, buffer: Uint8Array) => boolean;
 }
 
-/** Bytes read at once. */
+/** Bytes read at once between bodies. */
 export const READ_BYTES = 65_536;
+/** And of a body: a quarter of the system calls. */
+const LARGE_BYTES = 262_144;
+/** As many large buffers as there may be. When slow peers hold them all, bodies are read in smaller pieces. */
+const LARGE_MAX = 64;
 
 /** What all connections read into between bodies. Whoever keeps a part of it must copy. */
 export const SHARED_READ: Buffer<ArrayBuffer> = Buffer.allocUnsafeSlow(READ_BYTES);
 
 /** Buffers for bodies, to be used again. */
 const FREE_MAX = 64;
+const freeLarge: Buffer<ArrayBuffer>[] = [];
 const free: Buffer<ArrayBuffer>[] = [];
+let large = 0;
 
 /** A buffer for the reads of one body. */
 export function takeReadBuffer(): Buffer<ArrayBuffer> {
+  const used = freeLarge.pop();
+  if (used !== undefined) return used;
+  if (large < LARGE_MAX) {
+    large++;
+    return Buffer.allocUnsafeSlow(LARGE_BYTES);
+  }
   return free.pop() ?? Buffer.allocUnsafeSlow(READ_BYTES);
 }
 
 /** Nobody reads into it any more: as soon as nobody reads from it either it can be used again. */
 export function giveReadBuffer(buffer: Buffer<ArrayBuffer>): void {
   if (isHeld(buffer)) left.set(buffer.buffer, buffer);
+  else if (buffer.length === LARGE_BYTES) freeLarge.push(buffer);
   else if (free.length < FREE_MAX) free.push(buffer);
 }

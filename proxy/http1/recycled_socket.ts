@@ -7,6 +7,7 @@ import {
   SHARED_READ,
   takeReadBuffer,
 } from "#proxy/http1/held_buffers.ts";
+import { JOIN_BYTES_MAX } from "#proxy/http1/write_queue.ts";
 
 /** Who hears what a recycled socket reads. */
 export interface ChunkReader {
@@ -37,7 +38,7 @@ export class RecycledReads implements ReadInto {
     const current = this.#current;
     const chunk = current.subarray(0, bytes);
     // The next connection reads into the same memory, maybe before this has been taken.
-    const mustCopy = current === SHARED_READ && this.#reader.passesOn;
+    const mustCopy = bytes > JOIN_BYTES_MAX && current === SHARED_READ && this.#reader.passesOn;
     this.#reader.onChunk(mustCopy ? Buffer.from(chunk) : chunk);
     this.#reader.letGo(current.buffer);
     return true;
@@ -63,4 +64,25 @@ export function recycledSocket(accepted: Socket, onread: ReadInto): Socket {
   inside._handle = null;
   const options = { ...{ handle }, allowHalfOpen: true, onread };
   return new Socket(options as ConstructorParameters<typeof Socket>[0]);
+}
+
+/** Names of what `net.Socket` keeps for its option `onread`, which a server's TLS sockets cannot be given. */
+const KEPT = ["kBuffer", "kBufferCb", "kBufferGen"] as const;
+
+/**
+ * Makes a TLS socket whose handshake is done read into buffers of ours, as `onread` would. False where Node
+ * keeps that in another way: the socket then is as it was.
+ */
+export function recycleTls(socket: Socket, { buffer, callback }: ReadInto): boolean {
+  const { _handle: handle } = socket as unknown as {
+    _handle: { useUserBuffer?: (memory: Uint8Array) => void } | null | undefined;
+  };
+  const own = Object.getOwnPropertySymbols(socket);
+  const places = KEPT.map((name) => own.find(({ description }) => description === name));
+  const [kept, called, made] = places;
+  if (!handle?.useUserBuffer || !kept || !called || !made) return false;
+  const first = buffer();
+  Object.assign(socket, { [kept]: first, [called]: callback, [made]: buffer });
+  handle.useUserBuffer(first);
+  return true;
 }

@@ -4,7 +4,12 @@ import { hold, letGo } from "#proxy/http1/held_buffers.ts";
 import { chunkLineText, lastChunkText } from "#proxy/http1/serializer.ts";
 
 /** Text up to this length is joined into one write; a larger chunk goes by itself, uncopied. */
-const JOIN_BYTES_MAX = 16_384;
+export const JOIN_BYTES_MAX = 16_384;
+/** From this length on a chunk is joined as bytes, not as text. */
+const JOIN_AS_BYTES_MIN = 1_024;
+
+/** Where text and a chunk are put together; whoever cannot write it at once keeps it, and there is a new one. */
+let joining = Buffer.allocUnsafeSlow(2 * JOIN_BYTES_MAX);
 
 const NONE_HELD: ArrayBufferLike[] = [];
 
@@ -39,6 +44,7 @@ function flushAll(): void {
  */
 export class WriteQueue {
   readonly #socket: Socket;
+  readonly #joins: boolean;
   #text = "";
   #listed = false;
   /** Memory that the socket still reads from. */
@@ -48,6 +54,9 @@ export class WriteQueue {
 
   constructor(socket: Socket) {
     this.#socket = socket;
+    // TLS never says at once that all is written.
+    this.#joins = (socket as { encrypted?: boolean }).encrypted !== true;
+    socket.once("close", () => this.drained());
   }
 
   /** Adds text; leaves at the end of this turn, or with `flush`. */
@@ -64,9 +73,12 @@ export class WriteQueue {
 
   /** Adds a piece of a body. False: the peer reads slowly. */
   body(chunk: Buffer, chunked: boolean): boolean {
-    if (chunk.length <= JOIN_BYTES_MAX) {
+    const { length } = chunk;
+    if (this.#joins && !chunked && length >= JOIN_AS_BYTES_MIN && length <= JOIN_BYTES_MAX) {
+      this.#join(chunk);
+    } else if (length <= JOIN_BYTES_MAX) {
       const text = chunk.latin1Slice();
-      this.text(chunked ? `${chunkLineText(chunk.length)}${text}\r\n` : text);
+      this.text(chunked ? `${chunkLineText(length)}${text}\r\n` : text);
       if (this.#text.length > JOIN_BYTES_MAX) this.flush();
     } else this.#large(chunk, chunked);
     return !this.#socket.writableNeedDrain;
@@ -84,7 +96,7 @@ export class WriteQueue {
     this.flush();
   }
 
-  /** The socket has taken everything: what was held for it is free. */
+  /** The socket has taken everything, or will take nothing more: what was held for it is free. */
   drained(): void {
     const held = this.#held;
     if (held.length === 0) return;
@@ -109,6 +121,19 @@ export class WriteQueue {
   #list(): void {
     this.#listed = true;
     if (pending.push(this) === 1 && working === 0) process.nextTick(flushAll);
+  }
+
+  /** Writes at once: a message of known length mostly ends here. */
+  #join(chunk: Buffer): void {
+    const socket = this.#socket;
+    if (this.#text.length > JOIN_BYTES_MAX) this.flush();
+    const at = joining.write(this.#text, 0, "latin1");
+    this.#text = "";
+    const end = at + chunk.length;
+    joining.set(chunk, at);
+    socket.write(joining.subarray(0, end));
+    if (this.unsent) this.#noteSent();
+    if (socket.writableLength > 0) joining = Buffer.allocUnsafeSlow(2 * JOIN_BYTES_MAX);
   }
 
   #large(chunk: Buffer, chunked: boolean): void {

@@ -42,4 +42,11 @@ describe("buffers that slow peers hold", () => {
     letGo(free.buffer);
     assert.equal(takeReadBuffer(), free);
   });
+
+  it("are small ones when slow peers hold as many large ones as there may be", () => {
+    const lengths = Array.from({ length: 100 }, () => takeReadBuffer().length);
+    const large = Math.max(...lengths);
+    assert.ok(lengths.filter((length) => length === large).length <= 64);
+    assert.ok(lengths.at(-1)! < large);
+  });
 });
