@@ -1,44 +1,41 @@
-import { type ConnectionOptions, connect as connectTls } from "node:tls";
 import type { Millis } from "#kernel/brand.ts";
 import type { Clock } from "#kernel/clock.ts";
 import { LinkedList } from "#kernel/linked_list.ts";
 import type { Rng } from "#kernel/rng.ts";
-import { type TimerWheel, WheelItem } from "#kernel/timer_wheel.ts";
+import type { TimerWheel } from "#kernel/timer_wheel.ts";
 import type { Endpoint } from "#model/snapshot.ts";
 import type { AnswerSink, RequestHead, UpstreamStream } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
-import type { ReadInto } from "#proxy/http1/held_buffers.ts";
 import type { Http1Limits } from "#proxy/http1/limits.ts";
 import { type ConnectionOwner, UpstreamConnection } from "#proxy/http1/upstream.ts";
-import { AnswerFirstSocket } from "#proxy/upstream/answer_first_socket.ts";
+import { ConnectionAge, isYoung } from "#proxy/upstream/connection_age.ts";
 import type { ConnectionPolicy } from "#proxy/upstream/connection_policy.ts";
+import { diallingOf, type TlsTowards } from "#proxy/upstream/dial.ts";
 import { RefusedStream } from "#proxy/upstream/refused_stream.ts";
 import type { UpstreamCounters } from "#proxy/upstream/upstream_counters.ts";
-import { WaitingRequest, type WaitingRoom } from "#proxy/upstream/waiting_request.ts";
-
-/** Share of its lifetime and its requests by which a connection may end early: a fleet's do not all at once. */
-const JITTER = 0.1;
+import { failAll, WaitingLine } from "#proxy/upstream/waiting_line.ts";
+import type { WaitingRequest } from "#proxy/upstream/waiting_request.ts";
 
 export interface PoolOptions {
   readonly clock: Clock;
   readonly wheel: TimerWheel;
   readonly rng: Rng;
-  /** How to prove who we are to an endpoint that has an identity; undefined: we cannot. */
-  readonly tls: (endpoint: Endpoint) => ConnectionOptions | undefined;
+  readonly tls: TlsTowards;
   readonly limits: Http1Limits;
   readonly counters: UpstreamCounters;
 }
 
 /**
- * The connections to one endpoint: a stack of idle ones, the newest first, and a queue of requests that
- * found all of them busy. Somebody waits only while as many connections are open as may be.
+ * The connections to one endpoint, each of which carries one request at a time: a stack of idle ones, the newest
+ * first, and a line of requests that found all of them busy. Somebody waits only while as many connections
+ * are open as may be.
  */
-export class EndpointPool implements ConnectionOwner, WaitingRoom {
+export class EndpointPool implements ConnectionOwner {
   readonly #options: PoolOptions;
   #policy: ConnectionPolicy;
-  readonly #all = new Map<UpstreamConnection, Age>();
+  readonly #all = new Map<UpstreamConnection, ConnectionAge>();
   readonly #idle = new LinkedList<UpstreamConnection>();
-  readonly #waiting = new LinkedList<WaitingRequest>();
+  readonly #waiting: WaitingLine;
   /** An idle connection was dead: the others may be as well, so the next request gets a new one. */
   #distrusted = false;
   /** No snapshot names the endpoint any more. */
@@ -47,6 +44,7 @@ export class EndpointPool implements ConnectionOwner, WaitingRoom {
   constructor(options: PoolOptions, policy: ConnectionPolicy) {
     this.#options = options;
     this.#policy = policy;
+    this.#waiting = new WaitingLine(options.wheel, options.counters, policy);
   }
 
   get size(): number {
@@ -91,8 +89,9 @@ export class EndpointPool implements ConnectionOwner, WaitingRoom {
     const before = this.#policy;
     if (policy === before) return;
     this.#policy = policy;
+    this.#waiting.policy = policy;
     if (policy.lifetimeMs !== before.lifetimeMs)
-      for (const age of this.#all.values()) this.#arm(age);
+      for (const age of this.#all.values()) age.follow(policy);
     while (this.#all.size > policy.connectionsMax && this.#idle.size > 0) {
       this.#idle.shift()!.retire("limit");
     }
@@ -102,11 +101,11 @@ export class EndpointPool implements ConnectionOwner, WaitingRoom {
   /** Fails everything: what runs may have been acted upon, what waits or connects cannot have been. */
   sever(detail: string): void {
     const unsent = failure("connect_refused", `${detail}: link down`);
-    const waiting = this.#takeWaiting();
+    const waiting = this.#waiting.clear();
     for (const connection of [...this.#all.keys()]) {
       connection.fail(connection.isReady ? failure("link_down", detail) : unsent, "link");
     }
-    for (const request of waiting) request.fail(unsent);
+    failAll(waiting, unsent);
   }
 
   /** Closes what is idle, and the rest once it has ended. Who waits is served still. */
@@ -117,9 +116,9 @@ export class EndpointPool implements ConnectionOwner, WaitingRoom {
 
   /** The proxy ends: nobody's turn comes any more. */
   close(): void {
-    const waiting = this.#takeWaiting();
+    const waiting = this.#waiting.clear();
     this.retire();
-    for (const request of waiting) request.fail(failure("draining", ""));
+    failAll(waiting, failure("draining", ""));
   }
 
   // ── of its connections ──
@@ -129,7 +128,7 @@ export class EndpointPool implements ConnectionOwner, WaitingRoom {
       connection.retire("limit");
       return;
     }
-    const next = this.#waiting.shift();
+    const next = this.#waiting.next();
     if (next === undefined) this.#idle.push(connection);
     else this.#beginWaiting(connection, next);
   }
@@ -139,72 +138,37 @@ export class EndpointPool implements ConnectionOwner, WaitingRoom {
   }
 
   onClosed(connection: UpstreamConnection): void {
-    const age = this.#all.get(connection);
-    if (age !== undefined) this.#options.wheel.disarm(age);
+    this.#all.get(connection)?.end();
     this.#all.delete(connection);
     this.#idle.remove(connection);
     if (this.#waiting.size > 0) this.#serve();
   }
 
-  // ── of its waiting requests ──
-
-  onWaitedInVain(request: WaitingRequest): void {
-    const { pendingTimeoutMs } = this.#policy;
-    this.#waiting.remove(request);
-    this.#options.counters.timedOut++;
-    request.fail(failure("overloaded", `no free connection within ${pendingTimeoutMs} ms`));
-  }
-
-  onWaitCancelled(request: WaitingRequest): void {
-    this.#waiting.remove(request);
-    this.#options.wheel.disarm(request);
-  }
-
   #openWhenFull(endpoint: Endpoint, head: RequestHead, sink: AnswerSink): UpstreamStream {
-    const { pendingMax, pendingTimeoutMs } = this.#policy;
-    const { counters, wheel } = this.#options;
     // Not trusted, but better than waiting for nobody: an idle one serves no other request.
     const idle = this.#idle.pop();
     if (idle !== undefined) {
       this.#begin(idle, head, sink);
       return idle;
     }
-    if (this.#waiting.size >= pendingMax) {
-      counters.overflowed++;
-      const detail = `${this.#all.size} connections, ${this.#waiting.size} requests waiting`;
-      return new RefusedStream(failure("overloaded", detail), sink);
-    }
-    counters.waited++;
-    const request = new WaitingRequest(this, endpoint, head, sink);
-    this.#waiting.push(request);
-    wheel.arm(request, pendingTimeoutMs);
-    return request;
+    const request = this.#waiting.join(endpoint, head, sink);
+    if (request !== undefined) return request;
+    const detail = `${this.#all.size} connections, ${this.#waiting.size} requests waiting`;
+    return new RefusedStream(failure("overloaded", detail), sink);
   }
 
   /** As many of those who wait as there may be connections. */
   #serve(): void {
-    while (this.#waiting.size > 0 && this.#all.size < this.#policy.connectionsMax) {
-      const request = this.#waiting.shift()!;
+    while (this.#all.size < this.#policy.connectionsMax) {
+      const request = this.#waiting.next();
+      if (request === undefined) return;
       const made = this.#connect(request.endpoint);
       if (made instanceof UpstreamConnection) this.#beginWaiting(made, request);
-      else {
-        this.#options.wheel.disarm(request);
-        request.fail(made);
-      }
+      else request.fail(made);
     }
-  }
-
-  #takeWaiting(): WaitingRequest[] {
-    const waiting: WaitingRequest[] = [];
-    for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {
-      this.#options.wheel.disarm(next);
-      waiting.push(next);
-    }
-    return waiting;
   }
 
   #beginWaiting(connection: UpstreamConnection, request: WaitingRequest): void {
-    this.#options.wheel.disarm(request);
     this.#begin(connection, request.head, request.sink);
     request.begin(connection);
   }
@@ -213,71 +177,25 @@ export class EndpointPool implements ConnectionOwner, WaitingRoom {
 
   #begin(connection: UpstreamConnection, head: RequestHead, sink: AnswerSink): void {
     connection.begin(head, sink);
-    const { requestsMax } = this.#policy;
-    // Far from the limit nothing needs to be looked up.
-    if (connection.requests < requestsMax * (1 - JITTER)) return;
-    const early = Math.floor(requestsMax * this.#all.get(connection)!.early);
-    if (connection.requests >= requestsMax - early) connection.retire("requests");
+    if (!isYoung(connection, this.#policy)) this.#all.get(connection)!.count(this.#policy);
   }
 
   #connect(endpoint: Endpoint): UpstreamConnection | Failure {
-    const { clock, wheel, rng, limits, tls, counters } = this.#options;
-    const secure = endpoint.identity === undefined ? undefined : tls(endpoint);
-    if (endpoint.identity !== undefined && secure === undefined) {
-      return failure("tls_failed", "no identity of our own");
-    }
-    const target = {
-      host: endpoint.address,
-      port: endpoint.port,
-      noDelay: true,
-      allowHalfOpen: true,
-    };
-    const dial = (onread: ReadInto) =>
-      secure === undefined
-        ? new AnswerFirstSocket({ ...target, onread }).connect(target)
-        : // `onread` is missing from the types of `tls.connect`, which passes it on all the same.
-          connectTls({ ...secure, ...target, ...{ onread } } as ConnectionOptions);
+    const { wheel, limits, counters, tls } = this.#options;
+    const dialling = diallingOf(endpoint, tls);
+    if ("kind" in dialling) return dialling;
     const connection = new UpstreamConnection({
-      dial,
-      readyEvent: secure === undefined ? "connect" : "secureConnect",
+      ...dialling,
       owner: this,
       wheel,
       limits,
       connectTimeoutMs: this.#policy.connectTimeoutMs,
       counters,
     });
-    const age = new Age(connection, clock.now(), rng.next() * JITTER);
+    const age = new ConnectionAge(connection, this.#options);
     this.#all.set(connection, age);
-    this.#arm(age);
+    age.follow(this.#policy);
     if (this.#retired) connection.retire("retired");
     return connection;
-  }
-
-  #arm(age: Age): void {
-    const { clock, wheel } = this.#options;
-    const { lifetimeMs } = this.#policy;
-    wheel.disarm(age);
-    if (lifetimeMs === Number.POSITIVE_INFINITY) return;
-    const endsAt = age.bornAt + lifetimeMs * (1 - age.early);
-    wheel.arm(age, Math.max(0, endsAt - clock.now()));
-  }
-}
-
-/** How old a connection may become. */
-class Age extends WheelItem {
-  readonly #connection: UpstreamConnection;
-  readonly bornAt: Millis;
-  /** Share of its limits by which it ends before them. */
-  readonly early: number;
-
-  constructor(connection: UpstreamConnection, bornAt: Millis, early: number) {
-    super();
-    this.#connection = connection;
-    this.bornAt = bornAt;
-    this.early = early;
-  }
-
-  override onTimeout(): void {
-    this.#connection.retire("lifetime");
   }
 }

@@ -3,7 +3,6 @@ import { WheelItem } from "#kernel/timer_wheel.ts";
 import type { Endpoint } from "#model/snapshot.ts";
 import type { AnswerSink, Fields, RequestHead, UpstreamStream } from "#proxy/exchange/exchange.ts";
 import type { Failure } from "#proxy/exchange/failure.ts";
-import type { UpstreamConnection } from "#proxy/http1/upstream.ts";
 
 /** Who keeps waiting requests: they leave by one of these, or by `begin`. */
 export interface WaitingRoom {
@@ -12,7 +11,7 @@ export interface WaitingRoom {
 }
 
 /**
- * A request that waits for a connection, and then its door to that connection. What comes of its body
+ * A request that waits for a connection, and then its door to its stream there. What comes of its body
  * meanwhile is kept, and the source is told to pause at once: one read of it is all that there is.
  */
 export class WaitingRequest extends WheelItem implements UpstreamStream, Linked<WaitingRequest> {
@@ -24,7 +23,7 @@ export class WaitingRequest extends WheelItem implements UpstreamStream, Linked<
   readonly sink: AnswerSink;
   readonly #room: WaitingRoom;
   /** Undefined: it waits still. */
-  #connection: UpstreamConnection | undefined = undefined;
+  #stream: UpstreamStream | undefined = undefined;
   /** Undefined: nothing of its body has come. */
   #chunks: Buffer[] | undefined = undefined;
   #ended = false;
@@ -38,15 +37,15 @@ export class WaitingRequest extends WheelItem implements UpstreamStream, Linked<
     this.sink = sink;
   }
 
-  /** Its turn has come: the connection has been given its head. */
-  begin(connection: UpstreamConnection): void {
-    this.#connection = connection;
+  /** Its turn has come: a connection has been given its head. */
+  begin(stream: UpstreamStream): void {
+    this.#stream = stream;
     const chunks = this.#chunks;
     this.#chunks = undefined;
     let wantsMore = true;
-    if (chunks !== undefined) for (const chunk of chunks) wantsMore = connection.sendBody(chunk);
-    if (this.#ended) connection.sendEnd(this.#trailers);
-    // Otherwise the connection says so itself once it has got rid of these.
+    if (chunks !== undefined) for (const chunk of chunks) wantsMore = stream.sendBody(chunk);
+    if (this.#ended) stream.sendEnd(this.#trailers);
+    // Otherwise the stream says so itself once it has got rid of these.
     else if (chunks !== undefined && wantsMore) this.sink.onRequestDrain();
   }
 
@@ -58,7 +57,7 @@ export class WaitingRequest extends WheelItem implements UpstreamStream, Linked<
   // ── UpstreamStream ──
 
   sendBody(chunk: Buffer): boolean {
-    if (this.#connection !== undefined) return this.#connection.sendBody(chunk);
+    if (this.#stream !== undefined) return this.#stream.sendBody(chunk);
     // A copy: codecs recycle the buffers that they hand out.
     this.#chunks ??= [];
     this.#chunks.push(Buffer.from(chunk));
@@ -66,8 +65,8 @@ export class WaitingRequest extends WheelItem implements UpstreamStream, Linked<
   }
 
   sendEnd(trailers: Fields | undefined): void {
-    if (this.#connection !== undefined) {
-      this.#connection.sendEnd(trailers);
+    if (this.#stream !== undefined) {
+      this.#stream.sendEnd(trailers);
       return;
     }
     this.#ended = true;
@@ -75,11 +74,11 @@ export class WaitingRequest extends WheelItem implements UpstreamStream, Linked<
   }
 
   resume(): void {
-    this.#connection?.resume();
+    this.#stream?.resume();
   }
 
   cancel(): void {
-    if (this.#connection !== undefined) this.#connection.cancel();
+    if (this.#stream !== undefined) this.#stream.cancel();
     else this.#room.onWaitCancelled(this);
   }
 

@@ -1,0 +1,33 @@
+import type { Socket } from "node:net";
+import { type ConnectionOptions, connect as connectTls } from "node:tls";
+import type { Endpoint } from "#model/snapshot.ts";
+import { type Failure, failure } from "#proxy/exchange/failure.ts";
+import type { ReadInto } from "#proxy/http1/held_buffers.ts";
+import { AnswerFirstSocket } from "#proxy/upstream/answer_first_socket.ts";
+
+/** How to prove who we are to an endpoint that has an identity; undefined: we cannot. */
+export type TlsTowards = (endpoint: Endpoint) => ConnectionOptions | undefined;
+
+/** The way to an endpoint. */
+export interface Dialling {
+  /** Starts to connect. @param onread what the socket is to read into. */
+  readonly dial: (onread: ReadInto) => Socket;
+  /** Event of the socket after which requests may flow. */
+  readonly readyEvent: "connect" | "secureConnect";
+}
+
+/** Plain, or with mTLS if the endpoint has an identity. */
+export function diallingOf(endpoint: Endpoint, tls: TlsTowards): Dialling | Failure {
+  const { address: host, port, identity } = endpoint;
+  const target = { host, port, noDelay: true, allowHalfOpen: true };
+  if (identity === undefined) {
+    const dial = (onread: ReadInto) => new AnswerFirstSocket({ ...target, onread }).connect(target);
+    return { dial, readyEvent: "connect" };
+  }
+  const secure = tls(endpoint);
+  if (secure === undefined) return failure("tls_failed", "no identity of our own");
+  // `onread` is missing from the types of `tls.connect`, which passes it on all the same.
+  const dial = (onread: ReadInto) =>
+    connectTls({ ...secure, ...target, ...{ onread } } as ConnectionOptions);
+  return { dial, readyEvent: "secureConnect" };
+}
