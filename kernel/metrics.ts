@@ -31,6 +31,11 @@ export interface MetricSpec {
 export class Metrics {
   readonly #registry = new Registry();
 
+  /** @param labels which all of them have besides their own. */
+  constructor(labels: Readonly<Record<string, string>> = {}) {
+    this.#registry.setDefaultLabels(labels);
+  }
+
   /** A value that only grows. `read` is called at each scrape. */
   counter(spec: MetricSpec, read: () => Iterable<Sample>): void {
     const metric: Counter<string> = new Counter({

@@ -11,7 +11,7 @@ import { systemRng } from "#kernel/rng.ts";
 import { type ClusterName, coreOf, type MeshName } from "#model/names.ts";
 import type { ServiceReport } from "#model/report.ts";
 import type { DataPlane, ListenerStatus } from "#proxy/app/data_plane.ts";
-import { LocalPlane } from "#proxy/app/local_plane.ts";
+import { LocalPlane, type LocalPlaneOptions } from "#proxy/app/local_plane.ts";
 import { ProxyProcess } from "#proxy/app/proxy_process.ts";
 import { WorkerPool } from "#proxy/app/worker_pool.ts";
 import { LineLog, problemWith } from "#proxy/observe/line_log.ts";
@@ -47,6 +47,8 @@ export interface ProxyStart {
   /** Undefined: a proxy by itself, without mTLS. */
   readonly identity?: RotatingIdentity;
   readonly succession: Succession;
+  /** What it serves with; absent: what the options say. */
+  readonly plane?: DataPlane;
   /** Ports of another data plane of this process. */
   readonly otherPorts?: readonly number[];
   readonly source: SnapshotSource;
@@ -66,21 +68,41 @@ export function proxyLog(): LeveledLogger {
 }
 
 /** A data plane of this process, or of several workers. */
-export function newPlane(start: ProxyStart): DataPlane {
-  const { options, log, identity, succession } = start;
-  const { held } = succession;
-  const cluster: ClusterName = identity?.current().cluster ?? LOCAL_CORE;
-  const own = { clock: systemClock, rng: systemRng(), log, ...(identity && { identity }) };
-  const problem = options.accessLog === undefined ? undefined : problemWith(options.accessLog);
-  if (problem !== undefined) throw usage(`--access-log: ${problem}`);
-  if (options.workers === 1) {
-    const accessLog = new LineLog(options.accessLog, systemClock, log);
-    const place = { cluster, reusePort: SHARES_PORTS, held, accessLog, process: "main" };
-    return new LocalPlane({ ...own, ...place });
-  }
+function newPlane(start: ProxyStart): DataPlane {
+  const { workers, accessLog } = start.options;
+  if (workers === 1) return mainPlane(start);
+  checkAccessLog(accessLog);
   const program = new URL(import.meta.resolve("#cli/worker.ts"));
-  const { workers, accessLog } = options;
-  return new WorkerPool({ ...own, workers, accessLog, program, held });
+  const { held } = start.succession;
+  return new WorkerPool({ ...portsOf(start), workers, accessLog, program, held });
+}
+
+/** The data plane of a proxy without workers. */
+export function mainPlane(start: ProxyStart): LocalPlane {
+  const file = start.options.accessLog;
+  checkAccessLog(file);
+  const accessLog = new LineLog(file, systemClock, start.log);
+  return localPlane(start, { accessLog, process: "main" });
+}
+
+/** A data plane of this process. */
+export function localPlane(
+  start: ProxyStart,
+  own: Pick<LocalPlaneOptions, "accessLog" | "process" | "labels">,
+): LocalPlane {
+  const { identity, succession } = start;
+  const cluster: ClusterName = identity?.current().cluster ?? LOCAL_CORE;
+  const place = { cluster, reusePort: SHARES_PORTS, held: succession.held };
+  return new LocalPlane({ ...portsOf(start), ...place, ...own });
+}
+
+function portsOf({ log, identity }: ProxyStart) {
+  return { clock: systemClock, rng: systemRng(), log, ...(identity && { identity }) };
+}
+
+function checkAccessLog(file: string | undefined): void {
+  const problem = file === undefined ? undefined : problemWith(file);
+  if (problem !== undefined) throw usage(`--access-log: ${problem}`);
 }
 
 /** Starts a proxy and says on stdout, one JSON line each, which listeners are ready. */
@@ -101,9 +123,9 @@ class ProxyRun implements RunningProxy {
   readonly ended: Promise<void>;
 
   constructor(start: ProxyStart) {
-    const { source, report, log, succession } = start;
+    const { source, report, log, succession, plane } = start;
     this.#start = start;
-    this.#plane = newPlane(start);
+    this.#plane = plane ?? newPlane(start);
     const base = { clock: systemClock, plane: this.#plane, source, log, version: VERSION };
     this.#proxy = new ProxyProcess(report === undefined ? base : { ...base, report });
     this.ended = new Promise((resolve, reject) => {

@@ -2,12 +2,20 @@ import { meshOf } from "#certs/x509/root.ts";
 import type { ProxyOptions } from "#cli/commands/proxy.ts";
 import { usage } from "#cli/exit.ts";
 import { jsonLine } from "#cli/output.ts";
-import { newPlane, type ProxyStart, type RunningProxy, runProxy } from "#cli/proxy/run.ts";
+import {
+  localPlane,
+  mainPlane,
+  type ProxyStart,
+  type RunningProxy,
+  runProxy,
+} from "#cli/proxy/run.ts";
 import { VERSION } from "#cli/version.ts";
 import { systemClock } from "#kernel/clock.ts";
 import { type ClusterName, parseServiceName } from "#model/names.ts";
+import type { LocalPlane } from "#proxy/app/local_plane.ts";
 import { ProxyProcess } from "#proxy/app/proxy_process.ts";
 import { inboundSnapshot, withOutbound } from "#proxy/app/sidecar.ts";
+import { INBOUND_LABELS, SidecarPlane } from "#proxy/app/sidecar_plane.ts";
 import { FixedSource, MappedSource } from "#proxy/subscribe/mapped_source.ts";
 
 /** Where a workload sends its requests, if nothing else is said. */
@@ -18,19 +26,18 @@ export async function runSidecar(
   start: ProxyStart & { readonly options: ProxyOptions },
 ): Promise<RunningProxy> {
   const { options, source } = start;
+  const main = mainPlane(start);
   const inbound = await startInbound(start, options);
   const listen = options.outbound ?? OUTBOUND;
   const outbound = await runProxy({
     ...start,
+    plane: inbound === undefined ? main : new SidecarPlane(main, inbound.plane),
     otherPorts: inbound?.ports ?? [],
     source: new MappedSource(source, (snapshot) => withOutbound(snapshot, listen)),
   });
   return {
     ended: outbound.ended,
-    reopenLogs: () => {
-      outbound.reopenLogs();
-      inbound?.reopenLogs();
-    },
+    reopenLogs: () => outbound.reopenLogs(),
     stop: async (maxMs) => {
       await Promise.all([outbound.stop(maxMs), inbound?.stop(maxMs)]);
     },
@@ -38,7 +45,11 @@ export async function runSidecar(
 }
 
 /** The half that lets the mesh in. */
-type Inbound = Omit<RunningProxy, "ended"> & { readonly ports: readonly number[] };
+interface Inbound {
+  readonly plane: LocalPlane;
+  readonly ports: readonly number[];
+  stop(maxMs: number): Promise<void>;
+}
 
 async function startInbound(
   start: ProxyStart,
@@ -61,7 +72,7 @@ async function startInbound(
     listen: inbound,
     app,
   });
-  const plane = newPlane(start);
+  const plane = localPlane(start, { labels: INBOUND_LABELS });
   const source = new FixedSource(snapshot);
   const { log } = start;
   const proxy = new ProxyProcess({ clock: systemClock, plane, source, log, version: VERSION });
@@ -73,8 +84,8 @@ async function startInbound(
   }
   jsonLine({ event: "ready", listener: listener.name, ...listener.bound });
   return {
+    plane,
     ports: [listener.bound.port],
-    reopenLogs: () => plane.reopenLogs(),
     stop: (maxMs) => proxy.stop(maxMs),
   };
 }

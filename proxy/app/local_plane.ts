@@ -45,6 +45,8 @@ export interface LocalPlaneOptions {
   readonly accessLog?: LineLog;
   /** Name of this process in metrics; left out: somebody else tells what the process costs. */
   readonly process?: string;
+  /** Of all its metrics, where a process has more than one data plane. */
+  readonly labels?: Readonly<Record<string, string>>;
 }
 
 /** One process's data plane, from open ports to upstream connections. Wiring only. */
@@ -52,7 +54,7 @@ export class LocalPlane implements DataPlane {
   readonly #options: LocalPlaneOptions;
   readonly #wheel: TimerWheel;
   readonly #stats = new RequestStats();
-  readonly #metrics = new Metrics();
+  readonly #metrics: Metrics;
   readonly #meshTls: MeshTls | undefined;
   readonly #upstreams: HttpUpstreams;
   readonly #listeners: ListenerSet;
@@ -63,6 +65,7 @@ export class LocalPlane implements DataPlane {
 
   constructor(options: LocalPlaneOptions) {
     this.#options = options;
+    this.#metrics = new Metrics(options.labels);
     const { clock, rng, log, identity, cluster, accessLog } = options;
     const wheel = new TimerWheel(clock);
     this.#wheel = wheel;
@@ -145,7 +148,7 @@ export class LocalPlane implements DataPlane {
     return this.#metrics.text();
   }
 
-  /** For a primary that adds up its workers. */
+  /** For who adds up several: a primary its workers, a sidecar its two sides. */
   metricsData(): Promise<MetricsData> {
     return this.#metrics.data();
   }

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { Agent } from "node:http";
 import { after, before, describe, it } from "node:test";
+import type { Inventory } from "#proxy/app/inventory.ts";
 import { get, TestOrigin } from "#test/kit/http.ts";
 import {
   clusterYaml,
@@ -19,6 +20,8 @@ describe("three clusters of separate processes", { timeout: 240_000 }, () => {
   let core: ProcessCluster;
   let near: ProcessCluster;
   let far: ProcessCluster;
+  /** The sidecar of the other store's workload. */
+  let beside: EspalierProcess;
   let coreGateway: EspalierProcess;
   let farGateway: EspalierProcess;
   let outbound = 0;
@@ -46,12 +49,12 @@ describe("three clusters of separate processes", { timeout: 240_000 }, () => {
       near.startGateway(),
       far.startGateway(),
     ]);
-    const inbound = await far.startSidecar(
+    beside = await far.startSidecar(
       "menu",
       ...["--inbound", "127.0.0.1:0", "--app", `127.0.0.1:${farMenu.port}`],
       ...["--service", "menu.shop", "--outbound", "127.0.0.1:0"],
     );
-    const { port } = await inbound.ready("inbound");
+    const { port } = await beside.ready("inbound");
     await far.configure("menu.yaml", serviceYaml("menu", port, "/ns/shop/sa/menu"));
     const client = await near.startSidecar("client", "--outbound", "127.0.0.1:0");
     outbound = (await client.ready("outbound")).port;
@@ -69,6 +72,25 @@ describe("three clusters of separate processes", { timeout: 240_000 }, () => {
     });
     const caller = farMenu.seen.at(-1)!.headers["x-mesh-caller"];
     assert.equal(caller, undefined, "no x-mesh field reaches a workload's plain port");
+  });
+
+  it("shows both sides of a sidecar on its admin port", async () => {
+    const { port } = await beside.ready("admin");
+    const metrics = (await get(port, { path: "/metrics" })).body;
+    const inbound = [
+      'espalier_requests_total{service="menu.shop",code_class="2xx",direction="inbound"}',
+      'espalier_connections_accepted_total{listener="inbound",direction="inbound"}',
+      'espalier_listener_requests_total{listener="inbound",direction="inbound"}',
+    ];
+    for (const series of inbound) assert.ok(metricOf(metrics, series)! > 0, series);
+    assert.equal(metricOf(metrics, 'espalier_connections_open{listener="outbound"}'), 0);
+    assert.ok(metricOf(metrics, 'process_open_fds{process="main"}')! > 0);
+    assert.equal(promtoolSays(metrics) ?? "", "");
+    const { body } = await get(port, { path: "/connections" });
+    const listeners = (JSON.parse(body) as Inventory[]).flatMap(({ clients }) =>
+      clients.map(({ listener }) => listener),
+    );
+    assert.deepEqual([...new Set(listeners)], ["inbound"]);
   });
 
   it("has metrics of control services and gateways that promtool finds nothing against", async (t) => {
