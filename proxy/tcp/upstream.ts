@@ -1,4 +1,4 @@
-import { connect, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import type { Millis } from "#kernel/brand.ts";
 import { type TimerWheel, WheelItem } from "#kernel/timer_wheel.ts";
 import type { Endpoint } from "#model/snapshot.ts";
@@ -9,11 +9,16 @@ import {
   type UpstreamStream,
 } from "#proxy/exchange/exchange.ts";
 import { failure, isOwnLimit } from "#proxy/exchange/failure.ts";
+import { isHeld, READ_BYTES, replaceHeld } from "#proxy/http1/held_buffers.ts";
 import { reset } from "#proxy/http1/reset.ts";
-import { WriteQueue } from "#proxy/http1/write_queue.ts";
+import { beginWork, endWork, WriteQueue } from "#proxy/http1/write_queue.ts";
 import { proxyHeader } from "#proxy/listen/proxy_protocol.ts";
+import { AnswerFirstSocket } from "#proxy/upstream/answer_first_socket.ts";
 import type { CloseReason, UpstreamCounters } from "#proxy/upstream/upstream_counters.ts";
 import type { Introduction, RawUpstreams } from "#proxy/upstream/upstreams.ts";
+
+/** How long a client may still send to an endpoint that has said all and takes nothing more. */
+const DEAF_MS: Millis = 30_000;
 
 export interface TcpUpstreamsOptions {
   readonly wheel: TimerWheel;
@@ -44,6 +49,8 @@ export class TcpUpstreams implements RawUpstreams {
 class TcpUpstream extends WheelItem implements UpstreamStream {
   readonly #socket: Socket;
   readonly #out: WriteQueue;
+  /** Pages of it that nothing reaches are never touched. */
+  #buffer = Buffer.allocUnsafeSlow(READ_BYTES);
   readonly #wheel: TimerWheel;
   readonly #counters: UpstreamCounters;
   readonly #connectTimeoutMs: Millis;
@@ -51,6 +58,8 @@ class TcpUpstream extends WheelItem implements UpstreamStream {
   #connected = false;
   #sent = false;
   #ended = false;
+  /** It has ended its side and then refused what came: that is dropped, or a reset would cost the client the answer. */
+  #deaf = false;
   #closed = false;
 
   constructor(
@@ -69,13 +78,16 @@ class TcpUpstream extends WheelItem implements UpstreamStream {
     this.#wheel = options.wheel;
     this.#counters = options.counters;
     this.#connectTimeoutMs = options.connectTimeoutMs;
-    const socket = connect({ host, port, noDelay: true, allowHalfOpen: true });
+    const target = { host, port, noDelay: true, allowHalfOpen: true };
+    // After a failed write a socket reads on only into buffers that it was given.
+    const onread = {
+      buffer: () => this.#freshBuffer(),
+      callback: (bytes: number) => this.#onRead(bytes),
+    };
+    const socket = new AnswerFirstSocket({ ...target, onread }).connect(target);
     this.#socket = socket;
     this.#out = new WriteQueue(socket);
     socket.on("connect", () => this.#onConnect(options.introduction));
-    socket.on("data", (chunk: Buffer) => {
-      if (this.#sink?.onAnswerBody(chunk) === false) socket.pause();
-    });
     socket.on("end", () => this.#onEnd());
     socket.on("drain", () => {
       this.#out.drained();
@@ -87,13 +99,15 @@ class TcpUpstream extends WheelItem implements UpstreamStream {
   }
 
   sendBody(chunk: Buffer): boolean {
-    return this.#out.body(chunk, false);
+    return this.#deaf || this.#out.body(chunk, false);
   }
 
   sendEnd(): void {
     this.#sent = true;
-    this.#out.flush();
-    this.#socket.end();
+    if (!this.#deaf) {
+      this.#out.flush();
+      this.#socket.end();
+    }
     if (this.#ended) this.#close("tunnel");
   }
 
@@ -110,6 +124,7 @@ class TcpUpstream extends WheelItem implements UpstreamStream {
 
   override onTimeout(): void {
     if (!this.#connected) this.#fail("connect_timeout", `${this.#connectTimeoutMs} ms`);
+    else if (this.#deaf) this.#fail("answer_truncated", "takes nothing more");
   }
 
   #onConnect(introduction: Introduction | undefined): void {
@@ -124,6 +139,24 @@ class TcpUpstream extends WheelItem implements UpstreamStream {
     this.#sink?.onAnswer({ status: 101, reason: "", fields: [], body: BODY_UNKNOWN, upgrade });
   }
 
+  /** After each read: another buffer if somebody still needs what is in this one. */
+  #freshBuffer(): Uint8Array {
+    if (isHeld(this.#buffer)) this.#buffer = replaceHeld(this.#buffer);
+    return this.#buffer;
+  }
+
+  /** False: reading is to stop. */
+  #onRead(bytes: number): boolean {
+    beginWork();
+    try {
+      if (this.#sink?.onAnswerBody(this.#buffer.subarray(0, bytes)) !== false) return true;
+      this.#socket.pause();
+      return false;
+    } finally {
+      endWork();
+    }
+  }
+
   #onEnd(): void {
     this.#ended = true;
     const sink = this.#sink;
@@ -132,7 +165,20 @@ class TcpUpstream extends WheelItem implements UpstreamStream {
   }
 
   #lost(detail: string): void {
-    this.#fail(this.#connected ? "answer_truncated" : "connect_refused", detail);
+    if (!this.#connected) this.#fail("connect_refused", detail);
+    // So the kernel calls it if the endpoint had ended its side before it refused what came; all is read by now.
+    else if (!this.#ended && detail === "EPIPE" && !this.#closed) {
+      this.#onEnd();
+      this.#goDeaf();
+    } else if (this.#ended && !this.#closed) this.#goDeaf();
+    else this.#fail("answer_truncated", detail);
+  }
+
+  #goDeaf(): void {
+    if (this.#deaf || this.#closed) return;
+    this.#deaf = true;
+    this.#wheel.arm(this, DEAF_MS);
+    this.#sink?.onRequestDrain();
   }
 
   #fail(kind: "connect_timeout" | "connect_refused" | "answer_truncated", detail: string): void {
