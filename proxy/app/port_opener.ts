@@ -11,7 +11,7 @@ import type { Handler } from "#proxy/exchange/exchange.ts";
 import { clientFilesMax } from "#proxy/listen/file_limit.ts";
 import { certificateFiles, httpsTls } from "#proxy/listen/https.ts";
 import { type OpenPort, openPort, whenDrained } from "#proxy/listen/port.ts";
-import type { PortSharing } from "#proxy/listen/port_claim.ts";
+import { inTurn, type PortSharing } from "#proxy/listen/port_claim.ts";
 import type { PortGroup } from "#proxy/listen/port_groups.ts";
 import type { ServerTls } from "#proxy/listen/server_tls.ts";
 import type { AccessLog } from "#proxy/observe/access_log.ts";
@@ -44,9 +44,21 @@ export class ProxyPortOpener implements PortOpener {
     this.#ticketKeys = options.ticketKeys ?? randomBytes(TICKET_KEYS_BYTES);
   }
 
-  async open(group: PortGroup): Promise<Result<OpenPort, string>> {
-    const { handler, self, clock, wheel, meshTls, accessLog } = this.#options;
+  open(group: PortGroup): Promise<Result<OpenPort, string>> {
     const sharing = this.#sharingOf(group);
+    if (sharing !== "claim") return this.#open(group, sharing);
+    return inTurn(group.port, this.#options.clock, () => this.#open(group, sharing));
+  }
+
+  update(port: OpenPort, group: PortGroup): void {
+    port.useRules(group.listeners[0]!.rules);
+    if (group.protocol !== "HTTPS") return;
+    this.#renew(port, group);
+    this.#watch(port, group);
+  }
+
+  async #open(group: PortGroup, sharing: PortSharing): Promise<Result<OpenPort, string>> {
+    const { handler, self, clock, wheel, meshTls, accessLog } = this.#options;
     const filesMax = this.#filesMax;
     const base = { group, handler, self, clock, wheel, sharing, accessLog, filesMax };
     if (group.protocol === "MESH") {
@@ -61,13 +73,6 @@ export class ProxyPortOpener implements PortOpener {
     if (!opened.ok) return opened;
     this.#watch(opened.value, group);
     return ok(this.#unwatchedWhenDrained(opened.value));
-  }
-
-  update(port: OpenPort, group: PortGroup): void {
-    port.useRules(group.listeners[0]!.rules);
-    if (group.protocol !== "HTTPS") return;
-    this.#renew(port, group);
-    this.#watch(port, group);
   }
 
   #sharingOf({ port }: PortGroup): PortSharing {
