@@ -9,10 +9,12 @@ import { err, ok, type Result } from "#kernel/result.ts";
 /** The old process may still be starting. */
 const OFFER_MS: Millis = 15_000;
 const GONE_MS: Millis = 5_000;
+/** Who comes says at once who it is: a silent one may not keep a place from others. */
+const HELLO_MS: Millis = 2_000;
 /** The new process has this long to open its listeners. */
 const TAKER_MS: Millis = 120_000;
-/** Others may come and go while a place is sought. */
-const TRIES = 20;
+/** Others may come and go while a place is sought, or say nothing for `HELLO_MS`. */
+const TRIES = 100;
 const PAUSE_MS: Millis = 50;
 
 export interface HandoverOptions {
@@ -132,8 +134,9 @@ export class Handover {
     const answer = this.#answer(socket, OFFER_MS);
     writeLine(socket, { kind: "hello", pid: process.pid });
     const line = await answer;
-    if (line === "ended") return "ended";
-    if (line === "silent" || line.kind !== "offer") {
+    // One that has said something, but no line of ours, would say it again.
+    if (line === "ended" && socket.bytesRead === 0) return "ended";
+    if (line === "ended" || line === "silent" || line.kind !== "offer") {
       socket.destroy();
       return err(`${this.#options.path}: the process that has it does not answer: end it first`);
     }
@@ -157,10 +160,11 @@ export class Handover {
   }
 
   #accept(socket: Socket): void {
-    const { clock, log, limitMs = TAKER_MS } = this.#options;
+    const { clock, log, limitMs } = this.#options;
     let pid = 0;
     this.#takers.add(socket);
-    const timeout = clock.after(limitMs, () => socket.destroy());
+    const end = (): void => void socket.destroy();
+    let timeout = clock.after(limitMs ?? HELLO_MS, end);
     socket.on("error", () => {});
     socket.on("close", () => {
       timeout.cancel();
@@ -168,8 +172,10 @@ export class Handover {
       if (pid !== 0 && !this.#going) log.info("the other process gave up; serving on", { pid });
     });
     readLines(socket, (line) => {
-      if (line.kind === "hello") {
+      if (line.kind === "hello" && pid === 0) {
         pid = line.pid;
+        timeout.cancel();
+        timeout = clock.after(limitMs ?? TAKER_MS, end);
         log.info("another process wants to take over", { pid });
         void this.#offer(socket);
       } else if (line.kind === "go" && pid !== 0) void this.#go(socket, pid);

@@ -1,13 +1,15 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
-import { createServer, type Server, type Socket } from "node:net";
+import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { Handover } from "#cli/proxy/handover.ts";
 import { systemClock } from "#kernel/clock.ts";
 import { MemoryLogger } from "#kernel/log.ts";
+import { VirtualClock } from "#kernel/virtual_clock.ts";
+import { until } from "#test/kit/processes.ts";
 
 describe("the handover socket", { timeout: 30_000 }, () => {
   let dir: string;
@@ -89,6 +91,39 @@ describe("the handover socket", { timeout: 30_000 }, () => {
       assert.ok(!begun.ok, words.slice(0, 20));
       await new Promise((resolve) => server.close(resolve));
     }
+  });
+
+  it("is not kept by who says nothing; who has said who it is may take its time", async () => {
+    const clock = new VirtualClock();
+    const first = new Handover({ path, clock, log: new MemoryLogger() });
+    opened.push(() => first.close());
+    await first.begin();
+    first.serve({ offer: async () => ({ pid: 1, ports: [] }), release: async () => {} });
+    const comers = Array.from({ length: 10 }, () => connect(path));
+    opened.push(() => {
+      for (const comer of comers) comer.destroy();
+    });
+    const silent = comers.slice(1);
+    const greeter = comers[0]!;
+    let offered = "";
+    greeter.on("data", (chunk) => {
+      offered += chunk;
+    });
+    greeter.write('{"kind":"hello","pid":2}\n');
+    await until("it is answered", () => offered.endsWith("\n"));
+    await until("all have come", () => comers.every(({ connecting }) => !connecting));
+    for (const one of silent) one.resume();
+    const late = process();
+    const coming = late.handover.begin();
+    clock.advance(1_900);
+    assert.ok(silent.every(({ closed }) => !closed));
+    clock.advance(200);
+    await until("the silent ones are gone", () => silent.every(({ closed }) => closed));
+    assert.deepEqual(await coming, { ok: true, value: { pid: 1, ports: [] } });
+    clock.advance(117_000);
+    assert.ok(!greeter.closed);
+    clock.advance(2_000);
+    await until("its time is over", () => greeter.closed);
   });
 
   it("follows a process that ends instead of answering", async () => {
