@@ -160,7 +160,7 @@ export class ParsedFields {
       else if (known.role === "connection") named = this.#connection(value, named);
       else if (
         known.role !== "hop" &&
-        (isTabbed(head, colon + 1, end) || !this.#framing(known.role, value))
+        (isTabbed(head, colon + 1, end, known.role) || !this.#framing(known.role, value))
       ) {
         this.problem = "malformed";
         return;
@@ -234,13 +234,15 @@ function trimmed(text: string, from: number, to: number): string {
 }
 
 /**
- * A tab beside a value: RFC 9110 §5.5 has it taken away, and some readers take it for a part of the value. Where
- * the value frames the message or names its host, that would be another message.
+ * A tab beside a value that frames the message, or behind the one of Host: RFC 9110 §5.5 has it taken away, and some
+ * readers take it for a part of the value, which then means something else. All agree on one before Host's.
  */
-function isTabbed(text: string, from: number, to: number): boolean {
-  while (from < to && text.charCodeAt(from) === 32) from++;
+function isTabbed(text: string, from: number, to: number, role: Role): boolean {
   while (to > from && text.charCodeAt(to - 1) === 32) to--;
-  return text.charCodeAt(from) === 9 || text.charCodeAt(to - 1) === 9;
+  if (text.charCodeAt(to - 1) === 9) return true;
+  if (role === "host") return false;
+  while (from < to && text.charCodeAt(from) === 32) from++;
+  return text.charCodeAt(from) === 9;
 }
 
 function isBlank(code: number): boolean {
