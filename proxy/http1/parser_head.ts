@@ -72,7 +72,8 @@ export function requestOf(
   }
   const version = text.slice(targetEnd + 1, lineEnd);
   if (version !== "HTTP/1.1" && version !== "HTTP/1.0") {
-    return /^HTTP\/[2-9]\.[0-9]$/.test(version)
+    // 1.2 too: who refuses it, who takes it for 1.0 and who for 1.1 would frame its body in three ways.
+    return /^HTTP\/[1-9]\.[0-9]$/.test(version)
       ? failure("version_refused", version)
       : bad("version");
   }
