@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
-import { mkdtemp, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { Agent } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,6 +12,9 @@ import { metricOf, promtoolSays } from "#test/kit/promtool.ts";
 import { staticYaml } from "#test/kit/static_yaml.ts";
 
 const LISTENER = "default/edge/http";
+
+const ERROR = "certificate not taken up";
+const WARNING = "not watched";
 
 describe("what an operator sees of espalier proxy", { timeout: 120_000 }, () => {
   let dir: string;
@@ -211,6 +214,53 @@ spec: { accessLog: {} }
       assert.equal(await proxy.stop(), 0);
     });
   }
+
+  it("changes what is logged in every worker", async () => {
+    const certs = join(dir, "certs");
+    await mkdir(certs);
+    const { certificate, key } = await serverCertificate("shop.example");
+    await writeFile(join(certs, "tls.crt"), certificate);
+    await writeFile(join(certs, "tls.key"), key);
+    const secure = join(dir, "secure.yaml");
+    const shop = "{ kind: Certificate, group: espalier.dev, name: shop }";
+    const listener = `port: 0, protocol: HTTPS, tls: { certificateRefs: [${shop}] }`;
+    await writeFile(
+      secure,
+      `${staticYaml(0, origin.port).replace("port: 0, protocol: HTTP", listener)}---
+apiVersion: espalier.dev/v1alpha1
+kind: Certificate
+metadata: { name: shop }
+spec: { certificateFile: ${certs}/tls.crt, keyFile: ${certs}/tls.key }
+`,
+    );
+    const flags = ["proxy", "-f", secure, "--admin", "127.0.0.1:0", "--workers", "2"];
+    const proxy = new EspalierProcess(flags);
+    running.push(proxy);
+    const { port: admin } = await proxy.ready("admin");
+    await proxy.ready(LISTENER);
+    // At each reload every worker now says one thing as an error and one as a warning.
+    await rm(certs, { recursive: true });
+    const said = (from: number, message: string): number => {
+      const lines = proxy.err.slice(from).split("\n").slice(0, -1);
+      const told = lines.filter((line) => line.includes(message));
+      return new Set(told.map((line) => JSON.parse(line).worker)).size;
+    };
+    const reload = async (message: string): Promise<void> => {
+      const from = proxy.err.length;
+      proxy.child.kill("SIGHUP");
+      await until(`${message} from both`, () => said(from, message) === 2);
+    };
+    await reload(WARNING);
+    await get(admin, { path: "/log?level=error", method: "POST" });
+    const from = proxy.err.length;
+    await reload(ERROR);
+    // What follows an error of one reload has come when there is one of the next.
+    await reload(ERROR);
+    assert.equal(said(from, WARNING), 0);
+    await get(admin, { path: "/log?level=warn", method: "POST" });
+    await reload(WARNING);
+    assert.equal(await proxy.stop(), 0);
+  });
 
   it("has metrics that promtool finds nothing against", async (t) => {
     if (promtoolSays("") === undefined) {
