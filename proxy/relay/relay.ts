@@ -458,6 +458,10 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
 
 /** An endpoint that was given the connection itself has switched: to who asked by CONNECT that is a 200. */
 function acceptConnect(head: AnswerHead): void {
-  if (head.status === 101) head.status = 200;
+  if (head.status === 101) {
+    head.status = 200;
+    // A gateway between has said what a 101 says.
+    head.reason = "";
+  }
   head.upgrade = undefined;
 }

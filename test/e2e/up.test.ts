@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import type { Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { get, TestOrigin } from "#test/kit/http.ts";
+import { get, rawExchange, TestOrigin } from "#test/kit/http.ts";
 import { serviceYaml } from "#test/kit/mesh_processes.ts";
 import { EspalierProcess, espalier, until } from "#test/kit/processes.ts";
+import { onHeads, RawClient, RawOrigin } from "#test/kit/raw.ts";
 
 const CLUSTERS = ["core.acme.mesh", "eu.acme.mesh", "store-1.eu.acme.mesh"];
 const STORE = "store-1.eu.acme.mesh";
@@ -24,26 +26,59 @@ metadata: { name: ingress, annotations: { espalier.dev/cluster: ${STORE} } }
 spec: { gatewayClassName: espalier, listeners: [{ name: http, port: 0, protocol: HTTP }] }
 `;
 
+/** CONNECT to hosts of these names comes out at these services, which only the core has. */
+const TUNNELS = ["db", "proxy"].map(
+  (name) => `apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: { name: ${name}, annotations: { espalier.dev/cluster: ${STORE} } }
+spec:
+  parentRefs: [{ name: ingress }]
+  hostnames: [${name}.example]
+  rules: [{ matches: [{ method: CONNECT }], backendRefs: [{ name: ${name}, namespace: shop, port: 80 }] }]
+---
+`,
+);
+
 describe("espalier up", { timeout: 60_000 }, () => {
   let dir: string;
   let up: EspalierProcess;
   const core = new TestOrigin("menu@core");
+  /** Sends back what it gets, and a last word. */
+  const db = new RawOrigin(echo);
+  /** A CONNECT is something that it answers itself. */
+  const forward = new RawOrigin((socket) =>
+    onHeads(socket, () => {
+      socket.removeAllListeners("data");
+      socket.write("HTTP/1.1 200 Tunnel\r\nx-a: b\r\n\r\n");
+      echo(socket);
+    }),
+  );
 
   before(async () => {
     await core.start();
     dir = await mkdtemp(join(tmpdir(), "espalier-up-"));
     for (const name of CLUSTERS) await writeFile(join(dir, `${name}.yaml`), clusterText(name));
     await writeFile(join(dir, "ingress.yaml"), INGRESS);
-    const menu = serviceYaml("menu", core.port).replaceAll(
-      "namespace: shop }",
-      "namespace: shop, annotations: { espalier.dev/cluster: core.acme.mesh } }",
+    const services = [
+      serviceYaml("menu", core.port),
+      serviceYaml("db", await db.start()).replace("port: 80 }", "port: 80, appProtocol: tcp }"),
+      serviceYaml("proxy", await forward.start()),
+    ];
+    const atCore = services.map((text) =>
+      text.replaceAll(
+        "namespace: shop }",
+        "namespace: shop, annotations: { espalier.dev/cluster: core.acme.mesh } }",
+      ),
     );
-    await writeFile(join(dir, "menu.yaml"), menu);
+    await writeFile(join(dir, "services.yaml"), atCore.join("---\n"));
+    await writeFile(join(dir, "tunnels.yaml"), TUNNELS.join(""));
     up = new EspalierProcess(["up", "-f", dir, "--admin", "127.0.0.1:0"]);
   });
   after(async () => {
     await up.stop();
     await core.stop();
+    db.stop();
+    forward.stop();
     await rm(dir, { recursive: true });
   });
 
@@ -54,6 +89,33 @@ describe("espalier up", { timeout: 60_000 }, () => {
     const { body } = await get(port, { host });
     assert.equal(body, "menu@core");
   });
+
+  for (const [name, says] of [
+    ["db", /^HTTP\/1\.1 200 OK\r\n/],
+    ["proxy", /^HTTP\/1\.1 200 Tunnel\r\nx-a: b\r\n/],
+  ] as const) {
+    it(`takes a CONNECT from the store to ${name} in the core, two levels up`, async () => {
+      const { port } = await up.ready("default/ingress/http");
+      const host = `${name}.example:5432`;
+      const ask = `CONNECT ${host} HTTP/1.1\r\nhost: ${host}\r\n\r\n`;
+      await until("the store knows of it", async () => {
+        const said = await rawExchange(port, ask, 200);
+        return said.startsWith("HTTP/1.1 200 ");
+      });
+      const one = new RawClient(port, `${ask}early,`);
+      await one.hears("early,");
+      assert.match(one.said, says);
+      const head = one.said.slice(0, one.said.indexOf("\r\n\r\n"));
+      assert.doesNotMatch(head, /content-length|transfer-encoding|upgrade|connection:|x-mesh/i);
+      // Each direction ends for itself, and carries more than any buffer on the way.
+      const load = Buffer.alloc(4_000_000, "x");
+      one.send(load);
+      one.socket.end("last,");
+      await until("its end", () => one.ended || one.closed);
+      assert.equal(one.said.length, head.length + "\r\n\r\nearly,last,bye".length + load.length);
+      assert.ok(one.said.endsWith("xlast,bye"));
+    });
+  }
 
   it("explains where it goes and why, for people and for programs", async () => {
     const { port } = await up.ready("admin");
@@ -100,3 +162,12 @@ describe("espalier up", { timeout: 60_000 }, () => {
     assert.match(err, /:3: metadata\.name: its parent eu\.acme\.mesh is not defined/);
   });
 });
+
+/** Sends everything back as its peer takes it, and a last word when its peer ends. */
+function echo(socket: Socket): void {
+  socket.on("data", (chunk: Buffer) => {
+    if (!socket.write(chunk)) socket.pause();
+  });
+  socket.on("drain", () => socket.resume());
+  socket.on("end", () => socket.end("bye"));
+}
