@@ -184,7 +184,9 @@ spec: { limits: { connections: ${IDLE + 100} }, timeouts: { head: 3s, body: 1s }
     t.diagnostic(`${grown.toFixed(0)} MB, ${stalled} stalled`);
     assert.ok(grown < GROWN_MB, `${grown} MB for ${READERS} of them`);
     assert.ok(stalled >= READERS / STALLING_EACH);
-    assert.equal(counterOf(text, "espalier_connections_open"), READERS);
+    await until("only they are there", async () => {
+      return counterOf(await metrics(), "espalier_connections_open") === READERS;
+    });
     for (const socket of crowd.splice(0)) socket.destroy();
     await isReleased();
   });
