@@ -66,30 +66,51 @@ export class ListenerSet {
 
   async #change(groups: readonly PortGroup[]): Promise<void> {
     const wanted = new Map(groups.map((group) => [keyOf(group), group]));
-    for (const [key, port] of this.#ports) {
-      if (wanted.has(key)) continue;
-      this.#ports.delete(key);
-      // Not awaited: a new port may not wait for the last request of an old one.
-      if (port.ok) void port.value.closeAndDrain(REMOVED_DRAIN_MS);
-    }
+    const places = new Set(groups.map(placeOf));
+    places.delete("");
+    const before = new Map(this.#groups.map((group) => [keyOf(group), group]));
+    // Only what is in the way goes first.
+    this.#closeAll((key) => !wanted.has(key) && places.has(placeOf(before.get(key))));
+    const failed = new Set<string>();
     for (const [key, group] of wanted) {
-      const before = this.#ports.get(key);
-      if (before?.ok) {
-        this.#opener.update(before.value, group);
+      const open = this.#ports.get(key);
+      if (open?.ok) {
+        this.#opener.update(open.value, group);
         continue;
       }
       // One that failed before is tried again with each snapshot.
       const port = await this.#opener.open(group);
       this.#ports.set(key, port);
       if (!port.ok) {
+        failed.add(group.name);
         this.#log.error("listener not opened", { listener: group.name, error: port.error });
       }
     }
-    this.#groups = groups;
+    // A listener whose new port cannot be had keeps its old one.
+    const kept = this.#groups.filter(
+      (group) => failed.has(group.name) && !wanted.has(keyOf(group)),
+    );
+    const keptKeys = new Set(kept.map(keyOf));
+    this.#closeAll((key) => !wanted.has(key) && !keptKeys.has(key));
+    this.#groups = [...groups, ...kept.filter((group) => this.#ports.get(keyOf(group))?.ok)];
+  }
+
+  #closeAll(which: (key: string) => boolean): void {
+    for (const [key, port] of [...this.#ports]) {
+      if (!which(key)) continue;
+      this.#ports.delete(key);
+      // Not awaited: a new port may not wait for the last request of an old one.
+      if (port.ok) void port.value.closeAndDrain(REMOVED_DRAIN_MS);
+    }
   }
 }
 
 /** Two groups with the same key are the same open port. */
 function keyOf({ name, protocol, address, port }: PortGroup): string {
   return port === 0 ? `${name} ${protocol}` : `${protocol} ${address} ${port}`;
+}
+
+/** Two groups cannot be open at the same place; port 0 is no place. */
+function placeOf(group: PortGroup | undefined): string {
+  return group === undefined || group.port === 0 ? "" : `${group.address} ${group.port}`;
 }

@@ -1,4 +1,4 @@
-import { X509Certificate } from "node:crypto";
+import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createSecureContext, type SecureContext } from "node:tls";
 import { err, ok, type Result } from "#kernel/result.ts";
@@ -85,7 +85,9 @@ function load(
     const key = isFile ? readFileSync(from.key, "latin1") : from.key;
     const ocsp = isFile && from.ocsp !== undefined ? readFileSync(from.ocsp) : undefined;
     const leaf = new X509Certificate(certificate);
-    // OpenSSL refuses a key that is not the certificate's.
+    // OpenSSL refuses one of the same kind by itself, and keeps one of another kind beside the certificate.
+    if (!leaf.checkPrivateKey(createPrivateKey(key)))
+      return err("the key is not the certificate's");
     const context = createSecureContext({ cert: certificate, key, minVersion: tlsMinVersion });
     return ok({ loaded: { leaf, context, ocsp }, pem: { certificate, key } });
   } catch (error) {

@@ -1,5 +1,5 @@
 import type { Socket } from "node:net";
-import { createServer, type Server, type TLSSocket } from "node:tls";
+import { createServer, type Server, type TLSSocket, type TlsOptions } from "node:tls";
 import type { Millis } from "#kernel/brand.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
 import type { Admitted, ServerTls } from "#proxy/listen/server_tls.ts";
@@ -26,7 +26,12 @@ export class TlsAccept {
     this.#tls = tls;
     this.#ends = ends;
     this.#server = createServer(
-      { ...tls.options, allowHalfOpen: true, handshakeTimeout: HANDSHAKE_MS },
+      {
+        ...tls.options,
+        ...(tls.options.SNICallback === undefined ? {} : { SNICallback: this.#contextFor }),
+        allowHalfOpen: true,
+        handshakeTimeout: HANDSHAKE_MS,
+      },
       (socket) => this.#admit(socket),
     );
     this.#server.on("tlsClientError", (_error: Error, socket: Socket) => {
@@ -37,6 +42,10 @@ export class TlsAccept {
       answer(null, this.#tls.ocspOf?.(leaf) ?? null),
     );
   }
+
+  /** `setSecureContext` changes what clients without a server name get; the others ask here, every time. */
+  readonly #contextFor: NonNullable<TlsOptions["SNICallback"]> = (name, answer) =>
+    this.#tls.options.SNICallback!(name, answer);
 
   /** New handshakes use this from now on. */
   use(tls: ServerTls): void {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
@@ -15,8 +16,9 @@ import { proxyHeader } from "#proxy/listen/proxy_protocol.ts";
 import { type ServerCertificate, serverCertificate } from "#test/kit/certificates.ts";
 import { problemsOf, snapshotOf } from "#test/kit/gateway.ts";
 import { get, rawExchange, TestOrigin } from "#test/kit/http.ts";
+import { freePort } from "#test/kit/ports.ts";
 import { until } from "#test/kit/processes.ts";
-import { startPlane } from "#test/kit/proxy.ts";
+import { simpleSnapshot, startPlane } from "#test/kit/proxy.ts";
 
 const close: Array<() => Promise<unknown> | unknown> = [];
 afterEach(async () => {
@@ -237,16 +239,63 @@ ${httpRoute("a", "a", "shop")}${service("a", a.port)}`,
     await once(open, "secureConnect");
     write(await serverCertificate("renewed.example"));
     const say = GET.replace("HOST", "any");
-    await until(
-      "the new one",
-      async () => (await secure(port, { say })).shown === "renewed.example",
-    );
+    for (const servername of [undefined, "shop.example", "never.asked.example"]) {
+      const named = servername === undefined ? { say } : { say, servername };
+      await until(
+        `the new one for ${servername}`,
+        async () => (await secure(port, named)).shown === "renewed.example",
+      );
+    }
     open.write(say);
     const [answer] = (await once(open, "data")) as [Buffer];
     assert.match(String(answer), /^HTTP\/1\.1 200/);
     writeFileSync(join(directory, "tls.key"), "nonsense");
     await until("the refusal", () => log.lines.length > 0);
     assert.equal((await secure(port, { say })).shown, "renewed.example");
+  });
+
+  it("keep their port where the new one cannot be had, and move when it can", async () => {
+    const origin = await tcpServer((socket) => {
+      socket.once("data", () => socket.end("HTTP/1.1 204 No Content\r\n\r\n"));
+    });
+    const old = await freePort();
+    const { plane, log } = await startPlane(simpleSnapshot([origin], { listenerPort: old }));
+    close.push(() => plane.drain(0));
+    const asks = async (port: number) =>
+      (await rawExchange(port, GET.replace("HOST", "a"), 500)).slice(0, 12);
+    assert.equal(await asks(old), "HTTP/1.1 204");
+    const busy = createServer();
+    await new Promise<void>((resolve) => busy.listen(0, "127.0.0.1", resolve));
+    const { port: wanted } = busy.address() as AddressInfo;
+    const moved = simpleSnapshot([origin], { revision: "2", listenerPort: wanted });
+    plane.apply(moved);
+    const statuses = await plane.settled();
+    assert.match(statuses[0]!.problem!, /EADDRINUSE/);
+    assert.equal(log.lines.length, 1);
+    assert.equal(await asks(old), "HTTP/1.1 204");
+    await new Promise((resolve) => busy.close(resolve));
+    plane.apply({ ...moved, revision: "3" });
+    const [status] = await plane.settled();
+    assert.equal(status!.bound!.port, wanted);
+    assert.equal(await asks(wanted), "HTTP/1.1 204");
+    await until("the old one is closed", async () =>
+      asks(old).then(
+        (said) => said === "",
+        () => true,
+      ),
+    );
+  });
+
+  it("refuse a key of another kind than its certificate's", async () => {
+    const { privateKey } = generateKeyPairSync("rsa", { modulusLength: 2_048 });
+    const key = String(privateKey.export({ type: "pkcs8", format: "pem" }));
+    const yaml =
+      gateway(
+        "{ name: shop, port: 0, protocol: HTTPS, tls: { certificateRefs: [{ name: shop }] } }",
+      ) + secret("shop", { certificate: shop.certificate, key });
+    const { plane, statuses } = await startPlane(snapshotOf(yaml));
+    close.push(() => plane.drain(0));
+    assert.match(statuses[0]!.problem!, /the key is not the certificate's/);
   });
 
   it("pass TLS through by its server name, and TCP by its port", async () => {
@@ -524,13 +573,4 @@ async function helloOf(servername: string): Promise<Buffer> {
   await until("the ClientHello", () => hello !== undefined);
   client.destroy();
   return hello!;
-}
-
-/** A port that nobody listens on. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
