@@ -1,5 +1,5 @@
 import { isIP } from "node:net";
-import { InvalidArgumentError } from "commander";
+import { InvalidArgumentError, Option } from "commander";
 import { type HostPort, splitHostPort } from "#control/config/scalars.ts";
 
 /** Parses `HOST:PORT` of an option; a port of 0 lets the system choose. */
@@ -20,4 +20,16 @@ export function countOption(least: number, most: number): (text: string) => numb
     if (Number.isInteger(count) && count >= least && count <= most) return count;
     throw new InvalidArgumentError(`must be a whole number from ${least} to ${most}`);
   };
+}
+
+/** `--admin`, with the port that all of them have if nothing is said. */
+export function adminOption(description: string): Option {
+  return new Option("--admin <host:port>", description)
+    .argParser(hostPortOption)
+    .default({ address: "127.0.0.1", port: 9180 }, "127.0.0.1:9180");
+}
+
+/** Takes an option that may be given several times: one value each. */
+export function collected(value: string, before: readonly string[] | undefined): string[] {
+  return [...(before ?? []), value];
 }

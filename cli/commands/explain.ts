@@ -1,7 +1,7 @@
 import { request } from "node:http";
 import type { Command } from "commander";
 import { fail, usage } from "#cli/exit.ts";
-import { hostPortOption } from "#cli/options.ts";
+import { adminOption, collected } from "#cli/options.ts";
 import { jsonLine, tableText } from "#cli/output.ts";
 import type { HostPort } from "#control/config/scalars.ts";
 import type { Explanation } from "#proxy/app/explain.ts";
@@ -23,11 +23,8 @@ export function registerExplain(program: Command): void {
     .argument("<url>", "http://menu.shop.svc.acme.mesh/ or any URL that a route matches")
     .option("--from <cluster>", "the cluster whose gateway is asked, where one port serves several")
     .option("--method <name>", "of the request", "GET")
-    .option("--header <name:value...>", "of the request; may be given several times")
-    .option("--admin <host:port>", "admin port of a running proxy or tree", hostPortOption, {
-      address: "127.0.0.1",
-      port: 9180,
-    })
+    .option("--header <name:value>", "of the request; may be given several times", collected)
+    .addOption(adminOption("admin port of a running proxy or tree"))
     .option("--json", "as JSON")
     .action((url: string, options: ExplainOptions) => run(url, options));
 }

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { usage } from "#cli/exit.ts";
-import { countOption, hostPortOption } from "#cli/options.ts";
+import { adminOption, countOption, hostPortOption } from "#cli/options.ts";
 import { startStatic } from "#cli/proxy/static.ts";
 import { untilStopped } from "#cli/signals.ts";
 import type { HostPort } from "#control/config/scalars.ts";
@@ -30,15 +30,7 @@ export function registerProxy(program: Command): void {
     .option("--state <dir>", "state of a proxy that has joined a cluster")
     .option("--control <host:port>", "API of the control service, if not as told when joining")
     .option("--workers <count>", "processes that share the ports", countOption(1, 256), 1)
-    .option(
-      "--admin <host:port>",
-      "/ready /live /metrics /config /clusters /connections /explain /log",
-      hostPortOption,
-      {
-        address: "127.0.0.1",
-        port: 9180,
-      },
-    )
+    .addOption(adminOption("/ready /live /metrics /config /clusters /connections /explain /log"))
     .option("--access-log <file>", "where GatewayParameters ask for one; left out: stdout")
     .option("--inbound <host:port>", "sidecar: where the mesh reaches the workload", hostPortOption)
     .option("--app <host:port>", "sidecar: the workload itself", hostPortOption)

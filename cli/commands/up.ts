@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { badConfig, usage } from "#cli/exit.ts";
-import { hostPortOption } from "#cli/options.ts";
+import { adminOption } from "#cli/options.ts";
 import { jsonLine } from "#cli/output.ts";
 import { proxyLog } from "#cli/proxy/run.ts";
 import { untilStopped } from "#cli/signals.ts";
@@ -18,10 +18,7 @@ export function registerUp(program: Command): void {
     .command("up")
     .description("Runs a whole tree of clusters in this process, on an embedded bus.")
     .requiredOption("-f, --file <path>", "file or directory with every cluster's resources")
-    .option("--admin <host:port>", "/ready /metrics /clusters /explain", hostPortOption, {
-      address: "127.0.0.1",
-      port: 9180,
-    })
+    .addOption(adminOption("/ready /metrics /clusters /explain"))
     .addHelpText(
       "after",
       '\nA resource belongs to the cluster that its annotation "espalier.dev/cluster" names;\nwithout one, to every cluster.',

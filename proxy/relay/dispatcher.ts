@@ -196,6 +196,7 @@ export class Dispatcher implements Handler {
 
   #refuse(exchange: Exchange, reason: Failure): void {
     this.#unrouted.failed(reason.kind);
+    this.#unrouted.answered(FAILURES[reason.kind].status, 0);
     this.#writeDown(exchange, FAILURES[reason.kind].status, reason);
     answerFailure(exchange, reason, { self: this.#ports.self, untouched: true });
   }
