@@ -9,6 +9,7 @@ import { type Ground, PEERS_OF_THE_BENCH, type Peer } from "#bench/load/subjects
 import { scriptFile, type Workload, workloads } from "#bench/load/workloads.ts";
 import { codecLines } from "#bench/micro/codec.ts";
 import { decisionLines } from "#bench/micro/decisions.ts";
+import { http2Lines } from "#bench/micro/http2.ts";
 import { serverCertificate } from "#test/kit/certificates.ts";
 import { freePort } from "#test/kit/ports.ts";
 import { ROOT } from "#test/kit/processes.ts";
@@ -58,7 +59,7 @@ function median(values: readonly number[]): number {
 
 async function main(): Promise<void> {
   const missing = ["wrk", "nginx", "taskset"].filter((program) => !isInstalled(program));
-  const micro = [...codecLines(), ...decisionLines()];
+  const micro = [...codecLines(), ...http2Lines(), ...decisionLines()];
   console.log(["per call (medians)", ...micro].join("\n"));
   if (missing.length > 0 || cpus().length < 2) {
     const what = missing.length > 0 ? `, and on PATH: ${missing.join(", ")}` : "";

@@ -2,6 +2,8 @@ declare global {
   interface Buffer {
     /** Bytes as characters U+0000 to U+00FF. Node's own, quicker than `toString("latin1")`. */
     latin1Slice(start?: number, end?: number): string;
+    /** The way back, of each character its low byte. Returns how many were written. */
+    latin1Write(text: string, at?: number, length?: number): number;
   }
 }
 

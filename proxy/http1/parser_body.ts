@@ -218,7 +218,8 @@ function saysOfConnection({ close, keepAlive, upgradeAsked, upgrade }: ParsedFie
   return close || keepAlive || upgradeAsked || upgrade !== undefined;
 }
 
-function withoutForbidden(fields: Fields): Fields | undefined {
+/** Trailers without what they must not set; undefined if nothing is left. */
+export function withoutForbidden(fields: Fields): Fields | undefined {
   const kept: Fields = [];
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!;

@@ -14,7 +14,8 @@ type Role =
   /** Belongs to one connection only (RFC 9110 §7.6.1). */
   | "hop";
 
-interface KnownName {
+/** A name that was met: what HTTP/1 and HTTP/2 make of it. */
+export interface KnownName {
   /** As it was written. */
   readonly raw: string;
   /** Lower case. */
@@ -52,8 +53,8 @@ let knownCount = 0;
 /** RFC 9110 §5.6.2. */
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 
-/** The name from `at` to `colon`; undefined if it is not a token. */
-function nameAt(head: string, at: number, colon: number): KnownName | undefined {
+/** The name from `at` to `colon`; undefined if it is not a token, or forges one that sets framing. */
+export function nameAt(head: string, at: number, colon: number): KnownName | undefined {
   const length = colon - at;
   const place =
     (length * 31 + head.charCodeAt(at) * 7 + head.charCodeAt(colon - 1) * 131) & (KNOWN.length - 1);
@@ -183,13 +184,8 @@ export class ParsedFields {
       this.body = BODY_UNKNOWN;
       return true;
     }
-    if (value.length === 0 || value.length > 15) return false;
-    let length = 0;
-    for (let i = 0; i < value.length; i++) {
-      const digit = value.charCodeAt(i) - 48;
-      if (digit < 0 || digit > 9) return false;
-      length = length * 10 + digit;
-    }
+    const length = contentLength(value);
+    if (length < 0) return false;
     this.body = length;
     return true;
   }
@@ -222,7 +218,20 @@ export class ParsedFields {
   }
 }
 
-function listed(before: string | undefined, value: string): string {
+/** What `Content-Length` says: digits and nothing else (RFC 9110 §8.6); -1: they are none, or too many to count. */
+export function contentLength(value: string): number {
+  if (value.length === 0 || value.length > 15) return -1;
+  let length = 0;
+  for (let i = 0; i < value.length; i++) {
+    const digit = value.charCodeAt(i) - 48;
+    if (digit < 0 || digit > 9) return -1;
+    length = length * 10 + digit;
+  }
+  return length;
+}
+
+/** Lines of one name as one value (RFC 9110 §5.3). */
+export function listed(before: string | undefined, value: string): string {
   return before === undefined ? value : `${before}, ${value}`;
 }
 

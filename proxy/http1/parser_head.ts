@@ -25,9 +25,9 @@ const parsed = new ParsedFields();
 
 const EXPECT: ReadonlySet<string> = new Set(["expect"]);
 /** A token without small letters: `Trace` is TRACE to servers that do not look at case. */
-const METHOD = /^[!#$%&'*+.^_`|~0-9A-Z-]{1,32}$/;
+export const METHOD = /^[!#$%&'*+.^_`|~0-9A-Z-]{1,32}$/;
 /** Visible ASCII but `#`: a fragment is never sent, and some cut it off where others do not. */
-const TARGET = /^[!"$-~]+$/;
+export const TARGET = /^[!"$-~]+$/;
 /**
  * A name or an address, and a port; lower-cased by the caller. RFC 3986 would allow more in a name: `%41`
  * and `A` would be one host to some, `a,b` two, and `*.a` is a pattern to ourselves.
@@ -215,7 +215,8 @@ function upgradeOf({ upgrade, upgradeAsked }: ParsedFields): string | undefined 
   return upgradeAsked && upgrade !== "" ? upgrade : undefined;
 }
 
-function asksForH2c(upgrade: string | undefined): boolean {
+/** HTTP/2 inside of a tunnel would be requests that nobody here judges. */
+export function asksForH2c(upgrade: string | undefined): boolean {
   return upgrade !== undefined && /(?:^|,)\s*h2c?\b/i.test(upgrade);
 }
 
@@ -265,7 +266,7 @@ function placeOf(
 }
 
 /** CONNECT names host and port, nothing else (RFC 9112 §3.2.3). */
-function connectPlace(
+export function connectPlace(
   target: string,
   hostRaw: string | undefined,
   old: boolean,
@@ -279,7 +280,8 @@ function connectPlace(
   return { target: authority, authority };
 }
 
-function hostOf(raw: string): string | undefined {
+/** A host and port in lower case; undefined if it is none. */
+export function hostOf(raw: string): string | undefined {
   if (raw === lastHostRaw) return lastHost;
   const host = raw.toLowerCase();
   if (!isHost(host)) return undefined;

@@ -95,9 +95,12 @@ export function requestText(head: RequestHead): string {
   if (head.takesTrailers) text += "te: trailers\r\nconnection: te\r\n";
   if (head.body > 0) return `${text}content-length: ${head.body}\r\n\r\n`;
   if (head.body === BODY_UNKNOWN) return `${text}transfer-encoding: chunked\r\n\r\n`;
-  // RFC 9110 §8.6: methods that usually have a body say that this one has none.
-  const says = head.method === "POST" || head.method === "PUT" || head.method === "PATCH";
-  return says ? `${text}content-length: 0\r\n\r\n` : `${text}\r\n`;
+  return saysNoBody(head.method) ? `${text}content-length: 0\r\n\r\n` : `${text}\r\n`;
+}
+
+/** RFC 9110 §8.6: methods that usually have a body say that this one has none. */
+export function saysNoBody(method: string): boolean {
+  return method === "POST" || method === "PUT" || method === "PATCH";
 }
 
 /** Names and values were validated by the parser that made them, or are our own. */

@@ -122,19 +122,18 @@ const { PROTOCOL_ERROR, FRAME_SIZE_ERROR, FLOW_CONTROL_ERROR } = ErrorCode;
 
 /**
  * Judges a frame by its header alone, so before its payload is here: sizes, stream ids, and that nothing
- * stands between the frames of a header block.
+ * stands between the frames of a header block. The first four are what the header says.
  * @param frameSizeMax our SETTINGS_MAX_FRAME_SIZE.
  * @param openBlock the stream whose header block has not ended yet; 0: none.
  */
 export function judgeHeader(
-  buffer: Uint8Array,
-  at: number,
+  length: number,
+  type: number,
+  flags: number,
+  stream: number,
   frameSizeMax: number,
   openBlock: number,
 ): FrameVerdict {
-  const length = frameLength(buffer, at);
-  const type = frameType(buffer, at);
-  const stream = frameStream(buffer, at);
   // RFC 9113 §4.2 lets a DATA frame end its stream only; but nobody can be made to skip that much.
   if (length > frameSizeMax) return FRAME_SIZE_ERROR;
   // §6.10, §4.3: a block is one piece, and ends where it began.
@@ -144,16 +143,16 @@ export function judgeHeader(
     case FrameType.DATA:
     case FrameType.HEADERS:
       if (stream === 0) return PROTOCOL_ERROR;
-      return length < leastBytes(type, frameFlags(buffer, at)) ? FRAME_SIZE_ERROR : OK;
+      return length < promisedBytes(type, flags) ? FRAME_SIZE_ERROR : OK;
     case FrameType.PRIORITY:
       if (stream === 0) return PROTOCOL_ERROR;
-      return length === 5 ? OK : -FRAME_SIZE_ERROR;
+      return length === PRIORITY_BYTES ? OK : -FRAME_SIZE_ERROR;
     case FrameType.RST_STREAM:
       if (stream === 0) return PROTOCOL_ERROR;
       return length === 4 ? OK : FRAME_SIZE_ERROR;
     case FrameType.SETTINGS:
       if (stream !== 0) return PROTOCOL_ERROR;
-      if ((frameFlags(buffer, at) & Flag.ACK) !== 0) return length === 0 ? OK : FRAME_SIZE_ERROR;
+      if ((flags & Flag.ACK) !== 0) return length === 0 ? OK : FRAME_SIZE_ERROR;
       return length % SETTING_BYTES === 0 ? OK : FRAME_SIZE_ERROR;
     case FrameType.PUSH_PROMISE:
       // Clients may not send it (§8.4), and we as one tell servers not to.
@@ -171,63 +170,85 @@ export function judgeHeader(
   }
 }
 
-/** Bytes that the flags promise: the length of padding, and of HEADERS the priority. */
-function leastBytes(type: number, flags: number): number {
+/** Bytes of a setting: its id and its value. */
+export const SETTING_BYTES = 6;
+const PRIORITY_BYTES = 5;
+
+/**
+ * Bytes before the content of a DATA or HEADERS frame that its flags promise: the length of padding, and of
+ * HEADERS the priority. Other types have none.
+ */
+export function promisedBytes(type: number, flags: number): number {
+  if (type > FrameType.HEADERS) return 0;
   const padded = (flags & Flag.PADDED) === 0 ? 0 : 1;
-  return padded + (type === FrameType.HEADERS && (flags & Flag.PRIORITY) !== 0 ? 5 : 0);
+  return type === FrameType.HEADERS && (flags & Flag.PRIORITY) !== 0
+    ? padded + PRIORITY_BYTES
+    : padded;
+}
+
+/** Bytes of padding at the end of a DATA or HEADERS frame; the byte that says so is not one of them. */
+export function paddingBytes(buffer: Uint8Array, at: number, flags: number): number {
+  return (flags & Flag.PADDED) === 0 ? 0 : buffer[at + FRAME_HEADER_BYTES]!;
 }
 
 /**
  * Bytes of the payload that `judgePayload` looks at: once they are here it may be called. Of DATA and
  * HEADERS that is the begin, so that a body need not be collected.
  */
-export function judgedBytes(buffer: Uint8Array, at: number): number {
-  const type = frameType(buffer, at);
-  if (type === FrameType.DATA || type === FrameType.HEADERS) {
-    return leastBytes(type, frameFlags(buffer, at));
+export function judgedBytes(length: number, type: number, flags: number): number {
+  switch (type) {
+    case FrameType.DATA:
+    case FrameType.HEADERS:
+      return promisedBytes(type, flags);
+    case FrameType.PRIORITY:
+    case FrameType.SETTINGS:
+    case FrameType.WINDOW_UPDATE:
+      return length;
+    default:
+      return 0;
   }
-  const whole =
-    type === FrameType.SETTINGS || type === FrameType.PRIORITY || type === FrameType.WINDOW_UPDATE;
-  return whole ? frameLength(buffer, at) : 0;
 }
 
 /**
- * Judges what a payload says of the frame itself: padding, priority, increments, settings. The header has
- * passed `judgeHeader`, and `judgedBytes` of payload are behind it. A HEADERS frame that ends its stream
- * only still has a block to decode, or the tables of both sides differ from then on.
+ * Judges what a payload says of the frame itself: padding, priority, increments, settings. The header, which
+ * begins at `at`, has passed `judgeHeader`, and `judgedBytes` of payload are behind it. A HEADERS frame that
+ * ends its stream only still has a block to decode, or the tables of both sides differ from then on.
  * @param fromServer the peer is the server: it may not allow pushes (RFC 9113 §6.5.2).
  */
-export function judgePayload(buffer: Uint8Array, at: number, fromServer: boolean): FrameVerdict {
+export function judgePayload(
+  buffer: Uint8Array,
+  at: number,
+  length: number,
+  type: number,
+  flags: number,
+  fromServer: boolean,
+): FrameVerdict {
   const payload = at + FRAME_HEADER_BYTES;
-  switch (frameType(buffer, at)) {
+  switch (type) {
     case FrameType.DATA:
     case FrameType.HEADERS: {
-      const flags = frameFlags(buffer, at);
-      const least = leastBytes(frameType(buffer, at), flags);
-      if (frameLength(buffer, at) - least < paddingBytes(buffer, at)) return PROTOCOL_ERROR;
-      if (frameType(buffer, at) === FrameType.DATA) return OK;
-      if ((flags & Flag.PRIORITY) === 0) return OK;
-      return dependsOnItself(buffer, at, payload + least - 5) ? -PROTOCOL_ERROR : OK;
+      const promised = promisedBytes(type, flags);
+      if (promised === 0) return OK;
+      if (length - promised < paddingBytes(buffer, at, flags)) return PROTOCOL_ERROR;
+      if (promised < PRIORITY_BYTES) return OK;
+      return dependsOnItself(buffer, at, payload + promised - PRIORITY_BYTES);
     }
     case FrameType.PRIORITY:
-      return dependsOnItself(buffer, at, payload) ? -PROTOCOL_ERROR : OK;
+      return dependsOnItself(buffer, at, payload);
     case FrameType.WINDOW_UPDATE:
       if (uint31(buffer, payload) !== 0) return OK;
       return frameStream(buffer, at) === 0 ? PROTOCOL_ERROR : -PROTOCOL_ERROR;
     case FrameType.SETTINGS:
-      return judgeSettings(buffer, payload, payload + frameLength(buffer, at), fromServer);
+      return judgeSettings(buffer, payload, payload + length, fromServer);
     default:
       return OK;
   }
 }
 
 /** RFC 9113 has dropped priorities; RFC 7540 §5.3.1, which peers still go by, ends such a stream. */
-function dependsOnItself(buffer: Uint8Array, at: number, priority: number): boolean {
-  return uint31(buffer, priority) === frameStream(buffer, at);
+function dependsOnItself(buffer: Uint8Array, at: number, priority: number): FrameVerdict {
+  return uint31(buffer, priority) === frameStream(buffer, at) ? -PROTOCOL_ERROR : OK;
 }
-
-/** Bytes of a setting: its id and its value. */
-export const SETTING_BYTES = 6;
 
 /** RFC 9113 §6.5.2, RFC 8441 §3. Settings that nobody knows are ignored. */
 function judgeSettings(
@@ -255,18 +276,6 @@ function judgeSettings(
     }
   }
   return OK;
-}
-
-/** Bytes of padding at the end of a DATA or HEADERS frame; the byte that says so is not one of them. */
-export function paddingBytes(buffer: Uint8Array, at: number): number {
-  return (frameFlags(buffer, at) & Flag.PADDED) === 0 ? 0 : buffer[at + FRAME_HEADER_BYTES]!;
-}
-
-/** Where the content of a DATA frame or the piece of a block in HEADERS begins, behind padding's length and priority. */
-export function contentStart(buffer: Uint8Array, at: number): number {
-  const type = frameType(buffer, at);
-  if (type !== FrameType.DATA && type !== FrameType.HEADERS) return at + FRAME_HEADER_BYTES;
-  return at + FRAME_HEADER_BYTES + leastBytes(type, frameFlags(buffer, at));
 }
 
 /*
