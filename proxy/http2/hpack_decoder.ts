@@ -22,8 +22,8 @@ export class HeaderBlock {
   readonly fields: HeaderField[] = [];
   count = 0;
   /**
-   * Names of fields that nobody on their way may index (RFC 7541 §6.2.3). A new list for each block;
-   * undefined: none.
+   * Names of fields that nobody on their way may index (RFC 7541 §6.2.3), each once. A new list for each
+   * block; undefined: none.
    */
   neverIndexed: string[] | undefined = undefined;
 }
@@ -94,8 +94,8 @@ export class HpackDecoder {
         field = unused ? this.#skip(buffer, at, to) : this.#literal(buffer, at, to, first);
         at = this.#at;
         if (field !== undefined && !unused && (first & 0xf0) === 0x10) {
-          if (into.neverIndexed === undefined) into.neverIndexed = [field.name];
-          else if (fits) into.neverIndexed.push(field.name);
+          into.neverIndexed ??= [];
+          if (fits && !into.neverIndexed.includes(field.name)) into.neverIndexed.push(field.name);
         }
       }
       if (field === undefined) return "compression_error";

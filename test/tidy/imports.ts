@@ -81,6 +81,7 @@ const PURE = [
   /^certs\/x509\/(?:certificate|der|pem|rules|root)\.ts$/,
   /^proxy\/(?:authorize|balance|exchange|filter|relay|retry|route)\//,
   /^proxy\/health\//,
+  /^proxy\/http2\/(?:field_roles|field_writer|fields|frames|hpack_\w+)\.ts$/,
   /^proxy\/http1\/(?:limits|parser_body|parser_fields|parser_head|serializer)\.ts$/,
   /^control\/authority\//,
   /^control\/catalog\//,
