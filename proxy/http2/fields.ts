@@ -1,6 +1,6 @@
 import type { AnswerHead, Fields, RequestHead } from "#proxy/exchange/exchange.ts";
 import { BODY_UNKNOWN, opensTunnel } from "#proxy/exchange/exchange.ts";
-import { type Failure, type FailureName, failure } from "#proxy/exchange/failure.ts";
+import { type Failure, failure } from "#proxy/exchange/failure.ts";
 import type { Http1Limits } from "#proxy/http1/limits.ts";
 import { withoutForbidden } from "#proxy/http1/parser_body.ts";
 import { contentLength, listed } from "#proxy/http1/parser_fields.ts";
@@ -268,9 +268,9 @@ export function isRefused<T extends object | undefined>(value: T | Failure): val
 }
 
 function bad(detail: string): Failure {
-  return failure("bad_request" satisfies FailureName, detail);
+  return failure("bad_request", detail);
 }
 
 function badAnswer(detail: string): Failure {
-  return failure("bad_answer" satisfies FailureName, detail);
+  return failure("bad_answer", detail);
 }

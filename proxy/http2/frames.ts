@@ -403,8 +403,7 @@ export function writeWindowUpdate(
   stream: number,
   increment: number,
 ): number {
-  at = writeFrameHeader(buffer, at, 4, FrameType.WINDOW_UPDATE, 0, stream);
-  return writeUint32(buffer, at, increment);
+  return writeWord(buffer, at, FrameType.WINDOW_UPDATE, stream, increment);
 }
 
 /** Ends a stream with an `ErrorCode`. */
@@ -414,6 +413,15 @@ export function writeRstStream(
   stream: number,
   code: number,
 ): number {
-  at = writeFrameHeader(buffer, at, 4, FrameType.RST_STREAM, 0, stream);
-  return writeUint32(buffer, at, code);
+  return writeWord(buffer, at, FrameType.RST_STREAM, stream, code);
+}
+
+function writeWord(
+  buffer: Uint8Array,
+  at: number,
+  type: number,
+  stream: number,
+  word: number,
+): number {
+  return writeUint32(buffer, writeFrameHeader(buffer, at, 4, type, 0, stream), word);
 }

@@ -72,6 +72,9 @@ export class HpackDecoder {
   ): DecodeVerdict {
     into.count = 0;
     into.neverIndexed = undefined;
+    const { fields } = into;
+    const { headBytesMax, fieldsMax } = limits;
+    let count = 0;
     let listBytes = 0;
     let fits = true;
     let at = this.#updates(buffer, from, to);
@@ -100,9 +103,10 @@ export class HpackDecoder {
       }
       if (field === undefined) return "compression_error";
       listBytes += field.size;
-      fits = fits && listBytes <= limits.headBytesMax && into.count < limits.fieldsMax;
-      if (fits) into.fields[into.count++] = field;
+      fits = fits && listBytes <= headBytesMax && count < fieldsMax;
+      if (fits) fields[count++] = field;
     }
+    into.count = count;
     return fits ? "ok" : "too_large";
   }
 
@@ -113,8 +117,6 @@ export class HpackDecoder {
       const bytes = this.#integer(buffer, at, to, 0x1f);
       if (bytes < 0 || bytes > this.#allowed) return -1;
       if (bytes <= this.#updateDue) this.#updateDue = -1;
-      // A larger one before the one that is due.
-      if (this.#updateDue >= 0) return -1;
       this.#table.bytesMax = bytes;
       while (this.#table.overflowsBy(0)) this.#table.drop();
       at = this.#at;

@@ -342,6 +342,12 @@ describe("HTTP/2 answers", () => {
     });
   }
 
+  it("refuses 101, which is of HTTP/1 alone", () => {
+    assert.ok(isRefused(answer([[":status", "101"]], false)));
+    assert.ok(isRefused(answer([[":status", "101"]], false, "GET", "websocket")));
+    assert.equal(goodAnswer([[":status", "103"]], false).status, 103);
+  });
+
   it("reads a head as HTTP/1 would", () => {
     assert.deepEqual(
       goodAnswer([...OK, ["content-length", "3"], ["set-cookie", "a"], ["set-cookie", "b"]], false),

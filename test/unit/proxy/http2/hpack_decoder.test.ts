@@ -115,6 +115,7 @@ const REFUSED: ReadonlyArray<readonly [why: string, coded: string]> = [
   ["a size update that overflows", "3f ffff ffff 7f"],
   ["a size update behind a field", "82 20"],
   ["a size update between fields", "82 3f e11f 84"],
+  ["a size update between fields that could be a name's index", "82 21 0161"],
 ];
 
 describe("HPACK decoder", () => {
@@ -298,7 +299,7 @@ describe("HPACK decoder, bounds", () => {
   it("still sees what is wrong behind a bound", () => {
     const limits = { headBytesMax: 50, fieldsMax: 1 };
     for (const [why, coded] of REFUSED) {
-      if (why.startsWith("a size update that") || why.startsWith("a size update beyond")) continue;
+      if (/^a size update (?:that|beyond)/.test(why)) continue;
       const block = Buffer.concat([hex("82 84"), hex(coded)]);
       const { verdict } = decodeBytes(block, new HpackDecoder(), limits);
       assert.equal(verdict, "compression_error", why);
