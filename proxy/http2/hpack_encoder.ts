@@ -61,6 +61,8 @@ const MISSES_MAX = 8;
 const VALUES_LOOKED_AT = 8;
 /** Names kept beyond those in the table before the others are forgotten. */
 const NAMES_MAX = 256;
+/** Fields of a block whose order is remembered. */
+const ORDER_MAX = 32;
 /** Texts up to here are written faster here than by a call into the runtime. */
 const SHORT_TEXT = 20;
 
@@ -154,6 +156,9 @@ export class HpackEncoder {
   /** Sizes that the next block has to tell of: the smallest since the last one, and the one in force; -1: none. */
   #smallest = -1;
   #final = -1;
+  /** Names in the order in which the last blocks had them: the next has most of them there again. */
+  readonly #order: Name[] = [];
+  #position = 0;
   #buffer: Buffer = EMPTY;
   #at = 0;
 
@@ -176,6 +181,7 @@ export class HpackEncoder {
     if (buffer.length - at < room) return false;
     this.#buffer = buffer;
     this.#at = at;
+    this.#position = 0;
     if (this.#final >= 0) {
       if (this.#smallest < this.#final) this.#resize(this.#smallest);
       this.#resize(this.#final);
@@ -192,7 +198,7 @@ export class HpackEncoder {
 
   /** Writes a field. @param neverIndexed the hop before has said so: it stays so (RFC 7541 §6.2.3). */
   put(text: string, value: string, neverIndexed: boolean): void {
-    const name = this.#names.get(text) ?? this.#newName(text);
+    const name = this.#nameOf(text);
     if (neverIndexed || value.length < name.secretBelow) {
       this.#literal(NEVER_ADDED, LITERAL_PREFIX, name, value);
       return;
@@ -229,8 +235,20 @@ export class HpackEncoder {
     return false;
   }
 
+  #nameOf(text: string): Name {
+    const position = this.#position++;
+    if (position < this.#order.length) {
+      const guess = this.#order[position]!;
+      if (guess.text === text) return guess;
+    }
+    const name = this.#names.get(text) ?? this.#newName(text);
+    if (position <= this.#order.length && position < ORDER_MAX) this.#order[position] = name;
+    return name;
+  }
+
   #newName(text: string): Name {
     if (this.#names.size >= NAMES_MAX) {
+      this.#order.length = 0;
       for (const name of this.#names.values()) {
         if (!name.isStatic && name.newest === undefined) this.#names.delete(name.text);
       }
