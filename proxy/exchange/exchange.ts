@@ -35,6 +35,8 @@ export interface RequestHead {
   upgrade: string | undefined;
   /** The client takes trailers (`TE: trailers`). */
   takesTrailers: boolean;
+  /** Names of fields that no hop may index (RFC 7541 §7.1.3), as HTTP/2 has said; absent: none. */
+  neverIndexed?: readonly string[] | undefined;
 }
 
 /** ≥ 0: that many bytes. -1: unknown length (chunked, or until close for an answer). */
@@ -50,6 +52,8 @@ export interface AnswerHead {
   body: BodyLength;
   /** Of a 101: the protocol switched to. */
   upgrade: string | undefined;
+  /** As of a request. */
+  neverIndexed?: readonly string[] | undefined;
 }
 
 /** Whether this answer makes a tunnel of its exchange (RFC 9110 §7.8, §9.3.6). */
@@ -77,6 +81,9 @@ export interface ClientPolicy {
   readonly accessLogShare: number | undefined;
 }
 
+/** As RFC 9110 §2.5 and Via write it. */
+export type HttpVersion = "1.0" | "1.1" | "2.0";
+
 /** One request as its downstream codec shows it, and the only way to answer it. */
 export interface Exchange {
   readonly head: RequestHead;
@@ -85,7 +92,7 @@ export interface Exchange {
   /** Name of the listener that accepted it. */
   readonly listener: string;
   /** As the client speaks it. */
-  readonly httpVersion: "1.0" | "1.1";
+  readonly httpVersion: HttpVersion;
   /** It came over TLS that ends here. */
   readonly secure: boolean;
   /** Hosts that its TLS server name lets it ask for: a name or a wildcard; undefined: all. */

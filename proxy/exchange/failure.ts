@@ -156,6 +156,13 @@ export const FAILURES = {
     status: 502,
     proxyError: "connection_terminated",
   },
+  /** HTTP/2: the endpoint says that it has not acted on the request (RFC 9113 §8.7). */
+  refused_stream: {
+    source: "upstream",
+    retry: "always",
+    status: 503,
+    proxyError: "destination_unavailable",
+  },
   try_timeout: {
     source: "upstream",
     retry: "idempotent",

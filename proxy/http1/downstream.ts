@@ -27,7 +27,8 @@ import {
 } from "#proxy/http1/recycled_socket.ts";
 import { RequestBody } from "#proxy/http1/request_body.ts";
 import { type TunnelOwner, TunnelReads } from "#proxy/http1/tunnel_reads.ts";
-import { beginWork, endWork, JOIN_BYTES_MAX } from "#proxy/http1/write_queue.ts";
+import { beginWork, endWork } from "#proxy/http1/work.ts";
+import { JOIN_BYTES_MAX } from "#proxy/http1/write_queue.ts";
 import type { Admitted } from "#proxy/listen/server_tls.ts";
 import type { AccessEntry } from "#proxy/observe/access_entry.ts";
 
@@ -65,6 +66,11 @@ export interface DownstreamOptions {
   /** @param known somebody above has had the request, and has recorded its end. */
   readonly onRefused: (reason: Failure, peer: Peer, known: boolean) => void;
   readonly onClosed: (connection: DownstreamConnection) => void;
+  /**
+   * Its first request was HTTP/2's preface (RFC 9113 §3.3): who is returned reads from now on what comes,
+   * \`first\` being the first of it, and has the socket for itself.
+   */
+  readonly onPreface: (connection: DownstreamConnection, socket: Socket) => ChunkReader;
 }
 
 /**
@@ -103,6 +109,8 @@ export class DownstreamConnection implements Exchange, ChunkReader, TimedClient,
   #answerEnded = true;
   #draining = false;
   #halfClosed = false;
+  /** It turned out to speak HTTP/2: whose it is now. */
+  #successor: ChunkReader | undefined = undefined;
 
   constructor(accepted: Socket, { peer, servedHosts }: Admitted, options: DownstreamOptions) {
     const socket = options.recycles ? recycledSocket(accepted, this.#reads) : accepted;
@@ -119,10 +127,12 @@ export class DownstreamConnection implements Exchange, ChunkReader, TimedClient,
     if (socket === accepted && !(this.secure && recycleTls(socket, this.#reads))) {
       socket.on("data", (chunk: Buffer) => this.onChunk(chunk));
     }
-    socket.on("drain", () => this.#onDrain());
-    socket.on("end", () => this.#onEnd());
+    socket.on("drain", () => this.#successor === undefined && this.#onDrain());
+    socket.on("end", () => this.#successor === undefined && this.#onEnd());
     socket.on("error", () => {});
-    socket.on("close", () => this.#onClose());
+    socket.on("close", () =>
+      this.#successor === undefined ? this.#onClose() : this.#reads.release(),
+    );
     this.#timer = new ClientTimer(this, socket, options.wheel, options.limits);
   }
 
@@ -266,11 +276,16 @@ export class DownstreamConnection implements Exchange, ChunkReader, TimedClient,
   }
 
   letGo(memory: ArrayBufferLike): void {
+    this.#successor?.letGo(memory);
     if (this.#unread.buffer === memory) this.#unread = Buffer.from(this.#unread);
     this.#tunnel?.letGo(memory);
   }
 
   onChunk(chunk: Buffer): void {
+    if (this.#successor !== undefined) {
+      this.#successor.onChunk(chunk);
+      return;
+    }
     beginWork();
     try {
       this.#take(chunk);
@@ -362,9 +377,19 @@ export class DownstreamConnection implements Exchange, ChunkReader, TimedClient,
   #readHead(): boolean {
     const found = this.#heads.read(this.#unread);
     if (typeof found === "string") this.#awaitHead(found);
-    else if (isFailure(found)) this.#refuse(found);
-    else return this.#begin(found);
+    else if (!isFailure(found)) return this.#begin(found);
+    else if (this.#requests === 0 && saysPreface(this.#unread)) this.#handOver();
+    else this.#refuse(found);
     return false;
+  }
+
+  #handOver(): void {
+    const first = this.#unread;
+    this.#unread = EMPTY;
+    this.#readNoMore();
+    this.#timer.stop();
+    this.#successor = this.#options.onPreface(this, this.#socket);
+    this.#successor.onChunk(first);
   }
 
   /** No head yet: waits for the rest if it can become one. */
@@ -474,4 +499,11 @@ export class DownstreamConnection implements Exchange, ChunkReader, TimedClient,
     this.#tunnel = undefined;
     this.#body.drop();
   }
+}
+
+/** The part of HTTP/2's preface that is a head (RFC 9113 §3.4). */
+const PREFACE_HEAD = Buffer.from("PRI * HTTP/2.0\r\n\r\n");
+
+function saysPreface(bytes: Buffer): boolean {
+  return bytes.subarray(0, PREFACE_HEAD.length).equals(PREFACE_HEAD);
 }

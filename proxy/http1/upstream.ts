@@ -24,7 +24,8 @@ import {
 } from "#proxy/http1/parser_head.ts";
 import { reset } from "#proxy/http1/reset.ts";
 import { requestText } from "#proxy/http1/serializer.ts";
-import { beginWork, endWork, WriteQueue } from "#proxy/http1/write_queue.ts";
+import { beginWork, endWork } from "#proxy/http1/work.ts";
+import { WriteQueue } from "#proxy/http1/write_queue.ts";
 import {
   type CloseReason,
   isConnectFailure,

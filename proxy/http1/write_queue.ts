@@ -2,6 +2,7 @@ import type { Socket } from "node:net";
 import type { Fields } from "#proxy/exchange/exchange.ts";
 import { hold, letGo } from "#proxy/http1/held_buffers.ts";
 import { chunkLineText, lastChunkText } from "#proxy/http1/serializer.ts";
+import { type Flushed, flushAfterWork } from "#proxy/http1/work.ts";
 
 /** Text up to this length is joined into one write; a larger chunk goes by itself, uncopied. */
 export const JOIN_BYTES_MAX = 16_384;
@@ -13,36 +14,11 @@ let joining = Buffer.allocUnsafeSlow(2 * JOIN_BYTES_MAX);
 
 const NONE_HELD: ArrayBufferLike[] = [];
 
-/** Queues with text that nothing has flushed yet; emptied once per turn of the event loop. */
-let pending: WriteQueue[] = [];
-/** A second list, so that emptying one takes nothing but a swap. */
-let spare: WriteQueue[] = [];
-/** Bytes of a socket are being worked on: when that is done the queues are emptied, without another tick. */
-let working = 0;
-
-/** Begins to work on what a socket has read. Goes with one `endWork`. */
-export function beginWork(): void {
-  working++;
-}
-
-/** Writes what the work has left to be written. */
-export function endWork(): void {
-  if (--working === 0 && pending.length > 0) flushAll();
-}
-
-function flushAll(): void {
-  const due = pending;
-  pending = spare;
-  for (let i = 0; i < due.length; i++) due[i]!.flush();
-  spare = due.length > 64 ? [] : due;
-  while (spare.length > 0) spare.pop();
-}
-
 /**
  * What one side of an HTTP/1 connection writes. Heads and small bodies of one turn leave in one write:
  * a system call costs more than everything else that we do to a small message.
  */
-export class WriteQueue {
+export class WriteQueue implements Flushed {
   readonly #socket: Socket;
   readonly #joins: boolean;
   #text = "";
@@ -120,7 +96,7 @@ export class WriteQueue {
 
   #list(): void {
     this.#listed = true;
-    if (pending.push(this) === 1 && working === 0) process.nextTick(flushAll);
+    flushAfterWork(this);
   }
 
   /** Writes at once: a message of known length mostly ends here. */

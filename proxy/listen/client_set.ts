@@ -59,6 +59,13 @@ export class ClientSet {
     if (this.#draining) connection.drain();
   }
 
+  /** One that had begun goes on in another protocol. */
+  became(connection: ClientConnection, next: ClientConnection): void {
+    this.#all.delete(connection);
+    this.#all.add(next);
+    if (this.#draining) next.drain();
+  }
+
   /** One that had begun has ended. */
   ended(connection: ClientConnection): void {
     if (!this.#all.has(connection)) return;

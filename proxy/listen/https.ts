@@ -44,7 +44,7 @@ export function httpsTls(group: PortGroup, ticketKeys: Buffer): Result<ServerTls
       cert: first!.certificate,
       key: first!.key,
       minVersion: group.listeners[0]!.tlsMinVersion ?? "TLSv1.2",
-      ALPNProtocols: ["http/1.1"],
+      ALPNProtocols: ["h2", "http/1.1"],
       ticketKeys,
       SNICallback: (name, answer) => {
         const context = contextFor(name);

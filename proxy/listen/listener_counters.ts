@@ -1,4 +1,5 @@
 import type { FailureName } from "#proxy/exchange/failure.ts";
+import { Http2Counters } from "#proxy/http2/http2_counters.ts";
 
 /** What has become of those who came to one port. Plain numbers, read by metrics at scrape time. */
 export class ListenerCounters {
@@ -14,4 +15,5 @@ export class ListenerCounters {
   preambleRefused = 0;
   /** Requests that were not passed on, by reason. */
   readonly refused = new Map<FailureName, number>();
+  readonly http2 = new Http2Counters();
 }

@@ -6,7 +6,8 @@ import { FAILURES, type Failure } from "#proxy/exchange/failure.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
 import { DownstreamConnection, type DownstreamOptions } from "#proxy/http1/downstream.ts";
 import { HttpDate } from "#proxy/http1/http_date.ts";
-import type { ClientSet } from "#proxy/listen/client_set.ts";
+import { Http2Downstream, type Http2DownstreamOptions } from "#proxy/http2/downstream.ts";
+import type { ClientConnection, ClientSet } from "#proxy/listen/client_set.ts";
 import type { ListenerCounters } from "#proxy/listen/listener_counters.ts";
 import type { PortGroup } from "#proxy/listen/port_groups.ts";
 import type { PortRules } from "#proxy/listen/port_rules.ts";
@@ -51,12 +52,16 @@ interface Ground {
   /** For sockets that nobody has read of. */
   readonly fresh: DownstreamOptions;
   readonly read: DownstreamOptions;
+  readonly http2: Http2DownstreamOptions;
 }
 
 type Begin = (arrival: Arrival, ground: Ground) => void;
 
 /** How a connection begins on which its client has agreed with us, by ALPN's own names. */
-const AGREED: ReadonlyMap<string, Begin> = new Map([["http/1.1", beginHttp1]]);
+const AGREED: ReadonlyMap<string, Begin> = new Map([
+  ["http/1.1", beginHttp1],
+  ["h2", beginHttp2],
+]);
 
 /** How it begins otherwise, by the kind of its listener. */
 const USUAL: Readonly<Record<PortGroup["protocol"], Begin>> = {
@@ -93,15 +98,25 @@ export class Protocols {
 
   #groundOf({ limits, policy }: PortRules): Ground {
     const options = this.#options;
-    const { listener, secure, handler, wheel, self, clients } = options;
-    const fresh: DownstreamOptions = {
+    const { listener, secure, handler, wheel, clock, self, clients, counters } = options;
+    const both = {
       ...{ listener, secure, handler, wheel, self, limits, policy },
-      recycles: true,
       date: this.#date,
-      onRefused: (reason, peer, known) => this.#onRefused(reason, peer, known),
-      onClosed: (connection) => clients.ended(connection),
+      onRefused: (reason: Failure, peer: Peer, known: boolean) =>
+        this.#onRefused(reason, peer, known),
+      onClosed: (connection: ClientConnection) => clients.ended(connection),
     };
-    return { options, policy, fresh, read: { ...fresh, recycles: false } };
+    const http2: Http2DownstreamOptions = { ...both, clock, counters: counters.http2 };
+    const fresh: DownstreamOptions = {
+      ...both,
+      recycles: true,
+      onPreface: (connection, socket) => {
+        const next = new Http2Downstream(socket, connection, http2, true);
+        clients.became(connection, next);
+        return next;
+      },
+    };
+    return { options, policy, fresh, read: { ...fresh, recycles: false }, http2 };
   }
 
   #onRefused(reason: Failure, { address }: Peer, known: boolean): void {
@@ -122,6 +137,12 @@ function beginHttp1(arrival: Arrival, { options, fresh, read }: Ground): void {
   if (arrival.fresh) return;
   socket.resume();
   if (first.length > 0) connection.onChunk(first);
+}
+
+function beginHttp2(arrival: Arrival, { options, http2 }: Ground): void {
+  const { socket } = arrival;
+  options.clients.begun(new Http2Downstream(socket, arrival, http2, false));
+  socket.resume();
 }
 
 function beginTcp(arrival: Arrival, { options, policy }: Ground): void {

@@ -11,7 +11,8 @@ import {
 import { failure, isOwnLimit } from "#proxy/exchange/failure.ts";
 import { isHeld, READ_BYTES, replaceHeld } from "#proxy/http1/held_buffers.ts";
 import { reset } from "#proxy/http1/reset.ts";
-import { beginWork, endWork, WriteQueue } from "#proxy/http1/write_queue.ts";
+import { beginWork, endWork } from "#proxy/http1/work.ts";
+import { WriteQueue } from "#proxy/http1/write_queue.ts";
 import { proxyHeader } from "#proxy/listen/proxy_protocol.ts";
 import { AnswerFirstSocket } from "#proxy/upstream/answer_first_socket.ts";
 import type { CloseReason, UpstreamCounters } from "#proxy/upstream/upstream_counters.ts";

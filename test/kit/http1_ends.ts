@@ -150,6 +150,9 @@ export function newDownstream(
       self: "core.acme.mesh",
       onRefused: ({ kind }: Failure) => void refused.push(kind),
       onClosed: () => {},
+      onPreface: () => {
+        throw new Error("HTTP/2");
+      },
     },
   );
 }

@@ -34,6 +34,7 @@ async function open(onRequest: (exchange: Exchange) => void = () => {}, allowHal
       self: "core.acme.mesh",
       onRefused: ({ kind }) => refused.push(kind),
       onClosed: () => {},
+      onPreface: () => assert.fail("HTTP/2"),
     });
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));

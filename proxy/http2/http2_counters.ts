@@ -1,0 +1,22 @@
+import { FLOODS, type Flood } from "#proxy/http2/flood_guard.ts";
+
+/** Plain numbers of all HTTP/2 connections of one kind, read by metrics at scrape time. */
+export class Http2Counters {
+  /** Streams that were opened. */
+  streams = 0;
+  /** By error code. */
+  readonly resetsSent = new Map<number, number>();
+  readonly resetsReceived = new Map<number, number>();
+  /** Connections that ended with an error, by its code. */
+  readonly goawaysSent = new Map<number, number>();
+  readonly goawaysReceived = new Map<number, number>();
+  /** Frames that bring nothing by themselves; those above the budget have ended their connection. */
+  readonly floods = Object.fromEntries(FLOODS.map((kind) => [kind, 0])) as Record<Flood, number>;
+  /** Connections that were ended for them. */
+  calmed = 0;
+}
+
+/** One more of `code`. */
+export function count(counts: Map<number, number>, code: number): void {
+  counts.set(code, (counts.get(code) ?? 0) + 1);
+}

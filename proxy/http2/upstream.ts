@@ -1,0 +1,259 @@
+import type { Socket } from "node:net";
+import type { Millis } from "#kernel/brand.ts";
+import type { AnswerSink, RequestHead, UpstreamStream } from "#proxy/exchange/exchange.ts";
+import { type Failure, failure, isOwnLimit } from "#proxy/exchange/failure.ts";
+import { type ReadInto, SHARED_READ } from "#proxy/http1/held_buffers.ts";
+import { ClientStream } from "#proxy/http2/client_stream.ts";
+import { type ConnectionOptions, Http2Connection } from "#proxy/http2/connection.ts";
+import {
+  ErrorCode,
+  PREFACE,
+  Setting,
+  writeSettings,
+  writeWindowUpdate,
+} from "#proxy/http2/frames.ts";
+import type { DecodeVerdict, HeaderBlock } from "#proxy/http2/hpack_decoder.ts";
+import {
+  type CloseReason,
+  isConnectFailure,
+  type UpstreamCounters,
+} from "#proxy/upstream/upstream_counters.ts";
+
+/** What is assumed until the endpoint's settings are here (RFC 9113 §6.5.2 recommends no less). */
+const STREAMS_UNTIL_SETTLED = 100;
+/** Ids end there; long before, the pool takes another connection. */
+const LAST_ID = 0x7fff_fffe;
+
+/** What a connection tells the pool that owns it. */
+export interface Http2Owner {
+  /** A stream has ended, or more are allowed now: another request may have room. */
+  onRoom(connection: Http2Upstream): void;
+  /** It takes no further request. */
+  onClosing(connection: Http2Upstream): void;
+  onClosed(connection: Http2Upstream): void;
+  /** How long a connection may be idle from now. */
+  readonly idleTimeoutMs: Millis;
+}
+
+export interface Http2UpstreamOptions extends ConnectionOptions {
+  /** Starts to connect. @param onread to be handed to `net.connect` or `tls.connect`. */
+  readonly dial: (onread: ReadInto) => Socket;
+  /** Event after which requests may flow: `connect`, or `secureConnect` of a TLS socket. */
+  readonly readyEvent: "connect" | "secureConnect";
+  readonly owner: Http2Owner;
+  readonly connectTimeoutMs: Millis;
+  readonly upstreamCounters: UpstreamCounters;
+}
+
+/** One connection to an endpoint: many requests at a time. */
+export class Http2Upstream extends Http2Connection {
+  /** Requests that it has been given. */
+  requests = 0;
+  readonly #options: Http2UpstreamOptions;
+  #ready = false;
+  #nextId = 1;
+  /** Why it takes no further request; undefined: it does. */
+  #closing: CloseReason | undefined = undefined;
+  /** What its streams fail with when it is ended from here. */
+  #lostBy: Failure | undefined = undefined;
+
+  constructor(options: Http2UpstreamOptions) {
+    const holder: { connection?: Http2Upstream } = {};
+    const socket = options.dial({
+      buffer: () => SHARED_READ,
+      callback: (bytes) => {
+        holder.connection!.onChunk(SHARED_READ.subarray(0, bytes));
+        return true;
+      },
+    });
+    super(socket, options, false);
+    holder.connection = this;
+    this.#options = options;
+    socket.once(options.readyEvent, () => this.#onReady());
+    socket.on("drain", () => this.onSocketDrain());
+    socket.on("end", () => this.lose("the endpoint has closed"));
+    socket.on("error", (error: NodeJS.ErrnoException) => this.#onError(error));
+    socket.on("close", () => this.lose("closed"));
+    options.wheel.arm(this, options.connectTimeoutMs);
+    this.#greet();
+  }
+
+  /** Requests that it may be given now. */
+  get room(): number {
+    if (this.#closing !== undefined || this.over) return 0;
+    const most = this.peerSettled ? this.peerStreamsMax : STREAMS_UNTIL_SETTLED;
+    return Math.max(0, most - this.streams.size);
+  }
+
+  /** Requests that are running. */
+  get running(): number {
+    return this.streams.size;
+  }
+
+  get isReady(): boolean {
+    return this.#ready;
+  }
+
+  /** Whether it may be asked to switch protocols (RFC 8441); not known before the endpoint's settings. */
+  get takesUpgrade(): boolean {
+    return this.peerTakesConnect;
+  }
+
+  /** Sends a request; only if there is room. */
+  begin(head: RequestHead, sink: AnswerSink): UpstreamStream {
+    const id = this.#nextId;
+    this.#nextId += 2;
+    this.requests++;
+    const { interimMax } = this.#options.limits;
+    const stream = new ClientStream(this, id, this.peerStreamWindow, { head, sink, interimMax });
+    this.add(stream);
+    this.writeRequest(stream, head, this.#options.readyEvent === "connect" ? "http" : "https");
+    // Patched into the frame of the head: nothing has left yet.
+    if (head.body === 0 && head.upgrade === undefined && head.method !== "CONNECT") {
+      stream.sendEnd(undefined);
+    }
+    if (this.#nextId > LAST_ID) this.retire("requests");
+    return stream;
+  }
+
+  // ── for the pool ──
+
+  /** Fails all that runs, and closes. */
+  fail(reason: Failure, why: CloseReason = "error"): void {
+    if (this.over) return;
+    if (!this.#ready && isConnectFailure(reason.kind)) {
+      this.#options.upstreamCounters.connectFailures[reason.kind]++;
+    }
+    this.#lostBy = reason;
+    this.#closing = why;
+    this.lose(reason.detail);
+  }
+
+  /** Takes no further request: closes now if idle, else after the last running one. */
+  retire(why: CloseReason): void {
+    if (this.over) return;
+    if (this.#closing === undefined) {
+      this.#closing = why;
+      this.#options.owner.onClosing(this);
+    }
+    if (this.streams.size === 0) this.#leave();
+  }
+
+  #leave(): void {
+    if (this.over) return;
+    if (this.#ready) this.goaway(0, ErrorCode.NO_ERROR);
+    this.finish();
+  }
+
+  // ── the socket ──
+
+  #greet(): void {
+    const { limits } = this.#options;
+    const settings = [
+      ...[Setting.ENABLE_PUSH, 0],
+      ...[Setting.MAX_HEADER_LIST_SIZE, limits.headBytesMax],
+    ];
+    const buffer = this.out.room(256);
+    PREFACE.copy(buffer, this.out.at);
+    const at = writeSettings(buffer, this.out.at + PREFACE.length, settings);
+    this.out.at = writeWindowUpdate(buffer, at, 0, this.openWindow());
+  }
+
+  onChunk(chunk: Buffer): void {
+    this.readChunk(chunk);
+    this.letGo(SHARED_READ.buffer);
+  }
+
+  #onReady(): void {
+    if (this.over) return;
+    this.#ready = true;
+    this.#options.upstreamCounters.opened++;
+    this.#options.wheel.arm(this, this.#options.owner.idleTimeoutMs);
+  }
+
+  #onError(error: NodeJS.ErrnoException): void {
+    const detail = error.code ?? error.message;
+    if (this.#ready) this.lose(detail);
+    else if (isOwnLimit(detail)) this.fail(failure("overloaded", detail));
+    else {
+      const tls = this.#options.readyEvent === "secureConnect" && !/^E[A-Z]+$/.test(detail);
+      this.fail(failure(tls ? "tls_failed" : "connect_refused", detail));
+    }
+  }
+
+  override onTimeout(): void {
+    const { connectTimeoutMs, owner, wheel } = this.#options;
+    if (this.over) this.socket.destroy();
+    else if (!this.#ready) this.fail(failure("connect_timeout", `${connectTimeoutMs} ms`));
+    else if (this.streams.size === 0) this.retire("idle");
+    else wheel.arm(this, owner.idleTimeoutMs);
+  }
+
+  // ── Http2Connection ──
+
+  protected onBlock(
+    id: number,
+    endStream: boolean,
+    verdict: DecodeVerdict,
+    block: HeaderBlock,
+  ): void {
+    const stream = this.streams.get(id);
+    if (stream !== undefined) {
+      (stream as ClientStream).onBlock(block, endStream, verdict === "too_large");
+    } else if (this.isIdle(id)) this.die(ErrorCode.PROTOCOL_ERROR, "an answer to nothing");
+    else this.onLateBlock(id);
+  }
+
+  protected isIdle(id: number): boolean {
+    return id >= this.#nextId || (id & 1) === 0;
+  }
+
+  protected get lastPeerStream(): number {
+    return 0;
+  }
+
+  protected onGoaway(last: number, code: number): void {
+    const unseen = [...this.streams.values()].filter(({ id }) => id > last) as ClientStream[];
+    for (const stream of unseen) {
+      this.dropUnseen(stream);
+      stream.onUnprocessed(code);
+    }
+    this.retire("endpoint");
+  }
+
+  protected onSettings(): void {
+    this.#options.owner.onRoom(this);
+  }
+
+  protected onDrainPing(): void {}
+
+  protected onForgotten(): void {
+    if (this.streams.size > 0) {
+      if (this.#closing === undefined) this.#options.owner.onRoom(this);
+      return;
+    }
+    if (this.#closing !== undefined) this.#leave();
+    else {
+      this.#options.wheel.arm(this, this.#options.owner.idleTimeoutMs);
+      this.#options.owner.onRoom(this);
+    }
+  }
+
+  protected override tellLost(stream: ClientStream, detail: string): void {
+    const reason = this.#lostBy;
+    if (reason !== undefined) stream.fail(reason);
+    else if (!this.#ready) stream.fail(failure("connect_refused", detail));
+    else stream.onLost(detail);
+  }
+
+  protected onOver(): void {
+    const { owner, upstreamCounters, wheel } = this.#options;
+    wheel.disarm(this);
+    if (this.#ready) upstreamCounters.closed[this.#closing ?? "error"]++;
+    if (!this.socket.destroyed) wheel.arm(this, LINGER_MS);
+    owner.onClosed(this);
+  }
+}
+
+/** For our last frames to leave. */
+const LINGER_MS: Millis = 2_000;
