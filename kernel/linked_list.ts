@@ -18,6 +18,11 @@ export class LinkedList<T extends Linked<T>> {
     return this.#size;
   }
 
+  /** The one that was added first. */
+  get first(): T | undefined {
+    return this.#first;
+  }
+
   /** Adds at the end. */
   push(item: T): void {
     const last = this.#last;

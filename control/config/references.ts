@@ -90,8 +90,9 @@ function refProblems(
     return [problemAt(route.origin, [...at, "name"], `no Service ${name} is defined`)];
   }
   const { port, appProtocol } = service.spec.ports[0]!;
-  const wanted = route.kind === "HTTPRoute" ? "http" : "tcp";
-  if (appProtocol !== wanted && !tunnels) {
+  const wantsHttp = route.kind === "HTTPRoute";
+  if ((appProtocol === "tcp") === wantsHttp && !tunnels) {
+    const wanted = wantsHttp ? "http" : "tcp";
     const message = `${route.kind} needs appProtocol ${wanted}; Service ${name} has ${appProtocol}`;
     return [problemAt(route.origin, [...at, "name"], message)];
   }

@@ -9,6 +9,7 @@ import {
 } from "#control/config/schema_gateway.ts";
 import { routeSpec } from "#control/config/schema_route.ts";
 import { tcpRouteSpec, tlsRouteSpec } from "#control/config/schema_stream_route.ts";
+import { APP_PROTOCOLS, appProtocolOf } from "#model/app_protocol.ts";
 import { parseClusterName, parseMeshName } from "#model/names.ts";
 
 /*
@@ -24,9 +25,10 @@ const serviceSpec = z
           name: label.optional(),
           port,
           appProtocol: z
-            .enum(["http", "tcp"])
+            .enum([...APP_PROTOCOLS, "grpc", "kubernetes.io/ws"])
             .default("http")
-            .describe("tcp: connections that go whole to one endpoint"),
+            .transform(appProtocolOf)
+            .describe("tcp: connections that go whole to one endpoint; kubernetes.io/h2c: HTTP/2"),
         }),
       )
       .length(1, "exactly one port is supported yet"),

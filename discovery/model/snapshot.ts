@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { err, ok, type Problem, type Result } from "#kernel/result.ts";
+import { APP_PROTOCOLS } from "#model/app_protocol.ts";
 import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
 import { parseClusterName, parseMeshName, parseServiceName } from "#model/names.ts";
 import { parsePattern } from "#model/pattern.ts";
@@ -74,8 +75,7 @@ export type ConnectionRules = z.infer<typeof connectionRules>;
 const service = z.strictObject({
   name: serviceName,
   port: positivePort,
-  /** `tcp`: connections, not requests; what a client says first may be nothing. */
-  appProtocol: z.enum(["http", "tcp"]),
+  appProtocol: z.enum(APP_PROTOCOLS),
   /** Tells the endpoints of a `tcp` service who the client is (PROXY protocol). */
   proxyProtocol: z.enum(["v1", "v2"]).optional(),
   /** False: requests that come from other clusters do not reach the local endpoints. */

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { APP_PROTOCOLS } from "#model/app_protocol.ts";
 
 /*
  * What clusters tell each other of a service: never its endpoints, always its sum (DESIGN §5).
@@ -24,7 +25,7 @@ export const summarySchema = z.strictObject({
   /** Median response time seen at that gateway, ms; absent: no traffic yet. */
   p50Ms: z.number().min(0).optional(),
   port: z.int().min(1).max(65_535),
-  appProtocol: z.enum(["http", "tcp"]),
+  appProtocol: z.enum(APP_PROTOCOLS),
 });
 export type Summary = z.infer<typeof summarySchema>;
 

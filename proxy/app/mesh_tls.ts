@@ -38,7 +38,7 @@ export class MeshTls {
 
   forServer(): ServerTls {
     return {
-      options: serverTls(this.#source.current()),
+      options: { ...serverTls(this.#source.current()), ALPNProtocols: ["h2", "http/1.1"] },
       admit: (socket) => {
         const peer = this.#peerOf(socket);
         return peer === undefined ? undefined : { peer, servedHosts: undefined };

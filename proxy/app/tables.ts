@@ -42,10 +42,14 @@ export function buildTables(
 
 /** Every endpoint that `snapshot` may send to. What a service says of connections is not said of gateways. */
 export function* endpointsOf(snapshot: Snapshot): Iterable<EndpointRules> {
-  for (const { locales, connections } of snapshot.services) {
+  for (const { locales, connections, appProtocol } of snapshot.services) {
     for (const { kind, endpoints } of locales) {
       const rules = kind === "local" ? connections : undefined;
-      for (const endpoint of endpoints) yield { endpoint, rules };
+      for (const endpoint of endpoints) {
+        // Proxies of the mesh all do.
+        const http2 = endpoint.identity !== undefined || appProtocol === "kubernetes.io/h2c";
+        yield { endpoint, rules, http2 };
+      }
     }
   }
 }

@@ -1,5 +1,7 @@
 import type { Socket } from "node:net";
+import { TLSSocket } from "node:tls";
 import type { Millis } from "#kernel/brand.ts";
+import type { Endpoint } from "#model/snapshot.ts";
 import type { AnswerSink, RequestHead, UpstreamStream } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure, isOwnLimit } from "#proxy/exchange/failure.ts";
 import { type ReadInto, SHARED_READ } from "#proxy/http1/held_buffers.ts";
@@ -36,6 +38,7 @@ export interface Http2Owner {
 }
 
 export interface Http2UpstreamOptions extends ConnectionOptions {
+  readonly endpoint: Endpoint;
   /** Starts to connect. @param onread to be handed to `net.connect` or `tls.connect`. */
   readonly dial: (onread: ReadInto) => Socket;
   /** Event after which requests may flow: `connect`, or `secureConnect` of a TLS socket. */
@@ -94,13 +97,23 @@ export class Http2Upstream extends Http2Connection {
     return this.#ready;
   }
 
-  /** Whether it may be asked to switch protocols (RFC 8441); not known before the endpoint's settings. */
-  get takesUpgrade(): boolean {
-    return this.peerTakesConnect;
+  get endpoint(): Endpoint {
+    return this.#options.endpoint;
+  }
+
+  /** It has not said yet what it takes. */
+  get isOpening(): boolean {
+    return !this.peerSettled && !this.over;
+  }
+
+  /** Whether it can be given this request now: who asks to switch protocols waits for the endpoint's settings. */
+  mayCarry({ upgrade }: RequestHead): boolean {
+    return upgrade === undefined || this.peerSettled;
   }
 
   /** Sends a request; only if there is room. */
-  begin(head: RequestHead, sink: AnswerSink): UpstreamStream {
+  begin(asked: RequestHead, sink: AnswerSink): UpstreamStream {
+    const head = this.#headFor(asked);
     const id = this.#nextId;
     this.#nextId += 2;
     this.requests++;
@@ -114,6 +127,12 @@ export class Http2Upstream extends Http2Connection {
     }
     if (this.#nextId > LAST_ID) this.retire("requests");
     return stream;
+  }
+
+  /** RFC 9110 §7.8: a proxy passes on what it cannot switch to as if nobody had asked. */
+  #headFor(head: RequestHead): RequestHead {
+    if (head.upgrade === undefined || this.peerTakesConnect) return head;
+    return { ...head, upgrade: undefined };
   }
 
   // ── for the pool ──
@@ -166,6 +185,11 @@ export class Http2Upstream extends Http2Connection {
 
   #onReady(): void {
     if (this.over) return;
+    const agreed = this.socket instanceof TLSSocket ? this.socket.alpnProtocol : "h2";
+    if (agreed !== "h2") {
+      this.fail(failure("tls_failed", "it does not speak HTTP/2"));
+      return;
+    }
     this.#ready = true;
     this.#options.upstreamCounters.opened++;
     this.#options.wheel.arm(this, this.#options.owner.idleTimeoutMs);

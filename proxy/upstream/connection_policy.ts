@@ -4,6 +4,8 @@ import type { ConnectionRules } from "#model/snapshot.ts";
 /** How many connections to one endpoint there are, and for how long. Per process. */
 export interface ConnectionPolicy {
   readonly connectionsMax: number;
+  /** They speak HTTP/2, and carry many requests at a time. */
+  readonly http2: boolean;
   /** Requests that wait for a connection; one more fails at once. */
   readonly pendingMax: number;
   readonly pendingTimeoutMs: Millis;
@@ -20,6 +22,7 @@ export interface ConnectionPolicy {
 export const CONNECTION_POLICY: ConnectionPolicy = {
   // Both as Envoy has them.
   connectionsMax: 1_024,
+  http2: false,
   pendingMax: 1_024,
   // Long enough for a burst to pass, and short enough to try elsewhere after it.
   pendingTimeoutMs: 1_000,
@@ -31,11 +34,15 @@ export const CONNECTION_POLICY: ConnectionPolicy = {
   requestsMax: Number.POSITIVE_INFINITY,
 };
 
+/** The same for proxies of the mesh, and for whatever else speaks HTTP/2. */
+export const MESH_POLICY: ConnectionPolicy = { ...CONNECTION_POLICY, http2: true };
+
 /** The policy of a service's endpoints. */
-export function policyOf(rules: ConnectionRules | undefined): ConnectionPolicy {
-  if (rules === undefined) return CONNECTION_POLICY;
-  const usual = CONNECTION_POLICY;
+export function policyOf(rules: ConnectionRules | undefined, http2 = false): ConnectionPolicy {
+  const usual = http2 ? MESH_POLICY : CONNECTION_POLICY;
+  if (rules === undefined) return usual;
   return {
+    http2,
     connectionsMax: rules.max ?? usual.connectionsMax,
     pendingMax: rules.pending ?? usual.pendingMax,
     pendingTimeoutMs: rules.pendingTimeoutMs ?? usual.pendingTimeoutMs,
@@ -46,10 +53,11 @@ export function policyOf(rules: ConnectionRules | undefined): ConnectionPolicy {
   };
 }
 
-/** For an endpoint that two services name: the lesser of each limit. */
+/** For an endpoint that two services name: the lesser of each limit, and HTTP/2 if one of them says so. */
 export function strictest(a: ConnectionPolicy, b: ConnectionPolicy): ConnectionPolicy {
   if (a === b) return a;
   return {
+    http2: a.http2 || b.http2,
     connectionsMax: Math.min(a.connectionsMax, b.connectionsMax),
     pendingMax: Math.min(a.pendingMax, b.pendingMax),
     pendingTimeoutMs: Math.min(a.pendingTimeoutMs, b.pendingTimeoutMs),

@@ -16,8 +16,12 @@ export interface Dialling {
   readonly readyEvent: "connect" | "secureConnect";
 }
 
-/** Plain, or with mTLS if the endpoint has an identity. */
-export function diallingOf(endpoint: Endpoint, tls: TlsTowards): Dialling | Failure {
+/** Plain, or with mTLS if the endpoint has an identity. @param protocol the one that is agreed on then (RFC 7301). */
+export function diallingOf(
+  endpoint: Endpoint,
+  tls: TlsTowards,
+  protocol: "http/1.1" | "h2",
+): Dialling | Failure {
   const { address: host, port, identity } = endpoint;
   const target = { host, port, noDelay: true, allowHalfOpen: true };
   if (identity === undefined) {
@@ -28,6 +32,11 @@ export function diallingOf(endpoint: Endpoint, tls: TlsTowards): Dialling | Fail
   if (secure === undefined) return failure("tls_failed", "no identity of our own");
   // `onread` is missing from the types of `tls.connect`, which passes it on all the same.
   const dial = (onread: ReadInto) =>
-    connectTls({ ...secure, ...target, ...{ onread } } as ConnectionOptions);
+    connectTls({
+      ...secure,
+      ...target,
+      ALPNProtocols: [protocol],
+      ...{ onread },
+    } as ConnectionOptions);
   return { dial, readyEvent: "secureConnect" };
 }

@@ -1,36 +1,23 @@
 import type { Millis } from "#kernel/brand.ts";
-import type { Clock } from "#kernel/clock.ts";
 import { LinkedList } from "#kernel/linked_list.ts";
-import type { Rng } from "#kernel/rng.ts";
-import type { TimerWheel } from "#kernel/timer_wheel.ts";
 import type { Endpoint } from "#model/snapshot.ts";
 import type { AnswerSink, RequestHead, UpstreamStream } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
-import type { Http1Limits } from "#proxy/http1/limits.ts";
 import { type ConnectionOwner, UpstreamConnection } from "#proxy/http1/upstream.ts";
 import { ConnectionAge, isYoung } from "#proxy/upstream/connection_age.ts";
 import type { ConnectionPolicy } from "#proxy/upstream/connection_policy.ts";
-import { diallingOf, type TlsTowards } from "#proxy/upstream/dial.ts";
+import { diallingOf } from "#proxy/upstream/dial.ts";
+import type { Pool, PoolOptions } from "#proxy/upstream/pool.ts";
 import { RefusedStream } from "#proxy/upstream/refused_stream.ts";
-import type { UpstreamCounters } from "#proxy/upstream/upstream_counters.ts";
 import { failAll, WaitingLine } from "#proxy/upstream/waiting_line.ts";
 import type { WaitingRequest } from "#proxy/upstream/waiting_request.ts";
-
-export interface PoolOptions {
-  readonly clock: Clock;
-  readonly wheel: TimerWheel;
-  readonly rng: Rng;
-  readonly tls: TlsTowards;
-  readonly limits: Http1Limits;
-  readonly counters: UpstreamCounters;
-}
 
 /**
  * The connections to one endpoint, each of which carries one request at a time: a stack of idle ones, the newest
  * first, and a line of requests that found all of them busy. Somebody waits only while as many connections
  * are open as may be.
  */
-export class EndpointPool implements ConnectionOwner {
+export class EndpointPool implements Pool, ConnectionOwner {
   readonly #options: PoolOptions;
   #policy: ConnectionPolicy;
   readonly #all = new Map<UpstreamConnection, ConnectionAge>();
@@ -38,7 +25,6 @@ export class EndpointPool implements ConnectionOwner {
   readonly #waiting: WaitingLine;
   /** An idle connection was dead: the others may be as well, so the next request gets a new one. */
   #distrusted = false;
-  /** No snapshot names the endpoint any more. */
   #retired = false;
 
   constructor(options: PoolOptions, policy: ConnectionPolicy) {
@@ -67,7 +53,6 @@ export class EndpointPool implements ConnectionOwner {
     return this.#policy.idleTimeoutMs;
   }
 
-  /** @param atOnce takes a connection beyond the limit rather than wait for one. */
   open(endpoint: Endpoint, head: RequestHead, sink: AnswerSink, atOnce: boolean): UpstreamStream {
     const idle = this.#distrusted ? undefined : this.#idle.pop();
     if (idle !== undefined) {
@@ -84,7 +69,6 @@ export class EndpointPool implements ConnectionOwner {
     return made;
   }
 
-  /** Other limits from now on. Running requests keep their connections; idle ones beyond them go. */
   follow(policy: ConnectionPolicy): void {
     const before = this.#policy;
     if (policy === before) return;
@@ -98,7 +82,6 @@ export class EndpointPool implements ConnectionOwner {
     this.#serve();
   }
 
-  /** Fails everything: what runs may have been acted upon, what waits or connects cannot have been. */
   sever(detail: string): void {
     const unsent = failure("connect_refused", `${detail}: link down`);
     const waiting = this.#waiting.clear();
@@ -108,13 +91,11 @@ export class EndpointPool implements ConnectionOwner {
     failAll(waiting, unsent);
   }
 
-  /** Closes what is idle, and the rest once it has ended. Who waits is served still. */
   retire(): void {
     this.#retired = true;
     for (const connection of [...this.#all.keys()]) connection.retire("retired");
   }
 
-  /** The proxy ends: nobody's turn comes any more. */
   close(): void {
     const waiting = this.#waiting.clear();
     this.retire();
@@ -182,7 +163,7 @@ export class EndpointPool implements ConnectionOwner {
 
   #connect(endpoint: Endpoint): UpstreamConnection | Failure {
     const { wheel, limits, counters, tls } = this.#options;
-    const dialling = diallingOf(endpoint, tls);
+    const dialling = diallingOf(endpoint, tls, "http/1.1");
     if ("kind" in dialling) return dialling;
     const connection = new UpstreamConnection({
       ...dialling,

@@ -3,10 +3,13 @@ import type { AnswerSink, RequestHead, UpstreamStream } from "#proxy/exchange/ex
 import {
   CONNECTION_POLICY,
   type ConnectionPolicy,
+  MESH_POLICY,
   policyOf,
   strictest,
 } from "#proxy/upstream/connection_policy.ts";
-import { EndpointPool, type PoolOptions } from "#proxy/upstream/endpoint_pool.ts";
+import { EndpointPool } from "#proxy/upstream/endpoint_pool.ts";
+import { MultiplexedPool } from "#proxy/upstream/multiplexed_pool.ts";
+import type { Pool, PoolOptions } from "#proxy/upstream/pool.ts";
 import { type EndpointRules, endpointKey, type Upstreams } from "#proxy/upstream/upstreams.ts";
 
 /** Connections per endpoint, as metrics show them. */
@@ -18,12 +21,12 @@ export interface PoolCount {
   readonly pending: number;
 }
 
-/** HTTP/1.1 connections to endpoints: a pool each. */
+/** Connections to endpoints: a pool each, of the protocol that the endpoint speaks. */
 export class HttpUpstreams implements Upstreams {
   readonly #options: PoolOptions;
-  readonly #pools = new Map<string, EndpointPool>();
+  readonly #pools = new Map<string, Pool>();
   /** The same pools by the endpoint objects of snapshots: no text is built per request. */
-  readonly #byEndpoint = new WeakMap<Endpoint, EndpointPool>();
+  readonly #byEndpoint = new WeakMap<Endpoint, Pool>();
   #policies: ReadonlyMap<string, ConnectionPolicy> = new Map();
 
   constructor(options: PoolOptions) {
@@ -44,7 +47,8 @@ export class HttpUpstreams implements Upstreams {
     this.#policies = policiesOf(keep);
     for (const [key, pool] of this.#pools) {
       const policy = this.#policies.get(key);
-      if (policy !== undefined) {
+      // A pool speaks one protocol.
+      if (policy !== undefined && policy.http2 === pool instanceof MultiplexedPool) {
         pool.follow(policy);
         continue;
       }
@@ -55,7 +59,8 @@ export class HttpUpstreams implements Upstreams {
 
   /** The limits in force for an endpoint. */
   policy(endpoint: Endpoint): ConnectionPolicy {
-    return this.#policies.get(endpointKey(endpoint)) ?? CONNECTION_POLICY;
+    const known = this.#policies.get(endpointKey(endpoint));
+    return known ?? (endpoint.identity === undefined ? CONNECTION_POLICY : MESH_POLICY);
   }
 
   *counts(): Iterable<PoolCount> {
@@ -69,11 +74,13 @@ export class HttpUpstreams implements Upstreams {
     this.#pools.clear();
   }
 
-  #poolOf(endpoint: Endpoint): EndpointPool {
+  #poolOf(endpoint: Endpoint): Pool {
     const key = endpointKey(endpoint);
     let pool = this.#pools.get(key);
     if (pool === undefined) {
-      pool = new EndpointPool(this.#options, this.policy(endpoint));
+      const policy = this.policy(endpoint);
+      const Kind = policy.http2 ? MultiplexedPool : EndpointPool;
+      pool = new Kind(this.#options, policy);
       this.#pools.set(key, pool);
     }
     this.#byEndpoint.set(endpoint, pool);
@@ -86,10 +93,10 @@ function policiesOf(places: Iterable<EndpointRules>): Map<string, ConnectionPoli
   // One object for all endpoints of a service: nothing to compare, and little to keep.
   let lastRules: EndpointRules["rules"];
   let last = CONNECTION_POLICY;
-  for (const { endpoint, rules } of places) {
-    if (rules !== lastRules) {
+  for (const { endpoint, rules, http2 = false } of places) {
+    if (rules !== lastRules || http2 !== last.http2) {
       lastRules = rules;
-      last = policyOf(rules);
+      last = policyOf(rules, http2);
     }
     const key = endpointKey(endpoint);
     const other = policies.get(key);

@@ -1,4 +1,5 @@
 import type { FailureName } from "#proxy/exchange/failure.ts";
+import { Http2Counters } from "#proxy/http2/http2_counters.ts";
 
 /** Why an open connection to an endpoint was closed. */
 export const CLOSE_REASONS = [
@@ -46,6 +47,7 @@ export class UpstreamCounters {
   overflowed = 0;
   /** Requests that waited in vain. */
   timedOut = 0;
+  readonly http2 = new Http2Counters();
 }
 
 /** True if `kind` means that there was no connection. */

@@ -5,6 +5,8 @@ import type { AnswerSink, RequestHead, UpstreamStream } from "#proxy/exchange/ex
 export interface EndpointRules {
   readonly endpoint: Endpoint;
   readonly rules: ConnectionRules | undefined;
+  /** It speaks HTTP/2; absent: HTTP/1.1. */
+  readonly http2?: boolean;
 }
 
 /** Connections to endpoints: the only door by which requests leave the proxy. */

@@ -39,6 +39,11 @@ export class WaitingLine implements WaitingRoom {
     return request;
   }
 
+  /** The one that has waited longest; undefined: nobody waits. */
+  get first(): WaitingRequest | undefined {
+    return this.#requests.first;
+  }
+
   /** Takes out the one that has waited longest. */
   next(): WaitingRequest | undefined {
     const request = this.#requests.shift();

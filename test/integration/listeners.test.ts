@@ -170,7 +170,7 @@ describe("listeners", { timeout: 60_000 }, () => {
     );
   });
 
-  it("keep to TLS 1.2 and above, to http/1.1, and resume sessions", async () => {
+  it("keep to TLS 1.2 and above, agree on h2 or http/1.1, and resume sessions", async () => {
     const { ports } = await start(twoNames(await freePort()));
     const [port] = ports as [number, number];
     const servername = "shop.example";
@@ -180,9 +180,14 @@ describe("listeners", { timeout: 60_000 }, () => {
     );
     const two = await secure(port, { servername, maxVersion: "TLSv1.2", say });
     assert.match(two.text, /^HTTP\/1\.1 200/);
-    const alpn = await secure(port, { servername, ALPNProtocols: ["h2", "http/1.1"], say });
+    const alpn = await secure(port, { servername, ALPNProtocols: ["http/1.1"], say });
     assert.equal(alpn.socket.alpnProtocol, "http/1.1");
-    await assert.rejects(secure(port, { servername, ALPNProtocols: ["h2"], say }));
+    await assert.rejects(secure(port, { servername, ALPNProtocols: ["h3"], say }));
+    const both = { port, host: "127.0.0.1", rejectUnauthorized: false, servername };
+    const preferred = tlsConnect({ ...both, ALPNProtocols: ["http/1.1", "h2"] });
+    await once(preferred, "secureConnect");
+    assert.equal(preferred.alpnProtocol, "h2");
+    preferred.destroy();
     const socket = tlsConnect({ port, host: "127.0.0.1", rejectUnauthorized: false, servername });
     const [session] = (await once(socket, "session")) as [Buffer];
     socket.destroy();

@@ -167,19 +167,40 @@ describe("mTLS between proxies", { timeout: 30_000 }, () => {
 
   it("delivers an answer that ends with its connection to the end, however slowly it is read", async () => {
     const body = countedBody(3_000_000);
-    const id = workloadId(EU, "shop", "until-close");
-    const server = createTlsServer(serverTls(await tree.identity(id, EU)), (socket) => {
+    const origin = createNetServer((socket) => {
       socket.on("error", () => {});
       socket.once("data", () => {
         socket.write("HTTP/1.1 200 OK\r\n\r\n");
         socket.end(body);
       });
     });
+    await new Promise<void>((resolve) => origin.listen(0, "127.0.0.1", resolve));
+    const { port } = origin.address() as AddressInfo;
+    const id = workloadId(EU, "shop", "until-close");
+    const inner = await startWith(id, inboundTo(port));
+    const outer = await startWith(gatewayId(EU), throughSidecar(inner.port, id));
+    const about = { path: "/", host: "large.shop.svc.acme.mesh" };
+    await Promise.all([1, 2, 3].map(() => readSlowly(outer.port, body, about)));
+    origin.close();
+  });
+
+  it("finds nobody who speaks no HTTP/2", async () => {
+    const id = workloadId(EU, "shop", "old");
+    const server = createTlsServer(serverTls(await tree.identity(id, EU)), (socket) => {
+      socket.on("error", () => {});
+    });
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const { port } = server.address() as AddressInfo;
     const outer = await startWith(gatewayId(EU), throughSidecar(port, id));
-    const about = { path: "/", host: "large.shop.svc.acme.mesh" };
-    await Promise.all([1, 2, 3].map(() => readSlowly(outer.port, body, about)));
+    const said = await new Promise<string>((resolve) => {
+      const socket = connectTcp(outer.port, "127.0.0.1");
+      socket.write("GET / HTTP/1.1\r\nHost: large.shop.svc.acme.mesh\r\n\r\n");
+      socket.once("data", (chunk) => {
+        resolve(chunk.toString());
+        socket.destroy();
+      });
+    });
+    assert.match(said, /^HTTP\/1\.1 503 [\s\S]*error=tls_certificate_error/);
     server.close();
   });
 
@@ -221,13 +242,7 @@ describe("mTLS between proxies", { timeout: 30_000 }, () => {
     const origin = createServer((asked, answer) => sendCounted(body, asked, answer));
     await new Promise<void>((resolve) => origin.listen(0, "127.0.0.1", resolve));
     const id = workloadId(EU, "shop", "large");
-    const listen = { address: "127.0.0.1", port: 0 };
-    const app = { address: "127.0.0.1", port: (origin.address() as AddressInfo).port };
-    const service = "large.shop" as ServiceName;
-    const inner = await startWith(
-      id,
-      inboundSnapshot({ mesh: MESH, cluster: EU, service, listen, app }),
-    );
+    const inner = await startWith(id, inboundTo((origin.address() as AddressInfo).port));
     const outer = await startWith(gatewayId(EU), throughSidecar(inner.port, id));
     const host = "large.shop.svc.acme.mesh";
     const paths = ["/length", "/chunked", "/pieces"];
@@ -260,6 +275,14 @@ function tcpAt(of: ClusterName, place: { port: number; gateway?: SpiffeId }): Sn
       "test",
     ),
   );
+}
+
+/** What the sidecar of an application at `port` does. */
+function inboundTo(port: number): Snapshot {
+  const listen = { address: "127.0.0.1", port: 0 };
+  const app = { address: "127.0.0.1", port };
+  const service = "large.shop" as ServiceName;
+  return inboundSnapshot({ mesh: MESH, cluster: EU, service, listen, app });
 }
 
 /** A plain listener, and one service behind a sidecar that must prove `id`. */

@@ -206,7 +206,6 @@ const ROWS: readonly Row[] = [
   ["http/1.1", lines("GET / http/1.1", "Host: a")],
   ["HTTP /1.1", lines("GET / HTTP /1.1", "Host: a")],
   ["ICY/1.1", lines("GET / ICY/1.1", "Host: a")],
-  ["HTTP/2's preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505],
   ["HTTP/2.0", lines("GET / HTTP/2.0", "Host: a"), 505],
   ["HTTP/2", lines("GET / HTTP/2", "Host: a")],
   ["HTTP/3.0", lines("GET / HTTP/3.0", "Host: a"), 505],

@@ -151,7 +151,14 @@ export function newDownstream(
       onRefused: ({ kind }: Failure) => void refused.push(kind),
       onClosed: () => {},
       onPreface: () => {
-        throw new Error("HTTP/2");
+        const nth = refused.push("handed over: ") - 1;
+        return {
+          passesOn: false,
+          onChunk: (chunk) => {
+            refused[nth] += chunk.latin1Slice();
+          },
+          letGo: () => {},
+        };
       },
     },
   );

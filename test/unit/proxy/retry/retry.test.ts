@@ -35,6 +35,7 @@ describe("retries", () => {
       "connect_timeout",
       "tls_failed",
       "not_sent",
+      "refused_stream",
       "refused_by_gateway",
     ]);
   });
