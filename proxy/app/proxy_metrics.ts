@@ -1,6 +1,7 @@
 import type { IdentitySource } from "#certs/identity/identity.ts";
 import type { Metrics, Sample } from "#kernel/metrics.ts";
 import { registerProcess } from "#kernel/process_metrics.ts";
+import { registerHttp2 } from "#proxy/app/http2_metrics.ts";
 import type { ListenerSet } from "#proxy/app/listener_set.ts";
 import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
 import { explainLocales } from "#proxy/balance/explain_locales.ts";
@@ -40,6 +41,7 @@ export function registerMetrics(metrics: Metrics, sources: MetricSources): void 
   registerLinks(metrics, sources.prober);
   registerConnections(metrics, sources);
   registerUpstreams(metrics, sources);
+  registerHttp2(metrics, sources.listeners, sources.upstreamCounters.http2);
   const { identity, accessLog } = sources;
   metrics.counter(
     {

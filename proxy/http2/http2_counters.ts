@@ -1,4 +1,5 @@
 import { FLOODS, type Flood } from "#proxy/http2/flood_guard.ts";
+import { ErrorCode } from "#proxy/http2/frames.ts";
 
 /** Plain numbers of all HTTP/2 connections of one kind, read by metrics at scrape time. */
 export class Http2Counters {
@@ -16,7 +17,10 @@ export class Http2Counters {
   calmed = 0;
 }
 
-/** One more of `code`. */
+/** One more of `code`. Those that nobody knows are one: peers must not be able to make series. */
 export function count(counts: Map<number, number>, code: number): void {
-  counts.set(code, (counts.get(code) ?? 0) + 1);
+  const known = code <= ErrorCode.HTTP_1_1_REQUIRED ? code : OTHER_CODE;
+  counts.set(known, (counts.get(known) ?? 0) + 1);
 }
+
+const OTHER_CODE = 0xffff_ffff;

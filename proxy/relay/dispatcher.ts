@@ -12,6 +12,7 @@ import {
   TCP_UPGRADE,
 } from "#proxy/exchange/exchange.ts";
 import { FAILURES, type Failure, failure } from "#proxy/exchange/failure.ts";
+import { grpcTimeout, isGrpc } from "#proxy/exchange/grpc.ts";
 import { AccessEntry } from "#proxy/observe/access_entry.ts";
 import type { ServiceStats } from "#proxy/observe/service_stats.ts";
 import { TraceIds } from "#proxy/observe/trace_ids.ts";
@@ -241,14 +242,18 @@ function planFor(tables: Tables, exchange: Exchange, wanted: Wanted): Result<Rel
     const kind = service.raw ? "connections" : "requests";
     return err(failure("forbidden", `service ${name} takes ${kind}`));
   }
+  const { head } = exchange;
+  // Calls have a body: others need not be looked at.
+  const clientMs = head.body !== 0 && isGrpc(head.fields) ? grpcTimeout(head.fields) : undefined;
   return ok({
     service,
-    head: connection ?? exchange.head,
+    head: connection ?? head,
     hop,
     within,
     foreign: peer.kind === "gateway" && peer.cluster !== tables.self,
-    deadlineMs: requestDeadline(rule?.requestTimeoutMs, hop.deadlineMs),
-    deadlineCoversBody: rule?.requestTimeoutMs !== undefined,
+    deadlineMs: requestDeadline(rule?.requestTimeoutMs, hop.deadlineMs, clientMs),
+    deadlineCoversBody: rule?.requestTimeoutMs !== undefined || clientMs !== undefined,
+    tellsDeadline: clientMs !== undefined,
     tryTimeoutMs: rule?.backendTimeoutMs ?? 0,
     retry: wanted.retry,
     session: wanted.session,

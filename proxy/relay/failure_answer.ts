@@ -1,6 +1,7 @@
 import { REFUSED_FIELD } from "#proxy/authorize/hop.ts";
 import type { AnswerHead, Exchange } from "#proxy/exchange/exchange.ts";
 import { FAILURES, type Failure } from "#proxy/exchange/failure.ts";
+import { grpcStatusOf, isGrpc } from "#proxy/exchange/grpc.ts";
 
 /** What else the answer says. */
 export interface FailureAnswer {
@@ -15,6 +16,11 @@ export function answerFailure(exchange: Exchange, failure: Failure, about: Failu
   const kind = FAILURES[failure.kind];
   if (kind.status === 0) {
     exchange.abort(failure);
+    return;
+  }
+  // A gateway is told in HTTP: it may try elsewhere.
+  if (exchange.peer.kind !== "gateway" && isGrpc(exchange.head.fields)) {
+    answerGrpc(exchange, failure, about);
     return;
   }
   const text = Buffer.from(`${kind.status} ${failure.kind}\n`, "latin1");
@@ -39,5 +45,14 @@ export function answerFailure(exchange: Exchange, failure: Failure, about: Failu
   }
   exchange.answer(head);
   exchange.answerBody(text);
+  exchange.answerEnd(undefined);
+}
+
+/** Trailers alone: an answer of gRPC without a message. */
+function answerGrpc(exchange: Exchange, { kind }: Failure, { self }: FailureAnswer): void {
+  const fields = ["content-type", "application/grpc"];
+  fields.push("grpc-status", String(grpcStatusOf(kind)), "grpc-message", `${self}: ${kind}`);
+  fields.push("proxy-status", `${self}; error=${FAILURES[kind].proxyError}`);
+  exchange.answer({ status: 200, reason: "", fields, body: 0, upgrade: undefined });
   exchange.answerEnd(undefined);
 }

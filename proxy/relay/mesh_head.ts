@@ -19,7 +19,7 @@ export interface MeshHead {
  * another try may go where they do not belong.
  */
 export function headFor(endpoint: EndpointState, head: RequestHead, about: MeshHead): RequestHead {
-  const { method, target, authority, body, upgrade, takesTrailers } = head;
+  const { method, target, authority, body, upgrade, takesTrailers, neverIndexed } = head;
   const fields = head.fields.slice();
   const { self, service, within, hop, leftMs, retries } = about;
   // A sidecar beside us is not another cluster: the path ends here.
@@ -33,5 +33,5 @@ export function headFor(endpoint: EndpointState, head: RequestHead, about: MeshH
     retries,
     caller: hop.caller,
   });
-  return { method, target, authority, fields, body, upgrade, takesTrailers };
+  return { method, target, authority, fields, body, upgrade, takesTrailers, neverIndexed };
 }

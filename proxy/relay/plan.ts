@@ -40,6 +40,8 @@ export interface RelayPlan {
   readonly deadlineMs: Millis;
   /** True: the deadline holds to the end of the answer; false: to the answer's head. */
   readonly deadlineCoversBody: boolean;
+  /** The client has said its own deadline, and endpoints are told what remains of it (`grpc-timeout`). */
+  readonly tellsDeadline: boolean;
   /** To the head of one try's answer; 0: none. */
   readonly tryTimeoutMs: Millis;
   /** What its route says of retries; undefined: nothing. */

@@ -21,6 +21,7 @@ import {
   failure,
   type RetryRule,
 } from "#proxy/exchange/failure.ts";
+import { withGrpcTimeout } from "#proxy/exchange/grpc.ts";
 import type { AccessEntry } from "#proxy/observe/access_entry.ts";
 import { answerFailure } from "#proxy/relay/failure_answer.ts";
 import { headFor } from "#proxy/relay/mesh_head.ts";
@@ -292,15 +293,23 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     const { upstreams, raw } = this.#ports;
     if (place.identity !== undefined) return upstreams.open(place, this.#headForMesh(now), this);
     const { service } = this.#plan;
-    if (!service.raw) return upstreams.open(place, this.#head, this);
+    if (!service.raw) return upstreams.open(place, this.#headForEndpoint(now), this);
     const version = service.proxyProtocol;
     const introduction = version && { version, source: sourceOf(this.#head.fields) };
     return raw.open(place, introduction, this);
   }
 
+  /** As it came; but a deadline of the client's own is told as what is left of it. */
+  #headForEndpoint(now: Millis): RequestHead {
+    const { tellsDeadline, deadlineMs } = this.#plan;
+    if (!tellsDeadline) return this.#head;
+    const fields = withGrpcTimeout(this.#head.fields, deadlineMs - (now - this.#startedAt));
+    return { ...this.#head, fields };
+  }
+
   #headForMesh(now: Millis): RequestHead {
     const { hop, service, deadlineMs, within } = this.#plan;
-    return headFor(this.#endpoint!, this.#head, {
+    return headFor(this.#endpoint!, this.#headForEndpoint(now), {
       self: this.#ports.self,
       service: service.name,
       within,

@@ -64,5 +64,9 @@ describe("retries", () => {
     assert.equal(requestDeadline(0, 500), 500);
     assert.equal(requestDeadline(300, 500), 300);
     assert.equal(requestDeadline(900, 500), 500);
+    assert.equal(requestDeadline(undefined, undefined, 60_000), 60_000);
+    assert.equal(requestDeadline(900, undefined, 60_000), 900);
+    assert.equal(requestDeadline(0, undefined, 60_000), 60_000);
+    assert.equal(requestDeadline(undefined, 500, 60_000), 500);
   });
 });

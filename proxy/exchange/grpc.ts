@@ -1,0 +1,64 @@
+import type { Millis } from "#kernel/brand.ts";
+import type { Fields } from "#proxy/exchange/exchange.ts";
+import { FAILURES, type FailureName } from "#proxy/exchange/failure.ts";
+import { fieldValue } from "#proxy/exchange/fields.ts";
+
+/*
+ * gRPC over HTTP/2 (grpc/grpc, doc/PROTOCOL-HTTP2.md): a request whose answer has its status in trailers, and which
+ * says itself how long it may take.
+ */
+
+/** Status codes of gRPC (doc/statuscodes.md) that a proxy has reason to give. */
+export const GrpcStatus = {
+  DEADLINE_EXCEEDED: 4,
+  PERMISSION_DENIED: 7,
+  RESOURCE_EXHAUSTED: 8,
+  UNIMPLEMENTED: 12,
+  INTERNAL: 13,
+  UNAVAILABLE: 14,
+} as const;
+
+/** True of gRPC's own content types, `application/grpc+proto` among them; not of gRPC-Web. */
+export function isGrpc(fields: Fields): boolean {
+  const type = fieldValue(fields, "content-type");
+  return type !== undefined && /^application\/grpc(?:$|[+;])/.test(type);
+}
+
+const TIMEOUT = /^(\d{1,8})([HMSmun])$/;
+const UNIT_MS: Readonly<Record<string, number>> = {
+  H: 3_600_000,
+  M: 60_000,
+  S: 1_000,
+  m: 1,
+  u: 1e-3,
+  n: 1e-6,
+};
+
+/** `grpc-timeout`: what the client gives the call, at least 1 ms; undefined: it does not say, or not so that we understand. */
+export function grpcTimeout(fields: Fields): Millis | undefined {
+  const said = TIMEOUT.exec(fieldValue(fields, "grpc-timeout") ?? "");
+  if (said === null) return undefined;
+  return Math.max(1, Number(said[1]) * UNIT_MS[said[2]!]!);
+}
+
+/** The same fields, with what remains of the time. */
+export function withGrpcTimeout(fields: Fields, leftMs: Millis): Fields {
+  const next = fields.slice();
+  const left = Math.max(1, Math.round(leftMs));
+  // Eight digits at most.
+  const value = left < 1e8 ? `${left}m` : `${Math.floor(left / 1_000)}S`;
+  for (let i = 0; i < next.length; i += 2) if (next[i] === "grpc-timeout") next[i + 1] = value;
+  return next;
+}
+
+/** As a client is to see a failure of ours (doc/http-grpc-status-mapping.md, where it says something of it). */
+export function grpcStatusOf(kind: FailureName): number {
+  if (kind === "overloaded") return GrpcStatus.RESOURCE_EXHAUSTED;
+  if (kind === "deadline" || kind === "try_timeout" || kind === "stream_idle") {
+    return GrpcStatus.DEADLINE_EXCEEDED;
+  }
+  const { status } = FAILURES[kind];
+  if (status === 403) return GrpcStatus.PERMISSION_DENIED;
+  if (status === 404) return GrpcStatus.UNIMPLEMENTED;
+  return status >= 502 && status <= 504 ? GrpcStatus.UNAVAILABLE : GrpcStatus.INTERNAL;
+}
