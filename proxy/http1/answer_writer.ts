@@ -87,6 +87,8 @@ export class AnswerWriter {
 
   /** Where the end of the connection is the end of the message, only a reset says that it was cut. */
   cut(): void {
+    // What came before the cut in the same turn is the client's still.
+    this.#out.flush();
     if (this.#framing === "close" || this.#framing === "tunnel") reset(this.#socket);
     else this.#socket.destroy();
   }

@@ -68,6 +68,8 @@ export interface ConnectionOptions {
   readonly counters: Http2Counters;
   /** How many times as much as of anybody is borne of this peer before it is a flood. */
   readonly trust: number;
+  /** Bytes of streams whose readers are slow that may lie here before the other streams have to wait for them. */
+  readonly heldBytesMax: number;
 }
 
 /** What a frame's block belongs to, while its CONTINUATION frames come. */
@@ -426,7 +428,8 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
   consumed(bytes: number): void {
     this.#held -= bytes;
     const { connection } = this.window;
-    const due = connection - this.#held - this.#receiveLeft;
+    const held = Math.max(0, this.#held - this.#options.heldBytesMax);
+    const due = connection - held - this.#receiveLeft;
     if (due * 2 < connection || this.over) return;
     this.#receiveLeft += due;
     this.#writeWindowUpdate(0, due);

@@ -26,7 +26,8 @@ import type { Admitted } from "#proxy/listen/server_tls.ts";
 /** Streams that a client may have open at a time (SETTINGS_MAX_CONCURRENT_STREAMS). */
 export const STREAMS_MAX = 256;
 /** A client that is another gateway has many clients behind it. */
-const TRUST_OF_GATEWAY = 30;
+const OF_GATEWAY = { trust: 30, heldBytesMax: 16_777_216 };
+const OF_CLIENT = { trust: 1, heldBytesMax: 1_048_576 };
 /** How long a drained connection waits to hear that the client knows. */
 const DRAIN_PING_MS: Millis = 1_000;
 
@@ -78,7 +79,7 @@ export class Http2Downstream extends Http2Connection implements ServerCarrier, C
     options: Http2DownstreamOptions,
     isFed: boolean,
   ) {
-    super(socket, { ...options, trust: peer.kind === "gateway" ? TRUST_OF_GATEWAY : 1 }, true);
+    super(socket, { ...options, ...(peer.kind === "gateway" ? OF_GATEWAY : OF_CLIENT) }, true);
     this.#options = options;
     this.peer = peer;
     this.servedHosts = servedHosts;

@@ -151,11 +151,14 @@ export class Http2Upstream extends Http2Connection {
   /** Takes no further request: closes now if idle, else after the last running one. */
   retire(why: CloseReason): void {
     if (this.over) return;
-    if (this.#closing === undefined) {
-      this.#closing = why;
-      this.#options.owner.onClosing(this);
-    }
+    this.#takeNoMore(why);
     if (this.streams.size === 0) this.#leave();
+  }
+
+  #takeNoMore(why: CloseReason): void {
+    if (this.#closing !== undefined) return;
+    this.#closing = why;
+    this.#options.owner.onClosing(this);
   }
 
   #leave(): void {
@@ -207,8 +210,7 @@ export class Http2Upstream extends Http2Connection {
 
   override onTimeout(): void {
     const { connectTimeoutMs, owner, wheel } = this.#options;
-    if (this.over) this.socket.destroy();
-    else if (!this.#ready) this.fail(failure("connect_timeout", `${connectTimeoutMs} ms`));
+    if (!this.#ready) this.fail(failure("connect_timeout", `${connectTimeoutMs} ms`));
     else if (this.streams.size === 0) this.retire("idle");
     else wheel.arm(this, owner.idleTimeoutMs);
   }
@@ -237,12 +239,14 @@ export class Http2Upstream extends Http2Connection {
   }
 
   protected onGoaway(last: number, code: number): void {
+    // First: who is told may try again at once, and not here.
+    this.#takeNoMore("endpoint");
     const unseen = [...this.streams.values()].filter(({ id }) => id > last) as ClientStream[];
     for (const stream of unseen) {
       this.dropUnseen(stream);
       stream.onUnprocessed(code);
     }
-    this.retire("endpoint");
+    if (this.streams.size === 0) this.#leave();
   }
 
   protected onSettings(): void {
@@ -274,10 +278,8 @@ export class Http2Upstream extends Http2Connection {
     const { owner, upstreamCounters, wheel } = this.#options;
     wheel.disarm(this);
     if (this.#ready) upstreamCounters.closed[this.#closing ?? "error"]++;
-    if (!this.socket.destroyed) wheel.arm(this, LINGER_MS);
+    // When our last frames have left: nothing is waited for that could still come.
+    this.socket.destroySoon();
     owner.onClosed(this);
   }
 }
-
-/** For our last frames to leave. */
-const LINGER_MS: Millis = 2_000;

@@ -14,6 +14,8 @@ import { failAll, WaitingLine } from "#proxy/upstream/waiting_line.ts";
 const SPREAD_OVER = 4;
 /** Requests on each connection from which on another is worth its handshake. */
 const SPREAD_FROM = 16;
+/** Of one connection, for clients that are slow: that of all streams that one is likely to carry. */
+const HELD_BYTES_MAX = 16_777_216;
 
 /**
  * The connections to one endpoint over HTTP/2, each of which carries many requests at a time. A request goes to the
@@ -180,6 +182,7 @@ export class MultiplexedPool implements Pool, Http2Owner {
       counters: counters.http2,
       upstreamCounters: counters,
       trust: 1,
+      heldBytesMax: HELD_BYTES_MAX,
     });
     const age = new ConnectionAge(connection, this.#options);
     this.#all.set(connection, age);
