@@ -1,19 +1,13 @@
 import type { Socket } from "node:net";
 import type { Millis } from "#kernel/brand.ts";
 import type { Clock } from "#kernel/clock.ts";
-import { LinkedList } from "#kernel/linked_list.ts";
 import { type TimerWheel, WheelItem } from "#kernel/timer_wheel.ts";
-import type { AnswerHead, Fields, RequestHead } from "#proxy/exchange/exchange.ts";
 import type { Http1Limits } from "#proxy/http1/limits.ts";
 import { beginWork, endWork } from "#proxy/http1/work.ts";
 import { ClosedStreams } from "#proxy/http2/closed_streams.ts";
-import {
-  encodeAnswer,
-  encodeInterim,
-  encodeRequest,
-  encodeTrailers,
-} from "#proxy/http2/field_writer.ts";
+import { DataInProgress } from "#proxy/http2/data_in_progress.ts";
 import { type Flood, FloodGuard } from "#proxy/http2/flood_guard.ts";
+import { FrameWriter } from "#proxy/http2/frame_writer.ts";
 import {
   ErrorCode,
   errorName,
@@ -30,30 +24,18 @@ import {
   judgePayload,
   paddingBytes,
   promisedBytes,
-  SETTING_BYTES,
-  Setting,
-  uint16,
   uint31,
   uint32,
   WINDOW_MAX,
-  writeDataHeader,
-  writeGoaway,
-  writeHeaders,
-  writePing,
-  writeRstStream,
-  writeSettingsAck,
-  writeWindowUpdate,
 } from "#proxy/http2/frames.ts";
 import { type DecodeVerdict, HeaderBlock, HpackDecoder } from "#proxy/http2/hpack_decoder.ts";
-import { HpackEncoder } from "#proxy/http2/hpack_encoder.ts";
 import { count, type Http2Counters } from "#proxy/http2/http2_counters.ts";
-import { Outbox } from "#proxy/http2/outbox.ts";
+import { OpenBlock } from "#proxy/http2/open_block.ts";
+import { PeerSettings } from "#proxy/http2/peer_settings.ts";
 import { ReceiveWindow, WINDOW_DEFAULT } from "#proxy/http2/receive_window.ts";
 import type { Http2Stream, StreamCarrier } from "#proxy/http2/stream.ts";
 
 const EMPTY = Buffer.alloc(0);
-/** Room that most heads fit into. */
-const HEAD_ROOM = 1_024;
 /** A peer that does not read what it makes us say is let go when so much waits for it, bytes. */
 const UNSENT_MAX = 1_048_576;
 /** Pings of ours, by what they are for. */
@@ -72,14 +54,6 @@ export interface ConnectionOptions {
   readonly heldBytesMax: number;
 }
 
-/** What a frame's block belongs to, while its CONTINUATION frames come. */
-interface OpenBlock {
-  stream: number;
-  endStream: boolean;
-  parts: Buffer[];
-  bytes: number;
-}
-
 /** One per process is enough: a block is handed on before the next is decoded. */
 const decoded = new HeaderBlock();
 
@@ -88,15 +62,11 @@ const decoded = new HeaderBlock();
  * both sides, and shares the way out among the streams that wait. What a header block means is for the role to say.
  */
 export abstract class Http2Connection extends WheelItem implements StreamCarrier {
-  readonly out: Outbox;
+  readonly frames: FrameWriter;
   readonly window = new ReceiveWindow();
   protected readonly socket: Socket;
   protected readonly streams = new Map<number, Http2Stream>();
-  protected readonly encoder = new HpackEncoder();
-  /** The peer's SETTINGS_MAX_CONCURRENT_STREAMS. */
-  protected peerStreamsMax = Number.POSITIVE_INFINITY;
-  protected peerTakesConnect = false;
-  protected peerSettled = false;
+  protected readonly peerSettings = new PeerSettings();
   protected over = false;
   /** From a ping of ours to its answer, ms; undefined: none has come back yet. */
   roundTripMs: Millis | undefined = undefined;
@@ -107,22 +77,12 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
   readonly #decoder = new HpackDecoder();
   readonly #guard: FloodGuard;
   readonly #closed = new ClosedStreams();
-  /** Streams whose turn to send it is. */
-  readonly #ready = new LinkedList<Http2Stream>();
-  #sendWindow = WINDOW_DEFAULT;
-  #peerStreamWindow = WINDOW_DEFAULT;
   #receiveLeft = WINDOW_DEFAULT;
   /** Bytes that came and were not taken yet. */
   #held = 0;
   /** The part of a frame that is not complete. */
   #unread: Buffer = EMPTY;
-  /** The DATA frame that is being read: what of it is to come, and whose it is. */
-  #inData = false;
-  #dataLeft = 0;
-  #paddingLeft = 0;
-  #dataEnds = false;
-  #dataStream: Http2Stream | undefined = undefined;
-  #settingsSeen = false;
+  readonly #data = new DataInProgress((bytes) => this.consumed(bytes));
   #sampledAt: Millis = 0;
   readonly #now = (): Millis => this.#options.clock.now();
 
@@ -131,7 +91,7 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
     this.socket = socket;
     this.#options = options;
     this.#isServer = isServer;
-    this.out = new Outbox(socket);
+    this.frames = new FrameWriter(socket);
     this.#guard = new FloodGuard(options.clock.now(), options.trust);
   }
 
@@ -156,19 +116,11 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
   /** A stream has gone. */
   protected abstract onForgotten(): void;
 
-  get congested(): boolean {
-    return this.out.congested;
-  }
-
   /** What the first window update of a connection gives. */
   protected openWindow(): number {
     const more = this.window.connection - this.#receiveLeft;
     this.#receiveLeft = this.window.connection;
     return more;
-  }
-
-  protected get peerStreamWindow(): number {
-    return this.#peerStreamWindow;
   }
 
   // ── reading ──
@@ -195,9 +147,9 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
   #readFrames(buffer: Buffer): number {
     let at = 0;
     while (!this.over) {
-      if (this.#inData) {
-        at = this.#readData(buffer, at);
-        if (this.#inData) return at;
+      if (this.#data.active) {
+        at = this.#data.read(buffer, at);
+        if (this.#data.active || this.over) return at;
       }
       const here = buffer.length - at - FRAME_HEADER_BYTES;
       if (here < 0) return at;
@@ -211,7 +163,7 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
         this.die(verdict, `frame ${type}`);
         return at;
       }
-      if (!this.#settingsSeen && type !== FrameType.SETTINGS) {
+      if (!this.peerSettings.settled && type !== FrameType.SETTINGS) {
         // RFC 9113 §3.4: settings come first.
         this.die(ErrorCode.PROTOCOL_ERROR, "no SETTINGS");
         return at;
@@ -251,7 +203,7 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
       const endStream = (flags & Flag.END_STREAM) !== 0;
       if ((flags & Flag.END_HEADERS) !== 0) {
         this.#decode(buffer, from, to, id, endStream, streamError);
-      } else this.#openBlockWith(buffer.subarray(from, to), id, endStream);
+      } else this.#begin(buffer.subarray(from, to), id, endStream);
       return;
     }
     if (type === FrameType.CONTINUATION) {
@@ -293,29 +245,23 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
 
   // ── header blocks ──
 
-  #openBlockWith(part: Buffer, stream: number, endStream: boolean): void {
-    this.openBlock = { stream, endStream, parts: [Buffer.from(part)], bytes: part.length };
-    this.armForBlock(this.#options.limits.headTimeoutMs);
-  }
-
-  /** A role that has a timer for it says so. */
-  protected armForBlock(ms: Millis): void {
-    this.#options.wheel.arm(this, ms);
+  #begin(part: Buffer, id: number, endStream: boolean): void {
+    this.openBlock = new OpenBlock(id, endStream);
+    this.openBlock.add(part, this.#options.limits.headBytesMax);
+    this.#options.wheel.arm(this, this.#options.limits.headTimeoutMs);
   }
 
   #continue(part: Buffer, flags: number): void {
     const open = this.openBlock!;
     if (part.length === 0 && !this.flood("empty_block")) return;
-    open.bytes += part.length;
     // Nothing that we would take is that large, packed as it is.
-    if (open.bytes > this.#options.limits.headBytesMax) {
+    if (!open.add(part, this.#options.limits.headBytesMax)) {
       this.die(ErrorCode.ENHANCE_YOUR_CALM, "a header block without end");
       return;
     }
-    open.parts.push(Buffer.from(part));
     if ((flags & Flag.END_HEADERS) === 0) return;
     this.openBlock = undefined;
-    const block = Buffer.concat(open.parts);
+    const block = open.joined();
     this.#decode(block, 0, block.length, open.stream, open.endStream, 0);
   }
 
@@ -345,7 +291,6 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
   // ── DATA ──
 
   #beginData(buffer: Buffer, at: number, length: number, flags: number, id: number): number {
-    const { counters: _ } = this.#options;
     const judged = judgePayload(buffer, at, length, FrameType.DATA, flags, !this.#isServer);
     if (judged > 0) {
       this.die(judged, "DATA");
@@ -365,11 +310,7 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
     if (content === 0 && !endStream && !this.flood("empty_data")) return at;
     const stream = this.#streamOfData(id, length, content, endStream);
     if (this.over) return at;
-    this.#inData = true;
-    this.#dataLeft = content;
-    this.#paddingLeft = padding;
-    this.#dataEnds = endStream;
-    this.#dataStream = stream;
+    this.#data.begin(stream, content, padding, endStream);
     if (promised + padding > 0) this.consumed(promised + padding);
     return at + FRAME_HEADER_BYTES + promised;
   }
@@ -403,28 +344,6 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
     return undefined;
   }
 
-  /** Hands on what is here of a DATA frame. Returns where it stopped. */
-  #readData(buffer: Buffer, from: number): number {
-    let at = from;
-    const here = Math.min(this.#dataLeft, buffer.length - at);
-    const stream = this.#dataStream;
-    if (here > 0) {
-      this.#dataLeft -= here;
-      if (stream === undefined || stream.closed) this.consumed(here);
-      else stream.receive(buffer.subarray(at, at + here));
-      at += here;
-    }
-    if (this.#dataLeft > 0 || this.over) return at;
-    const padding = Math.min(this.#paddingLeft, buffer.length - at);
-    this.#paddingLeft -= padding;
-    at += padding;
-    if (this.#paddingLeft > 0) return at;
-    this.#inData = false;
-    this.#dataStream = undefined;
-    if (this.#dataEnds && stream !== undefined && !stream.closed) stream.receiveEnd(undefined);
-    return at;
-  }
-
   consumed(bytes: number): void {
     this.#held -= bytes;
     const { connection } = this.window;
@@ -432,26 +351,21 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
     const due = connection - held - this.#receiveLeft;
     if (due * 2 < connection || this.over) return;
     this.#receiveLeft += due;
-    this.#writeWindowUpdate(0, due);
+    this.frames.windowUpdate(0, due);
     this.#startSample();
   }
 
   grant(stream: Http2Stream, increment: number): void {
     if (this.over || !this.streams.has(stream.id)) return;
-    this.#writeWindowUpdate(stream.id, increment);
+    this.frames.windowUpdate(stream.id, increment);
     this.#startSample();
-  }
-
-  #writeWindowUpdate(id: number, increment: number): void {
-    const buffer = this.out.room(FRAME_HEADER_BYTES + 4);
-    this.out.at = writeWindowUpdate(buffer, this.out.at, id, increment);
   }
 
   #startSample(): void {
     const now = this.#options.clock.now();
     if (!this.window.startSample(now)) return;
     this.#sampledAt = now;
-    this.#ping(SAMPLE_PING, 0, false);
+    this.frames.ping(SAMPLE_PING, 0, false);
   }
 
   // ── control ──
@@ -459,10 +373,10 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
   #onWindowUpdate(id: number, increment: number): void {
     if (increment < SMALL_INCREMENT && !this.flood("window_update")) return;
     if (id === 0) {
-      this.#sendWindow += increment;
-      if (this.#sendWindow > WINDOW_MAX) {
+      this.frames.sendWindow += increment;
+      if (this.frames.sendWindow > WINDOW_MAX) {
         this.die(ErrorCode.FLOW_CONTROL_ERROR, "window above 2^31 - 1");
-      } else this.#pump();
+      } else this.frames.pump();
       return;
     }
     const stream = this.streams.get(id);
@@ -476,7 +390,7 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
       return;
     }
     stream.onWindow();
-    this.#pump();
+    this.frames.pump();
   }
 
   #onReset(id: number, code: number): void {
@@ -495,33 +409,15 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
   }
 
   #onSettings(buffer: Buffer, from: number, to: number): void {
-    this.#settingsSeen = true;
-    if (!this.peerSettled) this.peerSettled = true;
-    else if (!this.flood("settings")) return;
-    for (let at = from; at < to; at += SETTING_BYTES) {
-      const value = uint32(buffer, at + 2);
-      switch (uint16(buffer, at)) {
-        case Setting.HEADER_TABLE_SIZE:
-          this.encoder.tableSizeChanged(value);
-          break;
-        case Setting.MAX_CONCURRENT_STREAMS:
-          this.peerStreamsMax = value;
-          break;
-        case Setting.INITIAL_WINDOW_SIZE:
-          if (!this.#changeWindows(value - this.#peerStreamWindow)) return;
-          this.#peerStreamWindow = value;
-          break;
-        case Setting.ENABLE_CONNECT_PROTOCOL:
-          this.peerTakesConnect = value === 1;
-          break;
-        default:
-      }
-    }
-    const buffered = this.out.room(FRAME_HEADER_BYTES);
-    this.out.at = writeSettingsAck(buffered, this.out.at);
+    const peer = this.peerSettings;
+    if (peer.settled && !this.flood("settings")) return;
+    const before = peer.streamWindow;
+    peer.read(buffer, from, to, this.frames.encoder);
+    if (!this.#changeWindows(peer.streamWindow - before)) return;
+    this.frames.settingsAck();
     this.#boundUnsent();
     this.onSettings();
-    this.#pump();
+    this.frames.pump();
   }
 
   /** RFC 9113 §6.9.2: open streams follow, below zero if need be. */
@@ -540,7 +436,7 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
   #onPing(buffer: Buffer, at: number, ack: boolean): void {
     if (!ack) {
       if (!this.flood("ping")) return;
-      this.#ping(buffer, at, true);
+      this.frames.ping(buffer, at, true);
       this.#boundUnsent();
       return;
     }
@@ -552,19 +448,13 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
     } else if (opaque.equals(DRAIN_PING)) this.onDrainPing();
   }
 
-  #ping(opaque: Buffer, at: number, ack: boolean): void {
-    const buffer = this.out.room(FRAME_HEADER_BYTES + PING_BYTES);
-    this.out.at = writePing(buffer, this.out.at, ack, opaque, at);
-  }
-
   /** `onDrainPing` is called when the peer has seen all that was said before. */
   protected askDrained(): void {
-    this.#ping(DRAIN_PING, 0, false);
+    this.frames.ping(DRAIN_PING, 0, false);
   }
 
   protected goaway(last: number, code: number): void {
-    const buffer = this.out.room(FRAME_HEADER_BYTES + PING_BYTES);
-    this.out.at = writeGoaway(buffer, this.out.at, last, code);
+    this.frames.goaway(last, code);
     count(this.#options.counters.goawaysSent, code);
   }
 
@@ -589,107 +479,9 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
     this.#guard.earn();
   }
 
-  // ── writing ──
-
-  writeData(stream: Http2Stream, chunk: Buffer, framesMax: number): number {
-    const { out } = this;
-    let sent = 0;
-    for (let frames = 0; frames < framesMax && sent < chunk.length; frames++) {
-      const window = Math.min(stream.sendWindow, this.#sendWindow, FRAME_SIZE_DEFAULT);
-      const bytes = Math.min(chunk.length - sent, window);
-      if (bytes <= 0 || out.congested) break;
-      const buffer = out.room(FRAME_HEADER_BYTES + bytes);
-      stream.noteFrame(out.at);
-      const at = writeDataHeader(buffer, out.at, bytes, stream.id, false);
-      chunk.copy(buffer, at, sent, sent + bytes);
-      out.at = at + bytes;
-      stream.sendWindow -= bytes;
-      this.#sendWindow -= bytes;
-      sent += bytes;
-    }
-    return sent;
-  }
-
-  writeEnd(stream: Http2Stream): void {
-    const buffer = this.out.room(FRAME_HEADER_BYTES);
-    this.out.at = writeDataHeader(buffer, this.out.at, 0, stream.id, true);
-  }
-
-  writeTrailers(stream: Http2Stream, trailers: Fields): void {
-    const { out, encoder } = this;
-    let buffer = out.room(HEAD_ROOM);
-    let end = encodeTrailers(encoder, trailers, undefined, buffer, out.at + FRAME_HEADER_BYTES);
-    if (end < 0) {
-      buffer = out.room(FRAME_HEADER_BYTES - end);
-      end = encodeTrailers(encoder, trailers, undefined, buffer, out.at + FRAME_HEADER_BYTES);
-    }
-    this.#frame(stream, buffer, end, true);
-  }
-
-  writeAnswer(stream: Http2Stream, head: AnswerHead): void {
-    const { out, encoder } = this;
-    const never = head.neverIndexed;
-    let buffer = out.room(HEAD_ROOM);
-    let end = encodeAnswer(encoder, head, never, buffer, out.at + FRAME_HEADER_BYTES);
-    if (end < 0) {
-      buffer = out.room(FRAME_HEADER_BYTES - end);
-      end = encodeAnswer(encoder, head, never, buffer, out.at + FRAME_HEADER_BYTES);
-    }
-    this.#frame(stream, buffer, end, false);
-  }
-
-  writeInterim(stream: Http2Stream, status: number, fields: Fields): void {
-    const { out, encoder } = this;
-    let buffer = out.room(HEAD_ROOM);
-    let end = encodeInterim(encoder, status, fields, buffer, out.at + FRAME_HEADER_BYTES);
-    if (end < 0) {
-      buffer = out.room(FRAME_HEADER_BYTES - end);
-      end = encodeInterim(encoder, status, fields, buffer, out.at + FRAME_HEADER_BYTES);
-    }
-    this.#frame(stream, buffer, end, false);
-  }
-
-  writeRequest(stream: Http2Stream, head: RequestHead, scheme: "http" | "https"): void {
-    const { out, encoder } = this;
-    const never = head.neverIndexed;
-    let buffer = out.room(HEAD_ROOM);
-    let end = encodeRequest(encoder, head, scheme, never, buffer, out.at + FRAME_HEADER_BYTES);
-    if (end < 0) {
-      buffer = out.room(FRAME_HEADER_BYTES - end);
-      end = encodeRequest(encoder, head, scheme, never, buffer, out.at + FRAME_HEADER_BYTES);
-    }
-    this.#frame(stream, buffer, end, false);
-  }
-
-  #frame(stream: Http2Stream, buffer: Buffer, end: number, endStream: boolean): void {
-    const { out } = this;
-    let after = writeHeaders(buffer, out.at, end, stream.id, endStream, FRAME_SIZE_DEFAULT);
-    if (after < 0) {
-      // The tables have moved on: the block is the same in a larger place.
-      const block = Buffer.from(buffer.subarray(out.at + FRAME_HEADER_BYTES, end));
-      const larger = out.room(-after);
-      block.copy(larger, out.at + FRAME_HEADER_BYTES);
-      const blockEnd = out.at + FRAME_HEADER_BYTES + block.length;
-      after = writeHeaders(larger, out.at, blockEnd, stream.id, endStream, FRAME_SIZE_DEFAULT);
-    }
-    stream.noteFrame(out.at);
-    out.at = after;
-  }
-
-  await(stream: Http2Stream): void {
-    if (!stream.isListed && !stream.closed) this.#ready.push(stream);
-  }
-
-  /** Those who wait send a frame each, round and round. */
-  #pump(): void {
-    while (this.#ready.size > 0 && this.#sendWindow > 0 && !this.out.congested) {
-      this.#ready.shift()!.pump();
-    }
-  }
-
   protected onSocketDrain(): void {
     beginWork();
-    this.#pump();
+    this.frames.pump();
     endWork();
   }
 
@@ -740,13 +532,12 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
   #writeReset(id: number, code: number): void {
     if (this.over) return;
     count(this.#options.counters.resetsSent, code);
-    const buffer = this.out.room(FRAME_HEADER_BYTES + 4);
-    this.out.at = writeRstStream(buffer, this.out.at, id, code);
+    this.frames.reset(id, code);
   }
 
   #remove(stream: Http2Stream, how: "ended" | "reset"): void {
     this.streams.delete(stream.id);
-    this.#ready.remove(stream);
+    this.frames.forget(stream);
     this.#closed.add(stream.id, how);
   }
 
@@ -756,7 +547,7 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
   protected die(code: number, detail: string): void {
     if (this.over) return;
     this.goaway(this.lastPeerStream, code);
-    this.out.flush();
+    this.frames.out.flush();
     this.socket.end();
     this.#end(`${errorName(code)}: ${detail}`);
   }
@@ -771,7 +562,7 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
   /** All streams have ended: so does the connection. */
   protected finish(): void {
     if (this.over) return;
-    this.out.flush();
+    this.frames.out.flush();
     this.socket.end();
     this.#end("ended");
   }

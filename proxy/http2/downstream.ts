@@ -10,14 +10,7 @@ import type { Http1Limits } from "#proxy/http1/limits.ts";
 import { type ChunkReader, RecycledReads, recycleTls } from "#proxy/http1/recycled_socket.ts";
 import { Http2Connection } from "#proxy/http2/connection.ts";
 import { isRefused, readRequest, readTrailers } from "#proxy/http2/fields.ts";
-import {
-  ErrorCode,
-  PREFACE,
-  Setting,
-  WINDOW_MAX,
-  writeSettings,
-  writeWindowUpdate,
-} from "#proxy/http2/frames.ts";
+import { ErrorCode, PREFACE, Setting, WINDOW_MAX } from "#proxy/http2/frames.ts";
 import type { DecodeVerdict, HeaderBlock } from "#proxy/http2/hpack_decoder.ts";
 import type { Http2Counters } from "#proxy/http2/http2_counters.ts";
 import { type ServerCarrier, ServerStream } from "#proxy/http2/server_stream.ts";
@@ -31,6 +24,7 @@ const OF_CLIENT = { trust: 1, heldBytesMax: 1_048_576 };
 /** How long a drained connection waits to hear that the client knows. */
 const DRAIN_PING_MS: Millis = 1_000;
 
+const NOTHING = Buffer.alloc(0);
 /** A connection that we have ended is still read for so long, so that the client sees why. */
 const LINGER_MS: Millis = 2_000;
 
@@ -112,7 +106,7 @@ export class Http2Downstream extends Http2Connection implements ServerCarrier, C
     this.#drain = "asked";
     this.goaway(WINDOW_MAX, ErrorCode.NO_ERROR);
     this.askDrained();
-    this.out.flush();
+    this.frames.out.flush();
     this.#options.wheel.arm(this, DRAIN_PING_MS);
   }
 
@@ -145,10 +139,8 @@ export class Http2Downstream extends Http2Connection implements ServerCarrier, C
       ...[Setting.MAX_HEADER_LIST_SIZE, limits.headBytesMax],
       ...[Setting.ENABLE_CONNECT_PROTOCOL, 1],
     ];
-    const buffer = this.out.room(256);
-    const at = writeSettings(buffer, this.out.at, settings);
-    this.out.at = writeWindowUpdate(buffer, at, 0, this.openWindow());
-    this.out.flush();
+    this.frames.greet(NOTHING, settings, this.openWindow());
+    this.frames.out.flush();
   }
 
   protected onBlock(
@@ -188,7 +180,7 @@ export class Http2Downstream extends Http2Connection implements ServerCarrier, C
       return;
     }
     head.neverIndexed = block.neverIndexed;
-    const stream = new ServerStream(this, id, this.peerStreamWindow, head);
+    const stream = new ServerStream(this, id, this.peerSettings.streamWindow, head);
     stream.remoteEnded = endStream;
     this.#requests++;
     this.#idleMs = 0;
@@ -231,7 +223,7 @@ export class Http2Downstream extends Http2Connection implements ServerCarrier, C
     fields.push("proxy-status", `${self}; error=${proxyError}`);
     const none = { method: "", target: "", authority: "", fields: [], upgrade: undefined };
     const head = { ...none, body: -1, takesTrailers: false };
-    const stream = new ServerStream(this, id, this.peerStreamWindow, head);
+    const stream = new ServerStream(this, id, this.peerSettings.streamWindow, head);
     stream.remoteEnded = endStream;
     this.add(stream);
     stream.answer({ status, reason: "", fields, body: body.length, upgrade: undefined });
@@ -299,7 +291,7 @@ export class Http2Downstream extends Http2Connection implements ServerCarrier, C
       this.#tellDrained();
       return;
     }
-    if (this.openBlock !== undefined || !this.peerSettled) {
+    if (this.openBlock !== undefined || !this.peerSettings.settled) {
       const detail = `no head after ${limits.headTimeoutMs} ms`;
       this.#options.onRefused(failure("head_timeout", detail), this.peer, false);
       this.die(ErrorCode.NO_ERROR, detail);

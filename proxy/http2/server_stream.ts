@@ -23,8 +23,6 @@ export interface ServerCarrier extends StreamCarrier {
   readonly servedHosts: string | undefined;
   readonly policy: ClientPolicy;
   readonly date: HttpDate;
-  writeAnswer(stream: Http2Stream, head: AnswerHead): void;
-  writeInterim(stream: Http2Stream, status: number, fields: Fields): void;
 }
 
 /** One request of a client: the Exchange over an HTTP/2 stream. */
@@ -101,7 +99,7 @@ export class ServerStream extends Http2Stream implements Exchange {
   // ── Exchange: the answer ──
 
   interim(status: number, fields: Fields): void {
-    if (!this.#answered && !this.closed) this.#server.writeInterim(this, status, fields);
+    if (!this.#answered && !this.closed) this.#server.frames.interim(this, status, fields);
   }
 
   answer(head: AnswerHead): void {
@@ -116,7 +114,7 @@ export class ServerStream extends Http2Stream implements Exchange {
       // RFC 8441 §5: no key of the handshake of RFC 6455 is in it.
       if (upgrade !== undefined) head.fields = without(head.fields, "sec-websocket-accept");
     } else this.#server.date.stamp(head.fields);
-    this.#server.writeAnswer(this, head);
+    this.#server.frames.answer(this, head);
   }
 
   answerBody(chunk: Buffer): boolean {

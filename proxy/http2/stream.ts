@@ -1,26 +1,16 @@
-import type { Linked } from "#kernel/linked_list.ts";
 import type { Fields } from "#proxy/exchange/exchange.ts";
-import { ErrorCode, Flag } from "#proxy/http2/frames.ts";
-import type { Outbox } from "#proxy/http2/outbox.ts";
+import type { FrameWriter, WritingStream } from "#proxy/http2/frame_writer.ts";
+import { Flag } from "#proxy/http2/frames.ts";
 import { type ReceiveWindow, WINDOW_DEFAULT } from "#proxy/http2/receive_window.ts";
 
 /** What a stream needs of the connection that carries it. */
 export interface StreamCarrier {
-  readonly out: Outbox;
+  readonly frames: FrameWriter;
   readonly window: ReceiveWindow;
-  /** Nothing more should be made for the peer now. */
-  readonly congested: boolean;
-  /** Writes DATA frames as far as the windows and the socket let it. @returns bytes of `chunk` written. */
-  writeData(stream: Http2Stream, chunk: Buffer, framesMax: number): number;
-  /** An empty DATA frame that ends the stream. */
-  writeEnd(stream: Http2Stream): void;
-  writeTrailers(stream: Http2Stream, trailers: Fields): void;
   /** The stream may send `increment` bytes more. */
   grant(stream: Http2Stream, increment: number): void;
   /** Bytes that had come have been taken by whoever they were for. */
   consumed(bytes: number): void;
-  /** Calls `pump` when it is this stream's turn. */
-  await(stream: Http2Stream): void;
   /** Both sides have ended, or it was reset: the connection forgets the stream. */
   forget(stream: Http2Stream): void;
   /** Ends a stream with an error code. */
@@ -33,9 +23,9 @@ const NOTHING: Buffer[] = [];
  * One stream, of either role: its windows, what waits to be sent and what waits to be read. What waits is bounded,
  * for who hands it in is told to wait, and the peer may send no more than its window.
  */
-export abstract class Http2Stream implements Linked<Http2Stream> {
-  listPrev: Http2Stream | undefined = undefined;
-  listNext: Http2Stream | undefined = undefined;
+export abstract class Http2Stream implements WritingStream {
+  listPrev: WritingStream | undefined = undefined;
+  listNext: WritingStream | undefined = undefined;
   isListed = false;
   readonly id: number;
   protected readonly carrier: StreamCarrier;
@@ -153,10 +143,10 @@ export abstract class Http2Stream implements Linked<Http2Stream> {
   protected send(chunk: Buffer): boolean {
     this.moved = true;
     if (this.#queued === 0) {
-      const sent = this.carrier.writeData(this, chunk, Number.POSITIVE_INFINITY);
+      const sent = this.carrier.frames.data(this, chunk, Number.POSITIVE_INFINITY);
       if (sent === chunk.length) {
-        if (!this.carrier.congested) return true;
-        this.carrier.await(this);
+        if (!this.carrier.frames.congested) return true;
+        this.carrier.frames.await(this);
         return false;
       }
       chunk = chunk.subarray(sent);
@@ -165,7 +155,7 @@ export abstract class Http2Stream implements Linked<Http2Stream> {
     this.#queue.push(Buffer.from(chunk));
     this.#queued += chunk.length;
     // Without a window of its own it is the peer's update that wakes it.
-    if (this.sendWindow > 0) this.carrier.await(this);
+    if (this.sendWindow > 0) this.carrier.frames.await(this);
     return false;
   }
 
@@ -184,7 +174,7 @@ export abstract class Http2Stream implements Linked<Http2Stream> {
       this.onDrained();
       return;
     }
-    const sent = this.carrier.writeData(this, first, 1);
+    const sent = this.carrier.frames.data(this, first, 1);
     if (sent > 0) this.moved = true;
     this.#queued -= sent;
     if (sent === first.length) this.#queue.shift();
@@ -192,27 +182,27 @@ export abstract class Http2Stream implements Linked<Http2Stream> {
     if (this.#queued === 0) {
       if (this.#endQueued) this.#writeEnd(this.#trailersQueued);
       else this.onDrained();
-    } else if (this.sendWindow > 0) this.carrier.await(this);
+    } else if (this.sendWindow > 0) this.carrier.frames.await(this);
   }
 
   /** The peer's window of this stream has grown. */
   onWindow(): void {
-    if (this.#queued > 0 && this.sendWindow > 0) this.carrier.await(this);
+    if (this.#queued > 0 && this.sendWindow > 0) this.carrier.frames.await(this);
   }
 
   /** A frame of this stream has been put at `at` of the outbox: as long as it is there it can be made the last one. */
   noteFrame(at: number): void {
     this.#lastFrameAt = at;
-    this.#lastFrameWrite = this.carrier.out.writes;
+    this.#lastFrameWrite = this.carrier.frames.out.writes;
   }
 
   #writeEnd(trailers: Fields | undefined): void {
     this.localEnded = true;
-    const { out } = this.carrier;
-    if (trailers !== undefined && trailers.length > 0) this.carrier.writeTrailers(this, trailers);
-    else if (this.#lastFrameAt >= 0 && this.#lastFrameWrite === out.writes) {
-      out.buffer[this.#lastFrameAt + 4]! |= Flag.END_STREAM;
-    } else this.carrier.writeEnd(this);
+    const { frames } = this.carrier;
+    if (trailers !== undefined && trailers.length > 0) frames.trailers(this, trailers);
+    else if (this.#lastFrameAt >= 0 && this.#lastFrameWrite === frames.out.writes) {
+      frames.out.buffer[this.#lastFrameAt + 4]! |= Flag.END_STREAM;
+    } else frames.end(this);
     if (this.remoteEnded) this.carrier.forget(this);
   }
 
@@ -227,12 +217,4 @@ export abstract class Http2Stream implements Linked<Http2Stream> {
     this.#inboxBytes = 0;
     if (unread > 0) this.carrier.consumed(unread);
   }
-
-  /** Gives it up: the peer is told, whoever it belongs to is not. */
-  protected cancelWith(code: number): void {
-    if (!this.closed) this.carrier.reset(this, code);
-  }
 }
-
-/** RFC 9113 §8.1: an answer is complete, and the rest of the request is not needed. */
-export const NOT_NEEDED = ErrorCode.NO_ERROR;

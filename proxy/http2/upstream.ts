@@ -7,13 +7,7 @@ import { type Failure, failure, isOwnLimit } from "#proxy/exchange/failure.ts";
 import { type ReadInto, SHARED_READ } from "#proxy/http1/held_buffers.ts";
 import { ClientStream } from "#proxy/http2/client_stream.ts";
 import { type ConnectionOptions, Http2Connection } from "#proxy/http2/connection.ts";
-import {
-  ErrorCode,
-  PREFACE,
-  Setting,
-  writeSettings,
-  writeWindowUpdate,
-} from "#proxy/http2/frames.ts";
+import { ErrorCode, PREFACE, Setting } from "#proxy/http2/frames.ts";
 import type { DecodeVerdict, HeaderBlock } from "#proxy/http2/hpack_decoder.ts";
 import {
   type CloseReason,
@@ -84,7 +78,7 @@ export class Http2Upstream extends Http2Connection {
   /** Requests that it may be given now. */
   get room(): number {
     if (this.#closing !== undefined || this.over) return 0;
-    const most = this.peerSettled ? this.peerStreamsMax : STREAMS_UNTIL_SETTLED;
+    const most = this.peerSettings.settled ? this.peerSettings.streamsMax : STREAMS_UNTIL_SETTLED;
     return Math.max(0, most - this.streams.size);
   }
 
@@ -103,12 +97,12 @@ export class Http2Upstream extends Http2Connection {
 
   /** It has not said yet what it takes. */
   get isOpening(): boolean {
-    return !this.peerSettled && !this.over;
+    return !this.peerSettings.settled && !this.over;
   }
 
   /** Whether it can be given this request now: who asks to switch protocols waits for the endpoint's settings. */
   mayCarry({ upgrade }: RequestHead): boolean {
-    return upgrade === undefined || this.peerSettled;
+    return upgrade === undefined || this.peerSettings.settled;
   }
 
   /** Sends a request; only if there is room. */
@@ -118,9 +112,13 @@ export class Http2Upstream extends Http2Connection {
     this.#nextId += 2;
     this.requests++;
     const { interimMax } = this.#options.limits;
-    const stream = new ClientStream(this, id, this.peerStreamWindow, { head, sink, interimMax });
+    const stream = new ClientStream(this, id, this.peerSettings.streamWindow, {
+      head,
+      sink,
+      interimMax,
+    });
     this.add(stream);
-    this.writeRequest(stream, head, this.#options.readyEvent === "connect" ? "http" : "https");
+    this.frames.request(stream, head, this.#options.readyEvent === "connect" ? "http" : "https");
     // Patched into the frame of the head: nothing has left yet.
     if (head.body === 0 && head.upgrade === undefined && head.method !== "CONNECT") {
       stream.sendEnd(undefined);
@@ -131,7 +129,7 @@ export class Http2Upstream extends Http2Connection {
 
   /** RFC 9110 §7.8: a proxy passes on what it cannot switch to as if nobody had asked. */
   #headFor(head: RequestHead): RequestHead {
-    if (head.upgrade === undefined || this.peerTakesConnect) return head;
+    if (head.upgrade === undefined || this.peerSettings.takesConnect) return head;
     return { ...head, upgrade: undefined };
   }
 
@@ -175,10 +173,7 @@ export class Http2Upstream extends Http2Connection {
       ...[Setting.ENABLE_PUSH, 0],
       ...[Setting.MAX_HEADER_LIST_SIZE, limits.headBytesMax],
     ];
-    const buffer = this.out.room(256);
-    PREFACE.copy(buffer, this.out.at);
-    const at = writeSettings(buffer, this.out.at + PREFACE.length, settings);
-    this.out.at = writeWindowUpdate(buffer, at, 0, this.openWindow());
+    this.frames.greet(PREFACE, settings, this.openWindow());
   }
 
   onChunk(chunk: Buffer): void {
