@@ -24,3 +24,10 @@ if [ -n "$python" ] && "$python" -m pip install --quiet --target "$dir" autobahn
 else
   echo "no wstest: it needs a Python 2.7 with pip" >&2
 fi
+# h2spec (Go) into .tools/bin.
+if command -v go >/dev/null; then
+  GOBIN=$PWD/.tools/bin GOFLAGS=-mod=mod go install github.com/summerwind/h2spec/cmd/h2spec@latest ||
+    echo "no h2spec: its Go module cannot be had" >&2
+else
+  echo "no h2spec: it needs Go" >&2
+fi

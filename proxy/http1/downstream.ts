@@ -12,6 +12,7 @@ import type {
 } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
+import { isWebSocket, withWebSocketAccept } from "#proxy/exchange/websocket.ts";
 import { AnswerWriter } from "#proxy/http1/answer_writer.ts";
 import { type Awaited, ClientTimer, type TimedClient } from "#proxy/http1/client_timer.ts";
 import { HeadReader, type Unfinished } from "#proxy/http1/head_reader.ts";
@@ -200,6 +201,9 @@ export class DownstreamConnection implements Exchange, ChunkReader, TimedClient,
     if (this.#phase === "body") this.#keepAlive = false;
     // Who asked to switch and went on at once: in which protocol, nobody can tell.
     if (this.head.upgrade !== undefined && this.#unread.length > 0) this.#keepAlive = false;
+    if (head.status === 101 && isWebSocket(head.upgrade)) {
+      head.fields = withWebSocketAccept(head.fields, this.head.fields);
+    }
     this.#keepAlive = this.#answers.head(head, this.head.method, this.#keepAlive);
     if (this.#answers.opensTunnel) this.#beginTunnel();
   }

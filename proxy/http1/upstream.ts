@@ -11,6 +11,7 @@ import {
   type UpstreamStream,
 } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure, isOwnLimit } from "#proxy/exchange/failure.ts";
+import { isWebSocket, withWebSocketKey } from "#proxy/exchange/websocket.ts";
 import { isHeld, READ_BYTES, type ReadInto, replaceHeld } from "#proxy/http1/held_buffers.ts";
 import { headText } from "#proxy/http1/latin1.ts";
 import type { Http1Limits } from "#proxy/http1/limits.ts";
@@ -143,7 +144,9 @@ export class UpstreamConnection
     this.#once = head.body !== 0 && (head.method === "GET" || head.method === "HEAD");
     // TLS says too late what it could not write.
     this.#out.unsent = this.#reused && this.#options.readyEvent === "connect";
-    const text = requestText(head);
+    const text = requestText(
+      isWebSocket(head.upgrade) ? { ...head, fields: withWebSocketKey(head.fields) } : head,
+    );
     // With a body the head waits for its beginning, to leave with it.
     if (this.#sent) this.#out.now(text);
     else this.#out.text(text);

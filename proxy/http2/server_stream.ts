@@ -10,6 +10,7 @@ import {
 } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
+import { isWebSocket, withoutWebSocketAccept } from "#proxy/exchange/websocket.ts";
 import type { HttpDate } from "#proxy/http1/http_date.ts";
 import { ErrorCode } from "#proxy/http2/frames.ts";
 import { Http2Stream, type StreamCarrier } from "#proxy/http2/stream.ts";
@@ -111,8 +112,9 @@ export class ServerStream extends Http2Stream implements Exchange {
     this.#isBodyless = method === "HEAD" || status === 204 || status === 304;
     if (this.#isTunnel) {
       this.bodyLeft = -1;
-      // RFC 8441 §5: no key of the handshake of RFC 6455 is in it.
-      if (upgrade !== undefined) head.fields = without(head.fields, "sec-websocket-accept");
+      if (isWebSocket(upgrade)) {
+        head.fields = withoutWebSocketAccept(head.fields, this.head.fields);
+      }
     } else this.#server.date.stamp(head.fields);
     this.#server.frames.answer(this, head);
   }
@@ -167,12 +169,4 @@ export class ServerStream extends Http2Stream implements Exchange {
     this.observer = undefined;
     observer?.onClientGone(reason);
   }
-}
-
-function without(fields: Fields, name: string): Fields {
-  const kept: Fields = [];
-  for (let i = 0; i < fields.length; i += 2) {
-    if (fields[i] !== name) kept.push(fields[i]!, fields[i + 1]!);
-  }
-  return kept;
 }
