@@ -12,7 +12,6 @@ import type {
 } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
-import { isWebSocket, withWebSocketAccept } from "#proxy/exchange/websocket.ts";
 import { AnswerWriter } from "#proxy/http1/answer_writer.ts";
 import { type Awaited, ClientTimer, type TimedClient } from "#proxy/http1/client_timer.ts";
 import { HeadReader, type Unfinished } from "#proxy/http1/head_reader.ts";
@@ -28,6 +27,7 @@ import {
 } from "#proxy/http1/recycled_socket.ts";
 import { RequestBody } from "#proxy/http1/request_body.ts";
 import { type TunnelOwner, TunnelReads } from "#proxy/http1/tunnel_reads.ts";
+import { isWebSocket, withWebSocketAccept } from "#proxy/http1/websocket.ts";
 import { beginWork, endWork } from "#proxy/http1/work.ts";
 import { JOIN_BYTES_MAX } from "#proxy/http1/write_queue.ts";
 import type { Admitted } from "#proxy/listen/server_tls.ts";

@@ -11,7 +11,6 @@ import {
   type UpstreamStream,
 } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure, isOwnLimit } from "#proxy/exchange/failure.ts";
-import { isWebSocket, withWebSocketKey } from "#proxy/exchange/websocket.ts";
 import { isHeld, READ_BYTES, type ReadInto, replaceHeld } from "#proxy/http1/held_buffers.ts";
 import { headText } from "#proxy/http1/latin1.ts";
 import type { Http1Limits } from "#proxy/http1/limits.ts";
@@ -25,6 +24,7 @@ import {
 } from "#proxy/http1/parser_head.ts";
 import { reset } from "#proxy/http1/reset.ts";
 import { requestText } from "#proxy/http1/serializer.ts";
+import { isWebSocket, withWebSocketKey } from "#proxy/http1/websocket.ts";
 import { beginWork, endWork } from "#proxy/http1/work.ts";
 import { WriteQueue } from "#proxy/http1/write_queue.ts";
 import {

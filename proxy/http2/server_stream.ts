@@ -10,8 +10,8 @@ import {
 } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
-import { isWebSocket, withoutWebSocketAccept } from "#proxy/exchange/websocket.ts";
 import type { HttpDate } from "#proxy/http1/http_date.ts";
+import { isWebSocket, withoutWebSocketAccept } from "#proxy/http1/websocket.ts";
 import { ErrorCode } from "#proxy/http2/frames.ts";
 import { Http2Stream, type StreamCarrier } from "#proxy/http2/stream.ts";
 import type { AccessEntry } from "#proxy/observe/access_entry.ts";
