@@ -87,6 +87,11 @@ export class Http2Upstream extends Http2Connection {
     return this.streams.size;
   }
 
+  /** Something waits to be written at the end of this turn. */
+  get isWriting(): boolean {
+    return this.frames.out.at > 0;
+  }
+
   get isReady(): boolean {
     return this.#ready;
   }

@@ -14,6 +14,8 @@ import { failAll, WaitingLine } from "#proxy/upstream/waiting_line.ts";
 const SPREAD_OVER = 4;
 /** Requests on each connection from which on another is worth its handshake. */
 const SPREAD_FROM = 16;
+/** Requests that another system call is worth. */
+const WRITE_WORTH = 16;
 /** Of one connection, for clients that are slow: that of all streams that one is likely to carry. */
 const HELD_BYTES_MAX = 16_777_216;
 
@@ -192,7 +194,8 @@ export class MultiplexedPool implements Pool, Http2Owner {
   }
 }
 
-/** The less the better: requests, and that it is not open yet. */
+/** The less the better: requests, and that it is not open yet. Who is being written to anyhow costs no other write. */
 function rank(connection: Http2Upstream): number {
-  return connection.running + (connection.isReady ? 0 : SPREAD_FROM);
+  const opening = connection.isReady ? 0 : SPREAD_FROM;
+  return connection.running + opening - (connection.isWriting ? WRITE_WORTH : 0);
 }
