@@ -11,7 +11,7 @@ export interface ListenerStatus {
   readonly name: string;
   /** Address and port in use; absent if it could not be opened. */
   readonly bound?: { readonly address: string; readonly port: number };
-  /** Why it is not open. */
+  /** Why it is not open, or not in each process. */
   readonly problem?: string;
 }
 

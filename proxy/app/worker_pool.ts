@@ -37,7 +37,7 @@ export interface WorkerPoolOptions {
   /** File of the access log; undefined: stdout. */
   readonly accessLog: string | undefined;
   readonly identity?: IdentitySource;
-  /** Ports that the process has that this one takes over from; the pool keeps it up to date. */
+  /** Ports that the process has that this one takes over from. */
   readonly held: HeldPorts;
   /** For tests: in place of the limits above. */
   readonly answerMs?: Millis;
@@ -66,6 +66,8 @@ export class WorkerPool implements DataPlane {
   #snapshot: Snapshot | undefined = undefined;
   /** What the system chose for listeners with port 0, by name. */
   #chosen: ReadonlyMap<string, number> = new Map();
+  /** Ports that workers have open, whoever else has them. */
+  #bound: readonly number[] = [];
   #closing = false;
   #restarts = 0;
   /** A worker has opened its listeners. */
@@ -103,8 +105,11 @@ export class WorkerPool implements DataPlane {
 
   async settled(): Promise<readonly ListenerStatus[]> {
     const statuses = await this.#settling;
-    if (this.#closing || this.#running().some(({ serving }) => serving)) return statuses;
-    return statuses.map(({ name }) => ({ name, problem: this.#noWorker() }));
+    if (this.#closing) return statuses;
+    if (!this.#running().some(({ serving }) => serving)) {
+      return statuses.map(({ name }) => ({ name, problem: this.#noWorker() }));
+    }
+    return statuses.map((status) => this.#asEachSays(status));
   }
 
   /** A worker that does not answer counts as it did last. */
@@ -169,7 +174,7 @@ export class WorkerPool implements DataPlane {
       const statuses = said.value ?? [];
       this.#served = true;
       this.#spreading = false;
-      this.#options.held.replace(statuses.flatMap(({ bound }) => bound?.port ?? []));
+      this.#bound = statuses.flatMap(({ bound }) => bound?.port ?? []);
       this.#chosen = chosenPorts(snapshot, statuses);
       const others = this.#running().filter((worker) => worker !== first);
       for (const worker of others) this.#give(worker, snapshot);
@@ -217,7 +222,7 @@ export class WorkerPool implements DataPlane {
       worker.chose.add(listener.name);
       return listener;
     });
-    const held = this.#options.held.all();
+    const held = [...this.#bound, ...this.#options.held.all()];
     worker.tell({ kind: "snapshot", snapshot: { ...snapshot, listeners }, held });
   }
 
@@ -234,6 +239,17 @@ export class WorkerPool implements DataPlane {
     // Also without a new one: who waits for one must hear when there are too many.
     for (const waiting of this.#onStarted.splice(0)) waiting();
     worker.pause = clock.after(delayMs, () => this.#start(worker));
+  }
+
+  /** A listener of which one worker has no socket is not well, though others serve it. */
+  #asEachSays(status: ListenerStatus): ListenerStatus {
+    if (status.problem !== undefined) return status;
+    for (const { index, process: running } of this.#workers) {
+      const own = running?.listeners.find(({ name }) => name === status.name);
+      if (own?.problem !== undefined)
+        return { ...status, problem: `worker ${index}: ${own.problem}` };
+    }
+    return status;
   }
 
   #running(): WorkerProcess[] {

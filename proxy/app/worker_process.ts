@@ -2,6 +2,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import type { Millis } from "#kernel/brand.ts";
 import type { Clock, Timer } from "#kernel/clock.ts";
 import type { MetricsData } from "#kernel/metrics.ts";
+import type { ListenerStatus } from "#proxy/app/data_plane.ts";
 import type { Answers, FromWorker, Question, ToWorker } from "#proxy/app/worker_messages.ts";
 
 /** What a worker says to a question; `gone`: it ended, or said nothing in time and was ended. */
@@ -33,6 +34,8 @@ export class WorkerProcess {
   readonly chose = new Set<string>();
   /** What it counted when it was last asked. */
   metrics: MetricsData | undefined = undefined;
+  /** What became of its listeners when it was last asked. */
+  listeners: readonly ListenerStatus[] = [];
   readonly #options: WorkerProcessOptions;
   readonly #child: ChildProcess;
   readonly #asked = new Map<number, (said: Said<Question>) => void>();
@@ -96,8 +99,10 @@ export class WorkerProcess {
     const said = await answer;
     timeout.cancel();
     this.#asked.delete(id);
-    const opened = question.kind === "settled" && said.kind === "said" && said.value !== undefined;
-    if (opened) this.#serving = true;
+    if (question.kind === "settled" && said.kind === "said" && said.value !== undefined) {
+      this.#serving = true;
+      this.listeners = said.value as Answers["settled"];
+    }
     return said as Said<Q>;
   }
 

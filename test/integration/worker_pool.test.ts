@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
@@ -10,6 +11,7 @@ import { seededRng } from "#kernel/rng.ts";
 import { HeldPorts } from "#proxy/app/held_ports.ts";
 import { WorkerPool } from "#proxy/app/worker_pool.ts";
 import { get, TestOrigin } from "#test/kit/http.ts";
+import { freePort } from "#test/kit/ports.ts";
 import { ROOT, until } from "#test/kit/processes.ts";
 import { simpleSnapshot } from "#test/kit/proxy.ts";
 
@@ -29,27 +31,27 @@ describe("a pool of workers", { timeout: 120_000 }, () => {
     await rm(dir, { recursive: true });
   });
 
-  function pool(workers: number, program = WORKER, answerMs = 10_000) {
+  function pool(workers: number, program = WORKER, answerMs = 10_000, held = new HeldPorts()) {
     const log = new MemoryLogger();
     const started = new WorkerPool({
-      ...{ workers, program, log, answerMs },
+      ...{ workers, program, log, answerMs, held },
       clock: systemClock,
       rng: seededRng(1),
       accessLog: join(dir, "access.log"),
-      held: new HeldPorts(),
     });
     pools.push(started);
     return { pool: started, log };
   }
 
-  /** A worker's program of which the first process to come does `odd`, and all others what they should. */
-  async function oddOnce(odd: string): Promise<URL> {
+  /** A worker's program of which the process that comes as `turn` does `odd`, and all others what they should. */
+  async function oddOnce(odd: string, turn = 1): Promise<URL> {
     const path = join(dir, "worker.mjs");
     const text = [
       'import { mkdirSync } from "node:fs";',
-      "let first = true;",
-      `try { mkdirSync(${JSON.stringify(join(dir, "came"))}); } catch { first = false; }`,
-      `if (first) { ${odd} }`,
+      "const came = (n) => {",
+      `  try { mkdirSync(${JSON.stringify(join(dir, "came"))} + n); return n; } catch { return came(n + 1); }`,
+      "};",
+      `if (came(1) === ${turn}) { ${odd} }`,
       `else await import(${JSON.stringify(WORKER.href)});`,
     ];
     await writeFile(path, text.join("\n"));
@@ -107,5 +109,46 @@ describe("a pool of workers", { timeout: 120_000 }, () => {
     process.kill(pid!, "SIGKILL");
     await until("it is not ready", async () => (await one.settled())[0]?.problem !== undefined);
     await until("it is again", async () => (await one.settled())[0]?.problem === undefined);
+  });
+
+  it("opens the ports in a worker that is started again after a takeover", async () => {
+    const port = await freePort();
+    const held = new HeldPorts([port]);
+    const { pool: two } = pool(2, WORKER, 10_000, held);
+    const snapshot = simpleSnapshot([origin.port]);
+    const listeners = snapshot.listeners.map((listener) => ({ ...listener, port }));
+    two.apply({ ...snapshot, listeners });
+    const statuses = await two.settled();
+    // What a `Succession` does once the process before drains.
+    held.replace([]);
+    const before = await pidsOf(two);
+    process.kill(before[0]!, "SIGKILL");
+    await until("another has come", async () => {
+      const now = await pidsOf(two);
+      return now.length === 2 && !now.includes(before[0]!);
+    });
+    const clients: Socket[] = [];
+    await until("both take clients", async () => {
+      clients.push(connect({ port, host: "127.0.0.1" }));
+      return (await two.inventory()).every(({ clientsOpen }) => clientsOpen > 0);
+    });
+    for (const client of clients) client.destroy();
+    assert.deepEqual(await two.settled(), statuses);
+  });
+
+  it("is not ready while a worker that was started again has no socket", async () => {
+    const says = 'value: [{ name: "http", problem: "EMFILE" }]';
+    const odd = `process.on("message", ({ kind, id }) => {
+      if (kind === "ask") process.send({ kind: "answer", id, ${says} });
+    });`;
+    const { pool: two } = pool(2, await oddOnce(odd, 3), 2_000);
+    two.apply(simpleSnapshot([origin.port]));
+    const [before] = await two.settled();
+    assert.equal(before!.problem, undefined);
+    process.kill((await pidsOf(two))[0]!, "SIGKILL");
+    await until("it says so", async () =>
+      /^worker [01]: EMFILE$/.test((await two.settled())[0]?.problem ?? ""),
+    );
+    assert.deepEqual((await two.settled())[0]!.bound, before!.bound, "another worker serves it");
   });
 });
