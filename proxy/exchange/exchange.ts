@@ -149,8 +149,15 @@ export interface AnswerSink {
   onFailure(failure: Failure): void;
 }
 
+/**
+ * How far a request has come on its way: it `waits` for its turn, its connection is being opened, or it has
+ * `begun` to leave. Before that no endpoint can have seen it.
+ */
+export type Stage = "waits" | "connects" | "begun";
+
 /** One request on its way to an endpoint. */
 export interface UpstreamStream {
+  readonly stage: Stage;
   /** False: pause; `AnswerSink.onRequestDrain` says when to go on. */
   sendBody(chunk: Buffer): boolean;
   sendEnd(trailers: Fields | undefined): void;

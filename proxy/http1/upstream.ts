@@ -8,6 +8,7 @@ import {
   type Fields,
   opensTunnel,
   type RequestHead,
+  type Stage,
   type UpstreamStream,
 } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure, isOwnLimit } from "#proxy/exchange/failure.ts";
@@ -153,6 +154,10 @@ export class UpstreamConnection
   }
 
   // ── UpstreamStream ──
+
+  get stage(): Stage {
+    return this.#ready ? "begun" : "connects";
+  }
 
   sendBody(chunk: Buffer): boolean {
     return this.#out.body(chunk, this.#chunked);

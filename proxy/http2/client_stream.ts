@@ -3,6 +3,7 @@ import {
   type Fields,
   opensTunnel,
   type RequestHead,
+  type Stage,
   type UpstreamStream,
 } from "#proxy/exchange/exchange.ts";
 import { type Failure, type FailureName, failure } from "#proxy/exchange/failure.ts";
@@ -11,10 +12,17 @@ import { ErrorCode, errorName } from "#proxy/http2/frames.ts";
 import type { HeaderBlock } from "#proxy/http2/hpack_decoder.ts";
 import { Http2Stream, type StreamCarrier } from "#proxy/http2/stream.ts";
 
+/** What a request has from its connection. */
+interface ClientCarrier extends StreamCarrier {
+  /** It is open: what was said may have arrived. */
+  readonly isReady: boolean;
+}
+
 /** One request to an endpoint over an HTTP/2 stream. */
 export class ClientStream extends Http2Stream implements UpstreamStream {
   /** Undefined: nobody wants its answer any more. */
   #sink: AnswerSink | undefined;
+  readonly #client: ClientCarrier;
   readonly #method: string;
   readonly #upgrade: string | undefined;
   readonly #interimMax: number;
@@ -24,12 +32,13 @@ export class ClientStream extends Http2Stream implements UpstreamStream {
   #isBodyless = false;
 
   constructor(
-    carrier: StreamCarrier,
+    carrier: ClientCarrier,
     id: number,
     sendWindow: number,
     about: { readonly head: RequestHead; readonly sink: AnswerSink; readonly interimMax: number },
   ) {
     super(carrier, id, sendWindow);
+    this.#client = carrier;
     this.#sink = about.sink;
     this.#method = about.head.method;
     this.#upgrade = about.head.upgrade;
@@ -37,6 +46,10 @@ export class ClientStream extends Http2Stream implements UpstreamStream {
   }
 
   // ── UpstreamStream ──
+
+  get stage(): Stage {
+    return this.#client.isReady ? "begun" : "connects";
+  }
 
   sendBody(chunk: Buffer): boolean {
     return this.closed || this.localEnded ? true : this.send(chunk);

@@ -10,7 +10,7 @@ import type {
 } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
 import { headFor } from "#proxy/relay/mesh_head.ts";
-import { outcomeOf } from "#proxy/relay/outcome.ts";
+import { outcomeAtDeadline, outcomeOf } from "#proxy/relay/outcome.ts";
 import type { RelayPlan, RelayPorts, ServiceRuntime } from "#proxy/relay/plan.ts";
 import { DEADLINE_DEFAULT_MS } from "#proxy/retry/deadline.ts";
 
@@ -75,8 +75,9 @@ export class Mirror extends WheelItem implements AnswerSink {
   }
 
   override onTimeout(): void {
+    const stage = this.#stream?.stage ?? "waits";
     this.#stream?.cancel();
-    this.#fail(failure("deadline", "of a mirrored request"));
+    this.#fail(failure("deadline", "of a mirrored request"), outcomeAtDeadline(stage));
   }
 
   onInterim(): void {}
@@ -101,10 +102,10 @@ export class Mirror extends WheelItem implements AnswerSink {
     this.#fail(reason);
   }
 
-  #fail(reason: Failure): void {
+  #fail(reason: Failure, outcome = outcomeOf(reason.kind)): void {
     this.#service.stats.failed(reason.kind);
     this.#firstByteMs = this.#ports.clock.now() - this.#startedAt;
-    this.#end(outcomeOf(reason.kind));
+    this.#end(outcome);
   }
 
   #end(outcome: Outcome): void {

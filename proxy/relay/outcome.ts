@@ -1,5 +1,17 @@
 import type { Outcome } from "#proxy/balance/endpoint_state.ts";
+import type { Stage } from "#proxy/exchange/exchange.ts";
 import type { FailureName } from "#proxy/exchange/failure.ts";
+
+/** How a try failed that was given up after its own limit: what had not begun, no endpoint has seen. */
+export function timedOut(stage: Stage): FailureName {
+  if (stage === "waits") return "overloaded";
+  return stage === "connects" ? "connect_timeout" : "try_timeout";
+}
+
+/** What it tells of an endpoint that a deadline has come. Of one that nobody has asked yet it tells nothing. */
+export function outcomeAtDeadline(stage: Stage): Outcome {
+  return stage === "waits" ? "cancelled" : "failed";
+}
 
 /** What a failed try tells of its endpoint. */
 export function outcomeOf(kind: FailureName): Outcome {

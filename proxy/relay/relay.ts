@@ -26,7 +26,7 @@ import type { AccessEntry } from "#proxy/observe/access_entry.ts";
 import { answerFailure } from "#proxy/relay/failure_answer.ts";
 import { headFor } from "#proxy/relay/mesh_head.ts";
 import { Mirror } from "#proxy/relay/mirror.ts";
-import { outcomeOf } from "#proxy/relay/outcome.ts";
+import { outcomeAtDeadline, outcomeOf, timedOut } from "#proxy/relay/outcome.ts";
 import type { RelayPlan, RelayPorts } from "#proxy/relay/plan.ts";
 import { ReplayBody } from "#proxy/relay/replay_body.ts";
 import { isRetryableStatus, mayRetry } from "#proxy/retry/classify.ts";
@@ -165,10 +165,11 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     }
     const reason = failure("deadline", `${this.#plan.deadlineMs} ms are over`);
     this.#plan.service.stats.failed(reason.kind);
-    this.#touched = true;
+    const stage = this.#stream?.stage ?? "waits";
+    if (stage === "begun") this.#touched = true;
     this.#firstByteMs = this.#ports.clock.now() - this.#tryStartedAt;
     const answering = this.#state === "answering";
-    this.#endTry("failed");
+    this.#endTry(outcomeAtDeadline(stage));
     if (answering) this.#cutShort(reason);
     else this.#giveUp(reason);
   }
@@ -399,10 +400,12 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
 
   #armTryTimeout(ms: Millis): void {
     this.#tryTimeout ??= new Timeout(() => {
-      if (this.#state !== "trying") return;
+      const stage = this.#stream?.stage;
+      // Between two tries there is none that could take too long.
+      if (this.#state !== "trying" || stage === undefined) return;
       const now = this.#ports.clock.now();
       this.#firstByteMs = now - this.#tryStartedAt;
-      this.#tryFailed(failure("try_timeout", `no answer after ${ms} ms`), now);
+      this.#tryFailed(failure(timedOut(stage), `no answer after ${ms} ms`), now);
     });
     this.#ports.wheel.arm(this.#tryTimeout, ms);
   }

@@ -5,6 +5,7 @@ import type { Endpoint } from "#model/snapshot.ts";
 import {
   type AnswerSink,
   BODY_UNKNOWN,
+  type Stage,
   TCP_UPGRADE,
   type UpstreamStream,
 } from "#proxy/exchange/exchange.ts";
@@ -97,6 +98,10 @@ class TcpUpstream extends WheelItem implements UpstreamStream {
     socket.on("error", (error: NodeJS.ErrnoException) => this.#lost(error.code ?? error.message));
     socket.on("close", () => this.#lost("closed"));
     options.wheel.arm(this, options.connectTimeoutMs);
+  }
+
+  get stage(): Stage {
+    return this.#connected ? "begun" : "connects";
   }
 
   sendBody(chunk: Buffer): boolean {

@@ -3,6 +3,7 @@ import type { Failure } from "#proxy/exchange/failure.ts";
 
 /** A request that found no connection: it fails once `open` has returned. */
 export class RefusedStream implements UpstreamStream {
+  readonly stage = "waits";
   #cancelled = false;
 
   constructor(reason: Failure, sink: AnswerSink) {

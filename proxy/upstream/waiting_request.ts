@@ -1,7 +1,13 @@
 import type { Linked } from "#kernel/linked_list.ts";
 import { WheelItem } from "#kernel/timer_wheel.ts";
 import type { Endpoint } from "#model/snapshot.ts";
-import type { AnswerSink, Fields, RequestHead, UpstreamStream } from "#proxy/exchange/exchange.ts";
+import type {
+  AnswerSink,
+  Fields,
+  RequestHead,
+  Stage,
+  UpstreamStream,
+} from "#proxy/exchange/exchange.ts";
 import type { Failure } from "#proxy/exchange/failure.ts";
 
 /** Who keeps waiting requests: they leave by one of these, or by `begin`. */
@@ -55,6 +61,10 @@ export class WaitingRequest extends WheelItem implements UpstreamStream, Linked<
   }
 
   // ── UpstreamStream ──
+
+  get stage(): Stage {
+    return this.#stream === undefined ? "waits" : this.#stream.stage;
+  }
 
   sendBody(chunk: Buffer): boolean {
     if (this.#stream !== undefined) return this.#stream.sendBody(chunk);

@@ -200,6 +200,7 @@ export class SimUpstreams implements Upstreams {
 class SimStream implements UpstreamStream {
   readonly #sink: AnswerSink;
   readonly #onOver: () => void;
+  readonly stage = "begun";
   over = false;
   onCancel: () => void = () => {};
 

@@ -46,6 +46,7 @@ function watched() {
         clock.after(1, () => end(() => sink.onFailure(failure("connect_refused", ""))));
       }
       return {
+        stage: "begun",
         sendBody: () => true,
         sendEnd: () => {},
         resume: () => {},
