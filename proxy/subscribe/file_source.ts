@@ -22,6 +22,8 @@ export class FileSource implements SnapshotSource {
   #apply: ((snapshot: Snapshot) => Verdict) | undefined = undefined;
   #loading: Promise<void> = Promise.resolve();
   #refused = 0;
+  /** Of what is in force; undefined: the file has been refused since. */
+  #revision: string | undefined = undefined;
 
   constructor(options: FileSourceOptions) {
     this.#options = options;
@@ -30,14 +32,16 @@ export class FileSource implements SnapshotSource {
   start(apply: (snapshot: Snapshot) => Verdict): void {
     const { path, first, clock, log } = this.#options;
     this.#apply = apply;
+    this.#revision = first.revision;
     apply(first);
-    this.#watcher = watchPath(path, { clock, log, onChange: () => void this.reload() });
+    // Written again with the same words: nothing to do.
+    const onChange = (): void => void this.#loadNext((revision) => revision !== this.#revision);
+    this.#watcher = watchPath(path, { clock, log, onChange });
   }
 
-  /** Reads it now, after what is being read. */
+  /** Reads it now, after what is being read. What it names may have changed though it has not: certificates. */
   reload(): Promise<void> {
-    this.#loading = this.#loading.then(() => this.#load());
-    return this.#loading;
+    return this.#loadNext(() => true);
   }
 
   status(): string {
@@ -54,13 +58,21 @@ export class FileSource implements SnapshotSource {
     await this.#loading;
   }
 
-  async #load(): Promise<void> {
+  #loadNext(isWanted: (revision: string) => boolean): Promise<void> {
+    this.#loading = this.#loading.then(() => this.#load(isWanted));
+    return this.#loading;
+  }
+
+  async #load(isWanted: (revision: string) => boolean): Promise<void> {
     const { load, log, path } = this.#options;
     const loaded = await load();
     if (loaded.ok) {
+      if (!isWanted(loaded.value.revision)) return;
+      this.#revision = loaded.value.revision;
       this.#apply?.(loaded.value);
       return;
     }
+    this.#revision = undefined;
     this.#refused++;
     log.error("configuration refused; the old one stays in force", { path });
     for (const problem of loaded.error) log.error(formatProblem(problem));

@@ -38,8 +38,10 @@ describe("sources of snapshots", () => {
     const path = join(dir, "revision");
     await writeFile(path, "1");
     const log = new MemoryLogger();
+    let reads = 0;
     const load = async (): Promise<Result<Snapshot, readonly Problem[]>> => {
       const text = await readFile(path, "utf8");
+      reads++;
       return text === "bad"
         ? err([{ source: path, path: "x", message: "is bad" }])
         : ok(snapshot(text));
@@ -53,6 +55,13 @@ describe("sources of snapshots", () => {
     await writeFile(`${path}.new`, "3");
     await rename(`${path}.new`, path);
     await until("a replaced file is read", () => taken.at(-1) === "3");
+    await writeFile(path, "3");
+    await writeFile(join(dir, "access.log"), "line");
+    const before = reads;
+    await until("it is read again", () => reads > before);
+    assert.deepEqual(taken, ["1", "2", "3"], "and says the same");
+    await source.reload();
+    assert.deepEqual(taken, ["1", "2", "3", "3"], "who asks for it gets it");
     await writeFile(path, "bad");
     await until("a bad file is refused", () => source.failures().refused > 0);
     assert.equal(taken.at(-1), "3");
