@@ -1,8 +1,8 @@
 import { createPrivateKey, createPublicKey } from "node:crypto";
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir, readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
 import type { AuthorityMaterial } from "#certs/authority/cluster_authority.ts";
-import { parseCertificate } from "#certs/x509/certificate.ts";
+import { type Certificate, parseCertificate } from "#certs/x509/certificate.ts";
 import { certificatesOf } from "#certs/x509/pem.ts";
 import { meshOf } from "#certs/x509/root.ts";
 import { domainOf } from "#certs/x509/rules.ts";
@@ -15,35 +15,58 @@ const FILES = {
   rootKey: "root.key",
   chain: "cluster.pem",
   key: "cluster.key",
+  /** The key of a chain that is being written. */
+  nextKey: "cluster.key.next",
 } as const;
 
-/** Writes a cluster's CA into `dir` (made if missing, mode 0700); keys have mode 0600. */
-export async function saveAuthority(dir: string, material: AuthorityMaterial): Promise<void> {
+/**
+ * Writes a cluster's CA into `dir` (made if missing, mode 0700); keys have mode 0600. However far it
+ * comes, `loadAuthority` finds the old CA or the new one.
+ * @param write replaces one file.
+ */
+export async function saveAuthority(
+  dir: string,
+  material: AuthorityMaterial,
+  write = writeAtomically,
+): Promise<void> {
   await mkdir(dir, { recursive: true, mode: 0o700 });
   const { rootsPem, rootKeyPem, chainPem, keyPem } = material;
-  await writeAtomically(join(dir, FILES.roots), rootsPem, 0o644);
-  if (rootKeyPem !== undefined) {
-    await writeAtomically(join(dir, FILES.rootKey), rootKeyPem, 0o600);
+  await write(join(dir, FILES.roots), rootsPem, 0o644);
+  if (rootKeyPem !== undefined) await write(join(dir, FILES.rootKey), rootKeyPem, 0o600);
+  await keepKeyInUse(dir);
+  // Beside the old key, which belongs to the chain on disk until the new chain has replaced it.
+  await write(join(dir, FILES.nextKey), keyPem, 0o600);
+  await write(join(dir, FILES.chain), chainPem, 0o644);
+  await rename(join(dir, FILES.nextKey), join(dir, FILES.key));
+}
+
+/** A save that ended right after its chain was written has left that chain's key under the name of the next. */
+async function keepKeyInUse(dir: string): Promise<void> {
+  const [chainPem, next] = await Promise.all(
+    [FILES.chain, FILES.nextKey].map((name) => read(join(dir, name))),
+  );
+  const certificate = chainPem === undefined ? undefined : firstOf(chainPem);
+  if (next !== undefined && certificate?.ok === true && matches(certificate.value.spki, next)) {
+    await rename(join(dir, FILES.nextKey), join(dir, FILES.key));
   }
-  // The key first: a chain on disk always has its key beside it.
-  await writeAtomically(join(dir, FILES.key), keyPem, 0o600);
-  await writeAtomically(join(dir, FILES.chain), chainPem, 0o644);
 }
 
 /** Reads it back. The error says which file is wrong and how to come to a right one. */
 export async function loadAuthority(dir: string): Promise<Result<AuthorityMaterial, string>> {
-  const [rootsPem, rootKeyPem, chainPem, keyPem] = await Promise.all(
-    [FILES.roots, FILES.rootKey, FILES.chain, FILES.key].map((name) => read(join(dir, name))),
+  const [rootsPem, rootKeyPem, chainPem, ...keys] = await Promise.all(
+    [FILES.roots, FILES.rootKey, FILES.chain, FILES.key, FILES.nextKey].map((name) =>
+      read(join(dir, name)),
+    ),
   );
-  if (rootsPem === undefined || chainPem === undefined || keyPem === undefined) {
+  const keyPems = keys.filter((key) => key !== undefined);
+  if (rootsPem === undefined || chainPem === undefined || keyPems.length === 0) {
     return err(`${dir}: no certificate authority here: run "espalier ca init" or "espalier join"`);
   }
-  const first = certificatesOf(chainPem)[0];
-  const certificate = first === undefined ? err("no certificate") : parseCertificate(first);
+  const certificate = firstOf(chainPem);
   if (!certificate.ok) return err(`${join(dir, FILES.chain)}: ${certificate.error}`);
-  if (!matches(certificate.value.spki, keyPem)) {
-    return err(`${join(dir, FILES.key)}: not the key of ${FILES.chain}`);
-  }
+  const { spki } = certificate.value;
+  const keyPem = keyPems.find((key) => matches(spki, key));
+  if (keyPem === undefined) return err(`${join(dir, FILES.key)}: not the key of ${FILES.chain}`);
   const cluster = parseClusterName(domainOf(certificate.value) ?? "");
   if (!cluster.ok) return err(`${join(dir, FILES.chain)}: not a cluster's CA`);
   const root = meshOf(rootsPem);
@@ -60,6 +83,11 @@ async function read(path: string): Promise<string | undefined> {
   } catch {
     return undefined;
   }
+}
+
+function firstOf(chainPem: string): Result<Certificate, string> {
+  const first = certificatesOf(chainPem)[0];
+  return first === undefined ? err("no certificate") : parseCertificate(first);
 }
 
 function matches(spki: Uint8Array, keyPem: string): boolean {

@@ -14,6 +14,7 @@ import { Renewer } from "#certs/workload/renewer.ts";
 import { certificatesOf } from "#certs/x509/pem.ts";
 import { ChainVerifier } from "#certs/x509/verify.ts";
 import { systemClock } from "#kernel/clock.ts";
+import { writeAtomically } from "#kernel/files.ts";
 import { MemoryLogger } from "#kernel/log.ts";
 import { err, ok } from "#kernel/result.ts";
 import { seededRng } from "#kernel/rng.ts";
@@ -114,6 +115,36 @@ describe("files of an authority", () => {
     for (const name of ["cluster.key", "root.key"]) {
       assert.equal((await stat(join(dir, "ca", name))).mode & 0o777, 0o600);
     }
+  });
+
+  it("are the old ones or the new ones wherever a renewal is cut off, however often", async () => {
+    const path = join(dir, "renewed");
+    const made = await createMesh(MESH, systemClock);
+    await saveAuthority(path, made);
+    const authority = new ClusterAuthority(made, systemClock);
+    const renewed = async () => {
+      const { csrPem, keyPem } = await newRequest();
+      return { ...made, keyPem, chainPem: must(await authority.resignSelf(csrPem)).chainPem };
+    };
+    const loaded = async () => must(await loadAuthority(path)).chainPem;
+    for (let cut = 1; cut <= 4; cut++) {
+      for (const isWritten of [false, true, true, false, false]) {
+        const before = await loaded();
+        const next = await renewed();
+        let writes = 0;
+        const failing: typeof writeAtomically = async (...file) => {
+          writes++;
+          if (writes !== cut || isWritten) await writeAtomically(...file);
+          if (writes === cut) throw new Error("no space left on device");
+        };
+        await assert.rejects(saveAuthority(path, next, failing), /no space/);
+        const after = cut === 4 && isWritten ? next.chainPem : before;
+        assert.equal(await loaded(), after, `write ${cut}, written: ${isWritten}`);
+      }
+    }
+    const last = await renewed();
+    await saveAuthority(path, last);
+    assert.deepEqual(must(await loadAuthority(path)), last);
   });
 
   it("are refused when they do not belong together", async () => {
