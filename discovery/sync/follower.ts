@@ -1,3 +1,4 @@
+import { CopiedState, type CopyRules } from "#discovery/sync/copied_state.ts";
 import { type LeaseState, leaseState } from "#discovery/sync/lease.ts";
 import {
   type Delta,
@@ -6,15 +7,7 @@ import {
   type SnapshotPart,
   termOf,
 } from "#discovery/sync/messages.ts";
-import { StateHash } from "#discovery/sync/state_hash.ts";
 import type { Millis } from "#kernel/brand.ts";
-
-export interface FollowerOptions<T> {
-  /** Undefined: an entry that its owner may not make, or that is malformed. It is left out. */
-  readonly accept: (key: string, value: unknown) => T | undefined;
-  /** Entries at most; more are left out. */
-  readonly quota: number;
-}
 
 /** What a message did. */
 export interface FollowerStep {
@@ -26,15 +19,11 @@ export interface FollowerStep {
 
 const NOTHING: FollowerStep = { changed: false };
 
-interface Entry<T> {
-  readonly json: string;
-  /** Undefined: hashed, since the owner has it, but not accepted. */
-  readonly value: T | undefined;
-}
-
-interface Assembly {
+/** A snapshot that has not come whole yet: each part is judged as it comes, none is kept as it came. */
+interface Assembly<T> {
   readonly head: SnapshotPart;
-  readonly parts: Map<number, SnapshotPart["u"]>;
+  readonly parts: Set<number>;
+  readonly state: CopiedState<T>;
 }
 
 /**
@@ -42,31 +31,29 @@ interface Assembly {
  * and says that it needs a snapshot.
  */
 export class Follower<T> {
-  readonly #options: FollowerOptions<T>;
-  #entries = new Map<string, Entry<T>>();
-  #hash = new StateHash();
+  readonly #rules: CopyRules<T>;
+  #state: CopiedState<T>;
   #epoch: string | undefined = undefined;
   #seq = 0;
   #heardAt: Millis | undefined = undefined;
-  #assembly: Assembly | undefined = undefined;
+  #assembly: Assembly<T> | undefined = undefined;
   /** Entries that `accept` or the quota has left out so far. */
   refused = 0;
 
-  constructor(options: FollowerOptions<T>) {
-    this.#options = options;
+  constructor(rules: CopyRules<T>) {
+    this.#rules = rules;
+    this.#state = new CopiedState(rules);
   }
 
   /** Starts with entries known from before, which one lease from now nobody may have confirmed. */
   restore(entries: Iterable<readonly [string, T]>, now: Millis): void {
-    for (const [key, value] of entries) this.#entries.set(key, { json: "", value });
+    for (const [key, value] of entries) this.#state.restore(key, value);
     this.#heardAt = now;
   }
 
   /** Only what was accepted. */
-  *entries(): Iterable<readonly [string, T]> {
-    for (const [key, { value }] of this.#entries) {
-      if (value !== undefined) yield [key, value];
-    }
+  entries(): Iterable<readonly [string, T]> {
+    return this.#state.accepted();
   }
 
   /** `expired` if the owner was never heard. */
@@ -86,7 +73,7 @@ export class Follower<T> {
     if (delta.s <= this.#seq) return NOTHING;
     if (delta.s !== this.#seq + 1) return { changed: false, need: "gap" };
     this.#seq = delta.s;
-    for (const [key, value] of delta.u) this.#put(key, value);
+    this.#put(this.#state, delta.u);
     return { changed: true };
   }
 
@@ -95,7 +82,7 @@ export class Follower<T> {
     if (beat.e !== this.#epoch) return { changed: false, need: "epoch" };
     this.#heardAt = now;
     if (beat.s !== this.#seq) return { changed: false, need: "gap" };
-    if (beat.h !== this.#hash.text()) return { changed: false, need: "hash" };
+    if (beat.h !== this.#state.hash()) return { changed: false, need: "hash" };
     return NOTHING;
   }
 
@@ -104,13 +91,17 @@ export class Follower<T> {
     if (part.e === this.#epoch && part.s < this.#seq) return NOTHING;
     const before = this.#assembly?.head;
     const same = before?.e === part.e && before.s === part.s && before.of === part.of;
-    if (!same) this.#assembly = { head: part, parts: new Map() };
-    const { parts } = this.#assembly!;
-    parts.set(part.i, part.u);
+    if (!same) {
+      this.#assembly = { head: { ...part, u: [] }, parts: new Set(), state: this.#empty() };
+    }
+    const { parts, state } = this.#assembly!;
     this.#heardAt = now;
-    if (parts.size < part.of) return NOTHING;
+    if (!parts.has(part.i)) this.#put(state, part.u);
+    if (parts.add(part.i).size < part.of) return NOTHING;
     this.#assembly = undefined;
-    this.#replace(part, parts);
+    this.#state = state;
+    this.#epoch = part.e;
+    this.#seq = part.s;
     return { changed: true };
   }
 
@@ -122,8 +113,7 @@ export class Follower<T> {
   }
 
   clear(): void {
-    this.#entries.clear();
-    this.#hash = new StateHash();
+    this.#state = this.#empty();
     this.#epoch = undefined;
     this.#seq = 0;
     this.#heardAt = undefined;
@@ -135,28 +125,13 @@ export class Follower<T> {
     return termOf(epoch) >= termOf(this.#epoch) || this.lease(now) !== "fresh";
   }
 
-  #replace(head: SnapshotPart, parts: ReadonlyMap<number, SnapshotPart["u"]>): void {
-    this.#entries = new Map();
-    this.#hash = new StateHash();
-    for (let i = 0; i < head.of; i++) {
-      for (const [key, value] of parts.get(i)!) this.#put(key, value);
+  #put(state: CopiedState<T>, entries: SnapshotPart["u"]): void {
+    for (const [key, value] of entries) {
+      if (!state.put(key, value)) this.refused++;
     }
-    this.#epoch = head.e;
-    this.#seq = head.s;
   }
 
-  #put(key: string, value: unknown): void {
-    const before = this.#entries.get(key);
-    if (before !== undefined && before.json !== "") this.#hash.toggle(key, before.json);
-    if (value === null) {
-      this.#entries.delete(key);
-      return;
-    }
-    const json = JSON.stringify(value);
-    this.#hash.toggle(key, json);
-    const fits = before !== undefined || this.#entries.size < this.#options.quota;
-    const accepted = fits ? this.#options.accept(key, value) : undefined;
-    if (accepted === undefined) this.refused++;
-    this.#entries.set(key, { json, value: accepted });
+  #empty(): CopiedState<T> {
+    return new CopiedState(this.#rules);
   }
 }

@@ -1,4 +1,5 @@
-import { Follower, type FollowerOptions, type FollowerStep } from "#discovery/sync/follower.ts";
+import type { CopyRules } from "#discovery/sync/copied_state.ts";
+import { Follower, type FollowerStep } from "#discovery/sync/follower.ts";
 import type { LeaseState } from "#discovery/sync/lease.ts";
 import { decode, type Need } from "#discovery/sync/messages.ts";
 import type { Millis } from "#kernel/brand.ts";
@@ -8,7 +9,7 @@ import type { Rng } from "#kernel/rng.ts";
 /** A `need` at most this often, plus jitter up to as much again. */
 const NEED_EVERY_MS: Millis = 500;
 
-export interface FollowerLinkOptions<T> extends FollowerOptions<T> {
+export interface FollowerLinkOptions<T> extends CopyRules<T> {
   readonly clock: Clock;
   readonly rng: Rng;
   readonly sendNeed: (need: Need) => void;

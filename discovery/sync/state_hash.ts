@@ -1,22 +1,28 @@
 import { createHash } from "node:crypto";
 
+/** What one entry adds to the hash. */
+export type Digest = bigint;
+
 /**
  * Order-independent hash of a keyed state: XOR of 64-bit digests of its entries, so that one change
  * costs one digest. Detects accidents, not malice: who may speak is the broker's matter.
  */
 export class StateHash {
-  #high = 0;
-  #low = 0;
+  #all: Digest = 0n;
 
-  /** Adds an entry, or takes it out again. */
-  toggle(key: string, json: string): void {
-    const digest = createHash("sha256").update(`${key}\0${json}`).digest();
-    this.#high = (this.#high ^ digest.readUInt32BE(0)) >>> 0;
-    this.#low = (this.#low ^ digest.readUInt32BE(4)) >>> 0;
+  /** Adds an entry, or takes it out again; what it returns takes it out without the entry. */
+  toggle(key: string, json: string): Digest {
+    const digest = createHash("sha256").update(`${key}\0${json}`).digest().readBigUInt64BE(0);
+    this.#all ^= digest;
+    return digest;
+  }
+
+  toggleDigest(digest: Digest): void {
+    this.#all ^= digest;
   }
 
   /** 16 hex digits. */
   text(): string {
-    return this.#high.toString(16).padStart(8, "0") + this.#low.toString(16).padStart(8, "0");
+    return this.#all.toString(16).padStart(16, "0");
   }
 }

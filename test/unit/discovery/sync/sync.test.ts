@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { CopiedState } from "#discovery/sync/copied_state.ts";
 import { Follower } from "#discovery/sync/follower.ts";
 import { LEASE_MS, leaseState, older } from "#discovery/sync/lease.ts";
 import { decode, encode } from "#discovery/sync/messages.ts";
@@ -115,13 +116,64 @@ describe("owner and follower", () => {
     assert.deepEqual(follower.onHeartbeat(owner.heartbeat(), 1), { changed: false });
   });
 
-  it("keep to their quota", () => {
+  it("keep to their quota, however often an entry is said", () => {
     const owner = new Owner<number>("1-a");
     owner.become(stateOf({ a: 1, b: 2, c: 3 }));
     owner.flush();
     const follower = newFollower(2);
     for (const part of owner.snapshot()) follower.onSnapshot(part, 0);
-    assert.equal(Object.keys(entriesOf(follower)).length, 2);
+    assert.deepEqual(entriesOf(follower), { a: 1, b: 2 });
+    const say = (entries: Record<string, number>): void => {
+      owner.become(stateOf(entries));
+      follower.onDelta(owner.flush()!, 1);
+      assert.deepEqual(follower.onHeartbeat(owner.heartbeat(), 1), { changed: false });
+    };
+    say({ a: 1, b: 2, c: 4 });
+    assert.deepEqual(entriesOf(follower), { a: 1, b: 2 }, "said twice");
+    say({ a: -1, b: 3, c: 5 });
+    assert.deepEqual(entriesOf(follower), { b: 3, c: 5 }, "the room of one that is not good now");
+    say({ c: 6, d: 6 });
+    assert.deepEqual(entriesOf(follower), { c: 6, d: 6 }, "the room of one that was withdrawn");
+  });
+
+  it("forget what comes far beyond their quota, and agree with its owner again by a snapshot", () => {
+    const many = (value: number): Map<string, number> =>
+      new Map(Array.from({ length: 100 }, (_, i) => [`k${i}`, value]));
+    const owner = new Owner<number>("1-a");
+    owner.become(many(1));
+    owner.flush();
+    const follower = newFollower(2);
+    const snapshot = (): void => {
+      for (const part of owner.snapshot()) follower.onSnapshot(part, 0);
+      assert.deepEqual(follower.onHeartbeat(owner.heartbeat(), 0), { changed: false });
+    };
+    snapshot();
+    owner.become(many(2));
+    follower.onDelta(owner.flush()!, 1);
+    assert.deepEqual(entriesOf(follower), { k0: 2, k1: 2 });
+    assert.equal(follower.onHeartbeat(owner.heartbeat(), 1).need, "hash");
+    snapshot();
+    assert.deepEqual(entriesOf(follower), { k0: 2, k1: 2 });
+  });
+
+  it("keep nothing of a snapshot's parts beyond their quota while the last is missing", () => {
+    const state = new CopiedState<number>({ accept, quota: 10 });
+    const judged: string[] = [];
+    const follower = new Follower<number>({
+      quota: 10,
+      accept: (key, value) => {
+        judged.push(key);
+        return accept(key, value);
+      },
+    });
+    for (let i = 0; i < 9_999; i++) {
+      const u = [[`k${i}`, i]] as Array<[string, unknown]>;
+      follower.onSnapshot({ e: "1-a", s: 1, h: "0".repeat(16), i, of: 10_000, u }, 0);
+      for (const [key, value] of u) state.put(key, value);
+    }
+    assert.equal(judged.length, 10, "each part is judged as it comes");
+    assert.equal(follower.refused, 9_989);
+    assert.deepEqual([[...state.accepted()].length, state.size], [10, 20]);
   });
 
   it("end with a goodbye of the same owner only", () => {
