@@ -1,7 +1,7 @@
-import { createPrivateKey, createPublicKey } from "node:crypto";
 import { mkdir, readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
 import type { AuthorityMaterial } from "#certs/authority/cluster_authority.ts";
+import { isKeyOf } from "#certs/authority/keys.ts";
 import { type Certificate, parseCertificate } from "#certs/x509/certificate.ts";
 import { certificatesOf } from "#certs/x509/pem.ts";
 import { meshOf } from "#certs/x509/root.ts";
@@ -46,7 +46,7 @@ async function keepKeyInUse(dir: string): Promise<void> {
     [FILES.chain, FILES.nextKey].map((name) => read(join(dir, name))),
   );
   const certificate = chainPem === undefined ? undefined : firstOf(chainPem);
-  if (next !== undefined && certificate?.ok === true && matches(certificate.value.spki, next)) {
+  if (next !== undefined && certificate?.ok === true && isKeyOf(certificate.value.spki, next)) {
     await rename(join(dir, FILES.nextKey), join(dir, FILES.key));
   }
 }
@@ -65,7 +65,7 @@ export async function loadAuthority(dir: string): Promise<Result<AuthorityMateri
   const certificate = firstOf(chainPem);
   if (!certificate.ok) return err(`${join(dir, FILES.chain)}: ${certificate.error}`);
   const { spki } = certificate.value;
-  const keyPem = keyPems.find((key) => matches(spki, key));
+  const keyPem = keyPems.find((key) => isKeyOf(spki, key));
   if (keyPem === undefined) return err(`${join(dir, FILES.key)}: not the key of ${FILES.chain}`);
   const cluster = parseClusterName(domainOf(certificate.value) ?? "");
   if (!cluster.ok) return err(`${join(dir, FILES.chain)}: not a cluster's CA`);
@@ -88,13 +88,4 @@ async function read(path: string): Promise<string | undefined> {
 function firstOf(chainPem: string): Result<Certificate, string> {
   const first = certificatesOf(chainPem)[0];
   return first === undefined ? err("no certificate") : parseCertificate(first);
-}
-
-function matches(spki: Uint8Array, keyPem: string): boolean {
-  try {
-    const key = createPublicKey(createPrivateKey(keyPem));
-    return key.export({ type: "spki", format: "der" }).equals(spki);
-  } catch {
-    return false;
-  }
 }

@@ -63,3 +63,13 @@ export async function keyOfRequest(csrPem: string): Promise<Result<webcrypto.Cry
     return err("not a PKCS#10 request for a P-256 key");
   }
 }
+
+/** Whether this PEM is the private key of this public one (DER, SPKI). */
+export function isKeyOf(spki: Uint8Array, keyPem: string): boolean {
+  try {
+    const key = createPublicKey(createPrivateKey(keyPem));
+    return key.export({ type: "spki", format: "der" }).equals(spki);
+  } catch {
+    return false;
+  }
+}

@@ -4,6 +4,7 @@ import type { Command } from "commander";
 import { type JoinToken, readToken, rootOf } from "#certs/attest/join_token.ts";
 import { saveAuthority } from "#certs/authority/ca_files.ts";
 import { controlId } from "#certs/identity/spiffe_id.ts";
+import { authorityOf } from "#certs/workload/authority_of.ts";
 import { identityOf } from "#certs/workload/identity_of.ts";
 import { askJoin, type IssuedWithKey } from "#certs/workload/issuing_client.ts";
 import { saveMembership } from "#certs/workload/membership_file.ts";
@@ -60,13 +61,17 @@ async function keepAuthority(
 ): Promise<void> {
   const mesh = meshOf(rootOf(token));
   if (!mesh.ok) throw fail(mesh.error);
-  await saveAuthority(caDir(state), {
+  const cluster = issued.subject as ClusterName;
+  const material = {
     mesh: mesh.value,
-    cluster: issued.subject as ClusterName,
+    cluster,
     chainPem: issued.chain,
     keyPem,
     rootsPem: rootOf(token),
-  });
+  };
+  const authority = await authorityOf(material, systemClock);
+  if (!authority.ok) throw fail(authority.error);
+  await saveAuthority(caDir(state), authority.value);
   const parent = { api: reachable(issued.api, token), bus: reachable(issued.bus, token) };
   await writeAtomically(parentPath(state), `${JSON.stringify(parent)}\n`);
 }

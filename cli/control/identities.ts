@@ -4,6 +4,7 @@ import { newRequest } from "#certs/authority/keys.ts";
 import { renewCaAt, renewLeafAt } from "#certs/authority/profiles.ts";
 import { RotatingIdentity } from "#certs/identity/identity.ts";
 import { controlId } from "#certs/identity/spiffe_id.ts";
+import { authorityOf } from "#certs/workload/authority_of.ts";
 import { askRenewal } from "#certs/workload/issuing_client.ts";
 import { Renewer } from "#certs/workload/renewer.ts";
 import { fail } from "#cli/exit.ts";
@@ -98,5 +99,6 @@ async function renewCa(
   };
   const renewed = await askRenewal(place, "RenewAuthority");
   if (!renewed.ok) return renewed;
-  return ok({ ...material, keyPem: renewed.value.keyPem, chainPem: renewed.value.issued.chain });
+  const { keyPem, issued } = renewed.value;
+  return authorityOf({ ...material, keyPem, chainPem: issued.chain }, clock);
 }
