@@ -3,6 +3,7 @@ import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type BusUser, natsConfigText } from "#discovery/bus/nats_config.ts";
 import { backoffMs, RECONNECT } from "#kernel/backoff.ts";
+import type { Millis } from "#kernel/brand.ts";
 import { type Clock, sleep } from "#kernel/clock.ts";
 import { writeAtomically } from "#kernel/files.ts";
 import type { Logger } from "#kernel/log.ts";
@@ -30,6 +31,8 @@ export interface NatsServerOptions {
 
 const START_MS = 10_000;
 const STOP_MS = 5_000;
+/** One that has lived for so long has not failed to start: the next wait is short again. */
+const LIVED_MS = 10_000;
 
 /**
  * A nats-server that we run: configured from our own records, reloaded without a disconnect when they
@@ -87,7 +90,7 @@ export class NatsServer {
   async close(): Promise<void> {
     this.#closing = true;
     const child = this.#process;
-    if (child === undefined || child.exitCode !== null) return;
+    if (child === undefined) return;
     const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
     child.kill("SIGTERM");
     const timer = this.#options.clock.after(STOP_MS, () => child.kill("SIGKILL"));
@@ -125,53 +128,74 @@ export class NatsServer {
     }
   }
 
-  /** The port it listens on. */
+  /** The port it listens on. Once it has been up, its end starts it again. */
   async #launch(): Promise<Result<number, string>> {
-    const { binary, dir, clock, log } = this.#options;
-    await this.#removePortFiles();
-    const child = spawn(binary, ["-c", join(dir, "nats.conf")], {
-      stdio: ["ignore", "ignore", "pipe"],
-    });
-    this.#process = child;
+    const { clock, log } = this.#options;
+    let ended: string | undefined;
+    let upAt: Millis | undefined;
     let said = "";
-    child.stderr!.on("data", (chunk: Buffer) => {
+    const onEnd = (child: ChildProcess, why: string): void => {
+      ended = why;
+      if (this.#process === child) this.#process = undefined;
+      if (upAt === undefined) return;
+      if (clock.now() - upAt >= LIVED_MS) this.#crashes = 0;
+      void this.#restart(why);
+    };
+    const child = await this.#spawn();
+    if (!child.ok) return child;
+    this.#process = child.value;
+    // Without a descriptor to spare there is neither a process nor its pipe.
+    child.value.stderr?.on("data", (chunk: Buffer) => {
       said = (said + chunk.toString()).slice(-2_000);
     });
-    let ended: string | undefined;
-    child.on("error", (error) => {
-      ended = error.message;
-    });
-    child.on("exit", (code, signal) => {
-      ended = `nats-server ended (${signal ?? `code ${code}`}): ${lastLine(said)}`;
-      if (this.#process === child) void this.#restart(ended);
-    });
+    child.value.on("error", (error) => onEnd(child.value, error.message));
+    child.value.on("exit", (code, signal) =>
+      onEnd(child.value, `nats-server ended (${signal ?? `code ${code}`}): ${lastLine(said)}`),
+    );
     for (const until = clock.now() + START_MS; clock.now() < until; ) {
-      if (ended !== undefined) return err(ended);
       const port = await this.#readPort();
+      if (ended !== undefined) return err(ended);
       if (port !== undefined) {
+        upAt = clock.now();
         log.info("bus is up", { port });
         return ok(port);
       }
       await sleep(clock, 20);
     }
-    child.kill("SIGKILL");
+    child.value.kill("SIGKILL");
     return err(`nats-server did not start within ${START_MS} ms: ${lastLine(said)}`);
   }
 
-  async #restart(why: string): Promise<void> {
-    // Before the first start has succeeded its caller hears of it.
-    if (this.#closing || this.#port === -1) return;
+  /** The file system, or the system's want of memory, may keep us from it. */
+  async #spawn(): Promise<Result<ChildProcess, string>> {
+    const { binary, dir } = this.#options;
+    try {
+      await this.#removePortFiles();
+      if (this.#closing) return err("closed");
+      return ok(
+        spawn(binary, ["-c", join(dir, "nats.conf")], { stdio: ["ignore", "ignore", "pipe"] }),
+      );
+    } catch (error) {
+      return err((error as Error).message);
+    }
+  }
+
+  /** Tries until it is up: without its bus a cluster is off the mesh. */
+  async #restart(reason: string): Promise<void> {
     const { clock, rng, log } = this.#options;
-    const delayMs = backoffMs(RECONNECT, this.#crashes++, rng);
-    log.error("bus ended; starting it again", { why, delayMs });
-    await sleep(clock, delayMs);
-    if (this.#closing) return;
-    const started = await this.#launch();
-    if (started.ok) this.#crashes = 0;
+    for (let why = reason; !this.#closing; ) {
+      const delayMs = backoffMs(RECONNECT, this.#crashes++, rng);
+      log.error("bus ended; starting it again", { why, delayMs });
+      await sleep(clock, delayMs);
+      if (this.#closing) return;
+      const started = await this.#launch();
+      if (started.ok) return;
+      why = started.error;
+    }
   }
 
   async #readPort(): Promise<number | undefined> {
-    for (const name of await this.#portFiles()) {
+    for (const name of await this.#portFiles().catch(() => [])) {
       try {
         const ports = JSON.parse(await readFile(join(this.#options.dir, name), "utf8"));
         const port = Number(/:(\d+)$/.exec(ports.nats?.[0] ?? ports.tls?.[0] ?? "")?.[1]);
