@@ -107,7 +107,13 @@ describe("a relay", () => {
         );
         const plan: RelayPlan = {
           ...{ service, head, hop: FIRST_HOP, within: undefined, foreign: false, deadlineMs: 0 },
-          ...{ deadlineCoversBody: false, tryTimeoutMs: 0, retry: undefined, session: undefined },
+          ...{
+            deadlineCoversBody: false,
+            tellsDeadline: false,
+            tryTimeoutMs: 0,
+            retry: undefined,
+            session: undefined,
+          },
           ...{ editAnswer: undefined, mirrors: [], ...change },
         };
         new Relay(effects, exchange, plan).start();
