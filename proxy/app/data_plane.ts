@@ -4,7 +4,6 @@ import type { ServiceReport } from "#model/report.ts";
 import type { Snapshot } from "#model/snapshot.ts";
 import type { AskedRequest, Explanation } from "#proxy/app/explain.ts";
 import type { Inventory } from "#proxy/app/inventory.ts";
-import type { Verdict } from "#proxy/subscribe/source.ts";
 
 /** What became of one listener of the snapshot in force. */
 export interface ListenerStatus {
@@ -18,7 +17,7 @@ export interface ListenerStatus {
 /** The part of a proxy that moves requests: this process's own, or that of its workers. */
 export interface DataPlane {
   /** Swaps to `snapshot`. Listeners follow; `settled` tells when they have. */
-  apply(snapshot: Snapshot): Verdict;
+  apply(snapshot: Snapshot): void;
   /** Resolves when every listener of the newest snapshot is open or has failed. */
   settled(): Promise<readonly ListenerStatus[]>;
   /** Prometheus text. */

@@ -23,7 +23,6 @@ import { groupPorts } from "#proxy/listen/port_groups.ts";
 import type { LineLog } from "#proxy/observe/line_log.ts";
 import { RequestStats } from "#proxy/observe/service_stats.ts";
 import { Dispatcher, PING_TARGET, type Tables } from "#proxy/relay/dispatcher.ts";
-import type { Verdict } from "#proxy/subscribe/source.ts";
 import { TcpUpstreams } from "#proxy/tcp/upstream.ts";
 import { HttpUpstreams } from "#proxy/upstream/http_upstreams.ts";
 import { UpstreamCounters } from "#proxy/upstream/upstream_counters.ts";
@@ -116,8 +115,7 @@ export class LocalPlane implements DataPlane {
     });
   }
 
-  apply(snapshot: Snapshot): Verdict {
-    const { revision } = snapshot;
+  apply(snapshot: Snapshot): void {
     const now = this.#options.clock.now();
     this.#tables = buildTables(snapshot, this.#tables, this.#stats, now);
     this.#snapshot = snapshot;
@@ -125,7 +123,6 @@ export class LocalPlane implements DataPlane {
     this.#upstreams.retain(endpointsOf(snapshot));
     this.#prober.watch(linksOf(snapshot));
     this.#listeners.follow(snapshot.listeners);
-    return { kind: "ack", revision };
   }
 
   settled(): Promise<readonly ListenerStatus[]> {

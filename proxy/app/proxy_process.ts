@@ -4,13 +4,12 @@ import type { Clock, Timer } from "#kernel/clock.ts";
 import { type LeveledLogger, parseLogLevel } from "#kernel/log.ts";
 import { Metrics } from "#kernel/metrics.ts";
 import { registerProgram } from "#kernel/process_metrics.ts";
-import { formatProblem } from "#kernel/result.ts";
 import type { ServiceReport } from "#model/report.ts";
 import type { Snapshot } from "#model/snapshot.ts";
 import { withoutKeys } from "#model/without_keys.ts";
 import type { DataPlane, ListenerStatus } from "#proxy/app/data_plane.ts";
 import { askedOf } from "#proxy/app/explain.ts";
-import type { SnapshotSource, Verdict } from "#proxy/subscribe/source.ts";
+import type { SnapshotSource } from "#proxy/subscribe/source.ts";
 
 /** How often a control service hears of this proxy's services. */
 const REPORT_PERIOD_MS = 2_000;
@@ -33,11 +32,12 @@ export interface ProxyProcessOptions {
 export class ProxyProcess {
   readonly #options: ProxyProcessOptions;
   #snapshot: Snapshot | undefined = undefined;
-  #refused: Extract<Verdict, { kind: "nack" }> | undefined = undefined;
+  /** What was wrong with the newest one, if it is not in force. */
+  #problems: readonly string[] = [];
   #draining = false;
   readonly #metrics = new Metrics();
   #accepted = 0;
-  #nacked = 0;
+  #refused = 0;
   #reporter: Timer | undefined = undefined;
   #firstSnapshot: () => void = () => {};
   /** Resolves once a first snapshot is in force. */
@@ -53,7 +53,13 @@ export class ProxyProcess {
 
   start(): void {
     const { clock, source, report } = this.#options;
-    source.start((snapshot) => this.#apply(snapshot));
+    source.start({
+      apply: (snapshot) => this.#apply(snapshot),
+      refused: (problems) => {
+        this.#refused++;
+        this.#problems = problems;
+      },
+    });
     if (report === undefined) return;
     this.#reporter = clock.every(REPORT_PERIOD_MS, () => void this.report());
   }
@@ -92,18 +98,12 @@ export class ProxyProcess {
     ]);
   }
 
-  #apply(snapshot: Snapshot): Verdict {
-    const verdict = this.#options.plane.apply(snapshot);
-    if (verdict.kind === "nack") {
-      this.#nacked++;
-      this.#refused = verdict;
-      return verdict;
-    }
+  #apply(snapshot: Snapshot): void {
+    this.#options.plane.apply(snapshot);
     this.#accepted++;
     this.#snapshot = snapshot;
-    this.#refused = undefined;
+    this.#problems = [];
     this.#firstSnapshot();
-    return verdict;
   }
 
   async #ready() {
@@ -123,7 +123,7 @@ export class ProxyProcess {
     return jsonAnswer(200, {
       source: this.#options.source.status(),
       snapshot: this.#snapshot === undefined ? null : withoutKeys(this.#snapshot),
-      refused: this.#refused?.problems.map(formatProblem) ?? [],
+      refused: this.#problems,
     });
   }
 
@@ -170,7 +170,7 @@ export class ProxyProcess {
     count(
       "espalier_snapshots_refused_total",
       "Snapshots and configurations that were refused; the one before stays in force.",
-      () => this.#nacked + source.failures().refused,
+      () => this.#refused,
     );
     count(
       "espalier_snapshots_unsaved_total",

@@ -6,7 +6,6 @@ import type { DataPlane, ListenerStatus } from "#proxy/app/data_plane.ts";
 import type { AskedRequest, Explanation } from "#proxy/app/explain.ts";
 import type { Inventory } from "#proxy/app/inventory.ts";
 import type { LocalPlane } from "#proxy/app/local_plane.ts";
-import type { Verdict } from "#proxy/subscribe/source.ts";
 
 /** Labels of what the inbound side counts; the outbound side has none besides its own. */
 export const INBOUND_LABELS: Readonly<Record<string, string>> = { direction: "inbound" };
@@ -34,8 +33,8 @@ export class SidecarPlane implements DataPlane {
 
   // ── the outbound side alone ──
 
-  apply(snapshot: Snapshot): Verdict {
-    return this.#outbound.apply(snapshot);
+  apply(snapshot: Snapshot): void {
+    this.#outbound.apply(snapshot);
   }
 
   settled(): Promise<readonly ListenerStatus[]> {

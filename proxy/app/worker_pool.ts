@@ -16,7 +16,6 @@ import type { Inventory } from "#proxy/app/inventory.ts";
 import { mergeReports } from "#proxy/app/reports.ts";
 import type { Answers, Question, ToWorker } from "#proxy/app/worker_messages.ts";
 import { WorkerProcess } from "#proxy/app/worker_process.ts";
-import type { Verdict } from "#proxy/subscribe/source.ts";
 
 /** How long a worker may take to answer the primary before it is ended as hung. */
 const ANSWER_MS: Millis = 10_000;
@@ -95,12 +94,11 @@ export class WorkerPool implements DataPlane {
     });
   }
 
-  apply(snapshot: Snapshot): Verdict {
+  apply(snapshot: Snapshot): void {
     this.#snapshot = snapshot;
     this.#spreading = true;
     this.#settling = this.#spread(snapshot);
     this.#settling.catch(() => {});
-    return { kind: "ack", revision: snapshot.revision };
   }
 
   async settled(): Promise<readonly ListenerStatus[]> {

@@ -11,12 +11,12 @@ import type { Logger } from "#kernel/log.ts";
 import { formatProblem } from "#kernel/result.ts";
 import type { Rng } from "#kernel/rng.ts";
 import type { ServiceReport } from "#model/report.ts";
-import { parseSnapshot, type Snapshot } from "#model/snapshot.ts";
+import { parseSnapshot } from "#model/snapshot.ts";
 import {
   NO_FAILURES,
+  type SnapshotSink,
   type SnapshotSource,
   type SourceFailures,
-  type Verdict,
 } from "#proxy/subscribe/source.ts";
 
 export interface ControlSourceOptions {
@@ -36,7 +36,7 @@ const SnapshotsClient = makeClientConstructor(WIRE.Snapshots.service, "Snapshots
 /** Follows the control service of the proxy's own cluster, and no other. Reconnects for ever. */
 export class ControlSource implements SnapshotSource {
   readonly #options: ControlSourceOptions;
-  #apply: ((snapshot: Snapshot) => Verdict) | undefined = undefined;
+  #sink: SnapshotSink | undefined = undefined;
   #stream: SnapshotStream | undefined = undefined;
   #retry: Timer | undefined = undefined;
   #failures = 0;
@@ -46,8 +46,8 @@ export class ControlSource implements SnapshotSource {
     this.#options = options;
   }
 
-  start(apply: (snapshot: Snapshot) => Verdict): void {
-    this.#apply = apply;
+  start(sink: SnapshotSink): void {
+    this.#sink = sink;
     this.#connect();
   }
 
@@ -69,7 +69,7 @@ export class ControlSource implements SnapshotSource {
   }
 
   async close(): Promise<void> {
-    this.#apply = undefined;
+    this.#sink = undefined;
     this.#retry?.cancel();
     this.#stream?.cancel();
   }
@@ -103,11 +103,18 @@ export class ControlSource implements SnapshotSource {
     this.#connected = true;
     this.#failures = 0;
     const snapshot = parseSnapshot(message, "control service");
-    const verdict: Verdict = snapshot.ok
-      ? this.#apply!(snapshot.value)
-      : { kind: "nack", revision: revisionOf(message), problems: snapshot.error };
-    const problems = verdict.kind === "ack" ? [] : verdict.problems.map(formatProblem);
-    stream.write({ verdict: { revision: verdict.revision, problems } });
+    if (snapshot.ok) {
+      this.#sink!.apply(snapshot.value);
+      stream.write({ verdict: { revision: snapshot.value.revision, problems: [] } });
+      return;
+    }
+    const revision = revisionOf(message);
+    const problems = snapshot.error.map(formatProblem);
+    const { log } = this.#options;
+    log.error("snapshot refused; the old one stays in force", { revision });
+    for (const problem of problems) log.error(problem);
+    this.#sink!.refused(problems);
+    stream.write({ verdict: { revision, problems } });
   }
 
   #lost(why: string): void {
@@ -115,7 +122,7 @@ export class ControlSource implements SnapshotSource {
     if (this.#connected) log.warn("control service lost; serving the last snapshot", { why });
     this.#connected = false;
     this.#stream = undefined;
-    if (this.#apply === undefined) return;
+    if (this.#sink === undefined) return;
     const delayMs = backoffMs(RECONNECT, this.#failures++, rng);
     log.debug("control service not reached", { control, why, delayMs });
     this.#retry = clock.after(delayMs, () => this.#connect());

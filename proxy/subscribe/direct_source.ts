@@ -2,9 +2,9 @@ import type { ServiceReport } from "#model/report.ts";
 import type { Snapshot } from "#model/snapshot.ts";
 import {
   NO_FAILURES,
+  type SnapshotSink,
   type SnapshotSource,
   type SourceFailures,
-  type Verdict,
 } from "#proxy/subscribe/source.ts";
 
 /** A control service in the same process, as a proxy sees it. */
@@ -26,18 +26,17 @@ export class DirectSource implements SnapshotSource {
     this.#subscribe = subscribe;
   }
 
-  start(apply: (snapshot: Snapshot) => Verdict): void {
-    let early: Verdict | undefined;
-    const tell = (verdict: Verdict): void => {
-      const problems = verdict.kind === "ack" ? [] : verdict.problems.map((p) => p.message);
-      this.#subscription?.verdict({ revision: verdict.revision, problems });
-    };
+  start(sink: SnapshotSink): void {
+    let early: string | undefined;
+    const accept = (revision: string): void =>
+      this.#subscription?.verdict({ revision, problems: [] });
     this.#subscription = this.#subscribe((snapshot) => {
-      early = apply(snapshot);
-      tell(early);
+      sink.apply(snapshot);
+      early = snapshot.revision;
+      accept(early);
     });
     // The first snapshot came before there was a subscription to answer to.
-    if (early !== undefined) tell(early);
+    if (early !== undefined) accept(early);
   }
 
   report(

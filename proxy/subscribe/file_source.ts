@@ -3,7 +3,12 @@ import type { Logger } from "#kernel/log.ts";
 import { formatProblem, type Problem, type Result } from "#kernel/result.ts";
 import { watchPath } from "#kernel/watch_path.ts";
 import type { Snapshot } from "#model/snapshot.ts";
-import type { SnapshotSource, SourceFailures, Verdict } from "#proxy/subscribe/source.ts";
+import {
+  NO_FAILURES,
+  type SnapshotSink,
+  type SnapshotSource,
+  type SourceFailures,
+} from "#proxy/subscribe/source.ts";
 
 export interface FileSourceOptions {
   /** File or directory that is watched. */
@@ -19,9 +24,8 @@ export interface FileSourceOptions {
 export class FileSource implements SnapshotSource {
   readonly #options: FileSourceOptions;
   #watcher: { close(): void } | undefined = undefined;
-  #apply: ((snapshot: Snapshot) => Verdict) | undefined = undefined;
+  #sink: SnapshotSink | undefined = undefined;
   #loading: Promise<void> = Promise.resolve();
-  #refused = 0;
   /** Of what is in force; undefined: the file has been refused since. */
   #revision: string | undefined = undefined;
 
@@ -29,11 +33,11 @@ export class FileSource implements SnapshotSource {
     this.#options = options;
   }
 
-  start(apply: (snapshot: Snapshot) => Verdict): void {
+  start(sink: SnapshotSink): void {
     const { path, first, clock, log } = this.#options;
-    this.#apply = apply;
+    this.#sink = sink;
     this.#revision = first.revision;
-    apply(first);
+    sink.apply(first);
     // Written again with the same words: nothing to do.
     const onChange = (): void => void this.#loadNext((revision) => revision !== this.#revision);
     this.#watcher = watchPath(path, { clock, log, onChange });
@@ -49,12 +53,12 @@ export class FileSource implements SnapshotSource {
   }
 
   failures(): SourceFailures {
-    return { refused: this.#refused, unsaved: 0 };
+    return NO_FAILURES;
   }
 
   async close(): Promise<void> {
     this.#watcher?.close();
-    this.#apply = undefined;
+    this.#sink = undefined;
     await this.#loading;
   }
 
@@ -69,12 +73,13 @@ export class FileSource implements SnapshotSource {
     if (loaded.ok) {
       if (!isWanted(loaded.value.revision)) return;
       this.#revision = loaded.value.revision;
-      this.#apply?.(loaded.value);
+      this.#sink?.apply(loaded.value);
       return;
     }
     this.#revision = undefined;
-    this.#refused++;
+    const problems = loaded.error.map(formatProblem);
     log.error("configuration refused; the old one stays in force", { path });
-    for (const problem of loaded.error) log.error(formatProblem(problem));
+    for (const problem of problems) log.error(problem);
+    this.#sink?.refused(problems);
   }
 }

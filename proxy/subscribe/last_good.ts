@@ -3,7 +3,7 @@ import { readFile, rename } from "node:fs/promises";
 import { writeAtomically } from "#kernel/files.ts";
 import type { Logger } from "#kernel/log.ts";
 import { parseSnapshot, type Snapshot } from "#model/snapshot.ts";
-import type { SnapshotSource, SourceFailures, Verdict } from "#proxy/subscribe/source.ts";
+import type { SnapshotSink, SnapshotSource, SourceFailures } from "#proxy/subscribe/source.ts";
 
 const VERSION = 1;
 
@@ -109,12 +109,14 @@ export class LastGoodSource implements SnapshotSource {
     this.#first = first;
   }
 
-  start(apply: (snapshot: Snapshot) => Verdict): void {
-    if (this.#first !== undefined) apply(this.#first);
-    this.#live.start((snapshot) => {
-      const verdict = apply(snapshot);
-      if (verdict.kind === "ack") this.#store.save(snapshot);
-      return verdict;
+  start(sink: SnapshotSink): void {
+    if (this.#first !== undefined) sink.apply(this.#first);
+    this.#live.start({
+      apply: (snapshot) => {
+        sink.apply(snapshot);
+        this.#store.save(snapshot);
+      },
+      refused: (problems) => sink.refused(problems),
     });
   }
 

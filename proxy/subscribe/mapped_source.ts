@@ -1,9 +1,9 @@
 import type { Snapshot } from "#model/snapshot.ts";
 import {
   NO_FAILURES,
+  type SnapshotSink,
   type SnapshotSource,
   type SourceFailures,
-  type Verdict,
 } from "#proxy/subscribe/source.ts";
 
 /** Another source whose snapshots are changed on their way: what a sidecar adds of its own. */
@@ -16,8 +16,11 @@ export class MappedSource implements SnapshotSource {
     this.#change = change;
   }
 
-  start(apply: (snapshot: Snapshot) => Verdict): void {
-    this.#source.start((snapshot) => apply(this.#change(snapshot)));
+  start(sink: SnapshotSink): void {
+    this.#source.start({
+      apply: (snapshot) => sink.apply(this.#change(snapshot)),
+      refused: (problems) => sink.refused(problems),
+    });
   }
 
   status(): string {
@@ -41,8 +44,8 @@ export class FixedSource implements SnapshotSource {
     this.#snapshot = snapshot;
   }
 
-  start(apply: (snapshot: Snapshot) => Verdict): void {
-    apply(this.#snapshot);
+  start(sink: SnapshotSink): void {
+    sink.apply(this.#snapshot);
   }
 
   status(): string {

@@ -49,6 +49,8 @@ describe("espalier proxy -f", { timeout: 120_000 }, () => {
       await writeFile(file, staticYaml(0, two.port).replace("kind: Service", "kind: Servant"));
       await until("the bad file is refused", () => proxy.err.includes("unknown resource"));
       assert.equal((await get(port)).body, "two");
+      const configOf = async () => JSON.parse((await get(admin, { path: "/config" })).body);
+      assert.match((await configOf()).refused.join("\n"), /unknown resource/);
 
       await writeFile(file, staticYaml(0, one.port));
       proxy.child.kill("SIGHUP");
@@ -65,8 +67,8 @@ describe("espalier proxy -f", { timeout: 120_000 }, () => {
       );
       assert.match(metrics, /espalier_snapshots_accepted_total [3-9]\n/);
       assert.match(metrics, /espalier_snapshots_refused_total [1-9]\n/);
-      const config = JSON.parse((await get(admin, { path: "/config" })).body);
-      assert.equal(config.source, "static");
+      const config = await configOf();
+      assert.deepEqual([config.source, config.refused], ["static", []]);
       const explained = await espalier(
         "explain",
         "http://any/",

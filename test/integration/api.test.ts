@@ -15,7 +15,7 @@ import { WIRE } from "#discovery/wire/definition.ts";
 import { systemClock } from "#kernel/clock.ts";
 import { MemoryLogger } from "#kernel/log.ts";
 import { systemRng } from "#kernel/rng.ts";
-import type { ClusterName } from "#model/names.ts";
+import type { ClusterName, MeshName } from "#model/names.ts";
 import type { Snapshot } from "#model/snapshot.ts";
 import { ControlSource } from "#proxy/subscribe/control_source.ts";
 import { EVERY_RULE_FIELD, snapshotOf } from "#test/kit/gateway.ts";
@@ -78,32 +78,25 @@ describe("the control API", { timeout: 60_000 }, () => {
     api.close();
   });
 
-  /** A proxy's source as `id`; `judge` is its verdict. */
-  async function follow(
-    id: SpiffeId,
-    of: ClusterName,
-    judge: (s: Snapshot) => boolean = () => true,
-  ) {
+  /** A proxy's source as `id`, and what has come of it. */
+  async function follow(id: SpiffeId, of: ClusterName) {
+    const said = new MemoryLogger();
     const source = new ControlSource({
       control: server,
       identity: new RotatingIdentity(await tree.identity(id, of)),
       version: "test",
       clock: systemClock,
       rng: systemRng(),
-      log: new MemoryLogger(),
+      log: said,
     });
     sources.push(source);
-    const got: string[] = [];
-    source.start((snapshot) => {
-      const { revision } = snapshot;
-      if (!judge(snapshot)) {
-        const problems = [{ source: "test", path: "routes[0]", message: "not like this" }];
-        return { kind: "nack", revision, problems };
-      }
-      got.push(revision);
-      return { kind: "ack", revision };
+    const got: Snapshot[] = [];
+    const refused: string[] = [];
+    source.start({
+      apply: (snapshot) => void got.push(snapshot),
+      refused: (problems) => void refused.push(...problems),
     });
-    return { source, got };
+    return { source, got, refused, said };
   }
 
   /** Calls one method as `caller`; the status that comes back. */
@@ -143,27 +136,32 @@ describe("the control API", { timeout: 60_000 }, () => {
     const services = simple.services.map((service) => ({ ...service, connections: CONNECTIONS }));
     const sent = { ...simple, routes: [...simple.routes, ...routes], services };
     hub.publish("gateway", sent);
-    let received: Snapshot | undefined;
-    const { got } = await follow(gatewayId(CORE), CORE, (snapshot) => {
-      received = snapshot;
-      return true;
-    });
+    const { got } = await follow(gatewayId(CORE), CORE);
     await until("it has come", () => got.length === 1);
-    assert.deepEqual(received, sent);
+    assert.deepEqual(got[0], sent);
     await until("its acceptance is known", () =>
       hub.statuses().some(({ id, acked }) => id === gatewayId(CORE) && acked === "one"),
     );
   });
 
   it("hears a refusal and its reason, and sends only what is new", async () => {
-    hub.publish("workload", simpleSnapshot([1], { revision: "bad" }));
+    const bad = { ...simpleSnapshot([1], { revision: "bad" }), mesh: "no mesh" as MeshName };
+    hub.publish("workload", bad);
     const id = workloadId(CORE, "shop", "picky");
-    const { got } = await follow(id, CORE, ({ revision }) => revision !== "bad");
+    const { got, refused, said } = await follow(id, CORE);
     const statusOf = () => hub.statuses().find((s) => s.id === id);
     await until("the refusal is known", () => statusOf()?.refused === "bad");
-    assert.deepEqual(statusOf()!.problems, ["test: routes[0]: not like this"]);
+    assert.match(refused[0]!, /^control service: mesh: /);
+    assert.deepEqual(statusOf()!.problems, refused);
+    assert.deepEqual(
+      said.lines.filter(({ level }) => level === "error").map(({ message }) => message),
+      ["snapshot refused; the old one stays in force", ...refused],
+    );
     hub.publish("workload", simpleSnapshot([1], { revision: "good" }));
-    await until("the next is accepted", () => got.includes("good") && statusOf()?.refused === "");
+    await until(
+      "the next is accepted",
+      () => got[0]?.revision === "good" && statusOf()?.refused === "",
+    );
   });
 
   it("hears reports, with where the mesh reaches a gateway", async () => {
@@ -253,7 +251,9 @@ describe("the control API", { timeout: 60_000 }, () => {
     await until("it is connected", () => source.status() === "connected");
     identity.rotate(await tree.identity(controlId(CORE), CORE));
     hub.publish("gateway", simpleSnapshot([1], { revision: "after" }));
-    await until("the old connection goes on", () => got.includes("after"));
+    await until("the old connection goes on", () =>
+      got.some(({ revision }) => revision === "after"),
+    );
     const { source: fresh } = await follow(gatewayId(CORE), CORE);
     await until("a new one comes in", () => fresh.status() === "connected");
   });

@@ -12,6 +12,7 @@ import { inboundSnapshot, withOutbound } from "#proxy/app/sidecar.ts";
 import { buildTables, endpointsOf, linksOf } from "#proxy/app/tables.ts";
 import { RequestStats } from "#proxy/observe/service_stats.ts";
 import { FixedSource } from "#proxy/subscribe/mapped_source.ts";
+import { NO_FAILURES, type SnapshotSink, type SnapshotSource } from "#proxy/subscribe/source.ts";
 import { must } from "#test/kit/mesh.ts";
 import { simpleSnapshot } from "#test/kit/proxy.ts";
 
@@ -109,10 +110,7 @@ describe("an explanation", () => {
 
 describe("a proxy's admin port", () => {
   const plane: DataPlane = {
-    apply: ({ revision }) =>
-      revision === "bad"
-        ? { kind: "nack", revision, problems: [{ source: "s", path: "p", message: "no" }] }
-        : { kind: "ack", revision },
+    apply: () => {},
     settled: async () => [
       { name: "http", bound: place },
       { name: "mesh", problem: "EADDRINUSE" },
@@ -125,19 +123,17 @@ describe("a proxy's admin port", () => {
     explain: async ({ url }) => ({ url, cluster: "core.acme.mesh", services: [] }),
     drain: async () => {},
   };
-  const processOf = (revision: string): ProxyProcess =>
+  const processOf = (source: SnapshotSource): ProxyProcess =>
     new ProxyProcess({
-      clock: new VirtualClock(),
-      plane,
-      version: "1",
-      log: new MemoryLogger(),
-      source: new FixedSource(simpleSnapshot([1], { revision })),
+      ...{ clock: new VirtualClock(), log: new MemoryLogger() },
+      ...{ plane, version: "1", source },
     });
+  const one = simpleSnapshot([1]);
   const ask = async (proxy: ProxyProcess, path: string, query = "") =>
     proxy.adminRoutes().get(path)!(new URLSearchParams(query));
 
   it("is not ready before there is a configuration, with a listener that is not open, or when it ends", async () => {
-    const proxy = processOf("1");
+    const proxy = processOf(new FixedSource(one));
     assert.deepEqual((await ask(proxy, "/ready")).body, "no configuration yet\n");
     proxy.start();
     const ready = await ask(proxy, "/ready");
@@ -146,18 +142,31 @@ describe("a proxy's admin port", () => {
     assert.deepEqual((await ask(proxy, "/ready")).body, "draining\n");
   });
 
-  it("shows the configuration and what was refused", async () => {
-    const proxy = processOf("bad");
-    proxy.start();
-    assert.deepEqual(JSON.parse((await ask(proxy, "/config")).body), {
-      source: "static",
-      snapshot: null,
-      refused: ["s: p: no"],
+  it("shows the configuration and what was refused, until a good one is in force", async () => {
+    const says = { sink: undefined as SnapshotSink | undefined };
+    const proxy = processOf({
+      start: (sink) => {
+        says.sink = sink;
+      },
+      status: () => "static",
+      failures: () => NO_FAILURES,
+      close: async () => {},
     });
+    const config = async () => JSON.parse((await ask(proxy, "/config")).body);
+    proxy.start();
+    says.sink!.refused(["s: p: no"]);
+    assert.deepEqual(await config(), { source: "static", snapshot: null, refused: ["s: p: no"] });
+    const { body } = await ask(proxy, "/metrics");
+    assert.match(body, /espalier_snapshots_refused_total 1\n/);
+    says.sink!.apply(one);
+    assert.deepEqual(await config().then(({ snapshot, refused }) => [snapshot.revision, refused]), [
+      "1",
+      [],
+    ]);
   });
 
   it("explains, for its own cluster only", async () => {
-    const proxy = processOf("1");
+    const proxy = processOf(new FixedSource(one));
     assert.equal((await ask(proxy, "/explain", "url=nonsense")).status, 400);
     assert.equal((await ask(proxy, "/explain", "url=http://a/")).status, 200);
     assert.equal((await ask(proxy, "/explain", "url=http://a/&from=core.acme.mesh")).status, 200);

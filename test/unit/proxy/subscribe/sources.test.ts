@@ -11,20 +11,21 @@ import { DirectSource } from "#proxy/subscribe/direct_source.ts";
 import { FileSource } from "#proxy/subscribe/file_source.ts";
 import { LastGood, LastGoodSource } from "#proxy/subscribe/last_good.ts";
 import { FixedSource, MappedSource } from "#proxy/subscribe/mapped_source.ts";
-import { NO_FAILURES, type SnapshotSource, type Verdict } from "#proxy/subscribe/source.ts";
+import { NO_FAILURES, type SnapshotSink, type SnapshotSource } from "#proxy/subscribe/source.ts";
 import { until } from "#test/kit/processes.ts";
 import { simpleSnapshot } from "#test/kit/proxy.ts";
 
 const snapshot = (revision: string): Snapshot => simpleSnapshot([1], { revision });
 
-/** Takes everything; what it took. */
+/** Takes everything; what it took, and what was refused. */
 function taker() {
   const taken: string[] = [];
-  const apply = ({ revision }: Snapshot): Verdict => {
-    taken.push(revision);
-    return { kind: "ack", revision };
+  const refused: string[] = [];
+  const sink: SnapshotSink = {
+    apply: ({ revision }) => void taken.push(revision),
+    refused: (problems) => void refused.push(...problems),
   };
-  return { taken, apply };
+  return { taken, refused, sink };
 }
 
 describe("sources of snapshots", () => {
@@ -47,8 +48,8 @@ describe("sources of snapshots", () => {
         : ok(snapshot(text));
     };
     const source = new FileSource({ path, first: snapshot("1"), load, clock: systemClock, log });
-    const { taken, apply } = taker();
-    source.start(apply);
+    const { taken, refused, sink } = taker();
+    source.start(sink);
     assert.deepEqual(taken, ["1"]);
     await writeFile(path, "2");
     await until("a written file is read", () => taken.at(-1) === "2");
@@ -63,9 +64,12 @@ describe("sources of snapshots", () => {
     await source.reload();
     assert.deepEqual(taken, ["1", "2", "3", "3"], "who asks for it gets it");
     await writeFile(path, "bad");
-    await until("a bad file is refused", () => source.failures().refused > 0);
+    await until("a bad file is refused", () => refused.length > 0);
+    assert.match(refused[0]!, /x: is bad/);
     assert.equal(taken.at(-1), "3");
     assert.ok(log.lines.some(({ message }) => message.includes("x: is bad")));
+    await writeFile(path, "3");
+    await until("a good one is in force again, though the same", () => taken.length === 5);
     await writeFile(path, "4");
     await source.reload();
     assert.equal(taken.at(-1), "4");
@@ -106,48 +110,45 @@ describe("sources of snapshots", () => {
 
   it("the disk, then the control service; only what was accepted is kept", async () => {
     const store = new LastGood(join(dir, "kept.json"), new MemoryLogger());
-    const live: { apply?: (snapshot: Snapshot) => Verdict } = {};
+    const live: { sink?: SnapshotSink } = {};
     const source: SnapshotSource = {
-      start: (apply) => {
-        live.apply = apply;
+      start: (sink) => {
+        live.sink = sink;
       },
       status: () => "connected",
       failures: () => NO_FAILURES,
       close: async () => {},
     };
     const kept = new LastGoodSource(source, store, snapshot("disk"));
-    const { taken, apply } = taker();
-    kept.start((s) =>
-      s.revision === "bad" ? { kind: "nack", revision: "bad", problems: [] } : apply(s),
-    );
+    const { taken, refused, sink } = taker();
+    kept.start(sink);
     assert.deepEqual(taken, ["disk"]);
-    live.apply!(snapshot("live"));
-    live.apply!(snapshot("bad"));
+    live.sink!.apply(snapshot("live"));
+    live.sink!.refused(["bad"]);
+    assert.deepEqual(refused, ["bad"]);
     await kept.close();
     assert.equal((await store.load())?.revision, "live");
   });
 
-  it("a control service in the same process hears every verdict", () => {
+  it("a control service in the same process hears what was accepted", () => {
     const heard: unknown[] = [];
     const source = new DirectSource((deliver) => {
       deliver(snapshot("1"));
       return { verdict: (v) => heard.push(v), report: () => {}, close: () => {} };
     });
-    source.start(({ revision }) => ({
-      kind: "nack",
-      revision,
-      problems: [{ source: "x", path: "", message: "no" }],
-    }));
-    assert.deepEqual(heard, [{ revision: "1", problems: ["no"] }]);
+    const { taken, sink } = taker();
+    source.start(sink);
+    assert.deepEqual(taken, ["1"]);
+    assert.deepEqual(heard, [{ revision: "1", problems: [] }]);
   });
 
   it("one that changes another's", () => {
-    const { taken, apply } = taker();
+    const { taken, sink } = taker();
     const mapped = new MappedSource(new FixedSource(snapshot("1")), (s) => ({
       ...s,
       revision: `${s.revision}+`,
     }));
-    mapped.start(apply);
+    mapped.start(sink);
     assert.deepEqual([taken, mapped.status()], [["1+"], "static"]);
   });
 });
