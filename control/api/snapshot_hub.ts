@@ -1,3 +1,4 @@
+import { quantise } from "#control/catalog/catalog.ts";
 import type { HostPort } from "#control/config/scalars.ts";
 import type { ServiceReport } from "#model/report.ts";
 import type { Snapshot } from "#model/snapshot.ts";
@@ -39,6 +40,8 @@ interface Subscriber {
   problems: readonly string[];
   reports: readonly ServiceReport[];
   mesh: HostPort | undefined;
+  /** What `onReport` was last called for. */
+  news: string;
 }
 
 /** Hands the newest snapshot of each role to the proxies that follow it, and hears their answers. */
@@ -50,7 +53,7 @@ export class SnapshotHub {
   acks = 0;
   nacks = 0;
 
-  /** @param onReport called when what gateways report may have changed. */
+  /** @param onReport called when what gateways report has changed. */
   constructor(onReport: () => void) {
     this.#onReport = onReport;
   }
@@ -76,6 +79,7 @@ export class SnapshotHub {
       problems: [],
       reports: [],
       mesh: undefined,
+      news: "",
     };
     this.#subscribers.add(subscriber);
     this.#offer(subscriber);
@@ -84,10 +88,12 @@ export class SnapshotHub {
       report: (reports, mesh) => {
         subscriber.reports = reports;
         subscriber.mesh = mesh;
-        if (role === "gateway") this.#onReport();
+        if (role === "gateway") this.#heard(subscriber);
       },
       close: () => {
         this.#subscribers.delete(subscriber);
+        // What the others say counts for more now; what the last one said is kept until there is other news.
+        if (role === "gateway" && !this.#gateways().next().done) this.#onReport();
       },
     };
   }
@@ -113,7 +119,23 @@ export class SnapshotHub {
     }));
   }
 
-  *#gateways(): Iterable<Subscriber> {
+  /** Gateways report every other second: what says nothing new must cost nothing. */
+  #heard(subscriber: Subscriber): void {
+    const { reports, mesh } = subscriber;
+    const news = JSON.stringify([
+      mesh,
+      reports.map(({ service, healthy, p50Ms }) => [
+        service,
+        healthy,
+        p50Ms === undefined ? null : quantise(p50Ms),
+      ]),
+    ]);
+    if (news === subscriber.news) return;
+    subscriber.news = news;
+    this.#onReport();
+  }
+
+  *#gateways(): Generator<Subscriber> {
     for (const subscriber of this.#subscribers) {
       if (subscriber.role === "gateway") yield subscriber;
     }

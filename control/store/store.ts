@@ -26,6 +26,9 @@ export interface Child {
   readonly tiers: number;
 }
 
+/** Child, service, summary as JSON. */
+type FactRow = [child: string, service: string, summary: string];
+
 /** What a control service must not forget: one SQLite file, or memory for a tree in one process. */
 export class Store implements TokenStore {
   readonly #db: DatabaseSync;
@@ -106,28 +109,57 @@ export class Store implements TokenStore {
     return rows.flatMap((row) => readJson(viewEntrySchema, String(row["entry"])) ?? []);
   }
 
-  /** Replaces facts and view in one transaction. */
+  /** Makes facts and view these in one transaction. Only rows that differ are written. */
   saveCatalog(
     facts: ReadonlyMap<string, ReadonlyMap<string, Summary>>,
     view: readonly ViewEntry[],
   ): void {
+    const rows = new Map<string, FactRow>();
+    for (const [child, services] of facts) {
+      for (const [service, summary] of services) {
+        rows.set(`${child}/${service}`, [child, service, JSON.stringify(summary)]);
+      }
+    }
+    const entries = new Map(
+      view.map((e) => [`${e.cluster}/${e.service}`, JSON.stringify(e)] as const),
+    );
     this.#db.exec("begin immediate");
     try {
-      this.#db.exec("delete from facts; delete from view");
-      const fact = this.#db.prepare("insert into facts values (?, ?, ?)");
-      for (const [child, services] of facts) {
-        for (const [service, summary] of services) {
-          fact.run(child, service, JSON.stringify(summary));
-        }
-      }
-      const entry = this.#db.prepare("insert or replace into view values (?, ?)");
-      for (const e of view) entry.run(`${e.cluster}/${e.service}`, JSON.stringify(e));
+      this.#saveFacts(rows);
+      this.#saveView(entries);
       this.#db.exec("commit");
     } catch (error) {
       // A full disk has ended the transaction by itself.
       if (this.#db.isTransaction) this.#db.exec("rollback");
       throw error;
     }
+  }
+
+  /** @param wanted loses the rows that are there already. */
+  #saveFacts(wanted: Map<string, FactRow>): void {
+    const gone = this.#db.prepare("delete from facts where child = ? and service = ?");
+    for (const row of this.#db.prepare("select * from facts").all()) {
+      const [child, service] = [String(row["child"]), String(row["service"])];
+      const key = `${child}/${service}`;
+      const summary = wanted.get(key)?.[2];
+      if (summary === undefined) gone.run(child, service);
+      else if (summary === row["summary"]) wanted.delete(key);
+    }
+    const put = this.#db.prepare("insert or replace into facts values (?, ?, ?)");
+    for (const row of wanted.values()) put.run(...row);
+  }
+
+  /** @param wanted loses the rows that are there already. */
+  #saveView(wanted: Map<string, string>): void {
+    const gone = this.#db.prepare("delete from view where key = ?");
+    for (const row of this.#db.prepare("select * from view").all()) {
+      const key = String(row["key"]);
+      const entry = wanted.get(key);
+      if (entry === undefined) gone.run(key);
+      else if (entry === row["entry"]) wanted.delete(key);
+    }
+    const put = this.#db.prepare("insert or replace into view values (?, ?)");
+    for (const row of wanted) put.run(...row);
   }
 
   close(): void {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { describe, it } from "node:test";
 import { SnapshotHub } from "#control/api/snapshot_hub.ts";
 import { busPermissions, METHODS, mayCall, type Role, TABLE } from "#control/authority/table.ts";
@@ -319,7 +320,101 @@ describe("snapshot hub", () => {
   });
 });
 
+describe("what gateways report", () => {
+  it("is news only when it says something new", () => {
+    let news = 0;
+    const hub = new SnapshotHub(() => news++);
+    const [a, b] = ["a", "b"].map((id) => hub.subscribe(id, "gateway", () => {}));
+    const mesh = { address: "10.0.0.1", port: 15_008 };
+    const said = (healthy: number, p50Ms: number) => [
+      { service: "menu.shop", healthy, p50Ms, inflight: Math.random() },
+    ];
+    const heard = (what: () => void): number => {
+      const before = news;
+      what();
+      return news - before;
+    };
+    assert.equal(
+      heard(() => a!.report(said(2, 10), mesh)),
+      1,
+    );
+    assert.equal(
+      heard(() => a!.report(said(2, 10.2), mesh)),
+      0,
+      "noise",
+    );
+    assert.equal(
+      heard(() => a!.report(said(2, 20), mesh)),
+      1,
+      "slower",
+    );
+    assert.equal(
+      heard(() => a!.report(said(1, 20), mesh)),
+      1,
+      "fewer",
+    );
+    assert.equal(
+      heard(() => a!.report(said(1, 20), { ...mesh, port: 1 })),
+      1,
+      "elsewhere",
+    );
+    assert.equal(
+      heard(() => a!.report([], mesh)),
+      1,
+      "nothing",
+    );
+    assert.equal(
+      heard(() => b!.report([], undefined)),
+      1,
+      "the first of another",
+    );
+    const sidecar = hub.subscribe("s", "workload", () => {});
+    assert.equal(
+      heard(() => sidecar.report(said(9, 9), mesh)),
+      0,
+      "not a gateway",
+    );
+    assert.equal(
+      heard(() => b!.close()),
+      1,
+      "another has gone",
+    );
+    assert.equal(
+      heard(() => a!.close()),
+      0,
+      "the last has gone",
+    );
+  });
+});
+
 describe("store", () => {
+  it("writes only what differs", async () => {
+    const dir = await mkdtemp(join(tmpdir(), "espalier-store-"));
+    const path = join(dir, "control.db");
+    const store = Store.open(path, new MemoryLogger());
+    const beside = new DatabaseSync(path, { readOnly: true });
+    const written = (save: () => void): boolean => {
+      const version = () => Number(beside.prepare("pragma data_version").get()!["data_version"]);
+      const before = version();
+      save();
+      return version() !== before;
+    };
+    const factsOf = (of: Record<string, number>) =>
+      new Map([["eu", new Map(Object.entries(of).map(([name, n]) => [name, summary(n)]))]]);
+    const [near, far] = [entry("sibling", "us", "near.shop"), entry("parent", "core", "far.shop")];
+    const all = factsOf({ "menu.shop": 1, "till.shop": 2 });
+    assert.ok(written(() => store.saveCatalog(all, [near, far])));
+    assert.ok(!written(() => store.saveCatalog(all, [far, near])), "idle");
+    const fewer = factsOf({ "menu.shop": 3, "new.shop": 4 });
+    assert.ok(written(() => store.saveCatalog(fewer, [near, far])));
+    assert.deepEqual(store.facts(), fewer);
+    assert.ok(written(() => store.saveCatalog(fewer, [far])));
+    assert.deepEqual(store.view(), [far]);
+    beside.close();
+    store.close();
+    await rm(dir, { recursive: true });
+  });
+
   it("remembers across starts, and starts anew from a corrupt file, loudly", async () => {
     const dir = await mkdtemp(join(tmpdir(), "espalier-store-"));
     const path = join(dir, "control.db");
