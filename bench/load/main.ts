@@ -4,7 +4,14 @@ import { cpus, release, tmpdir } from "node:os";
 import { join } from "node:path";
 import { cpuSeconds, rssMb } from "#bench/load/cpu.ts";
 import { memoryLine } from "#bench/load/memory.ts";
-import { isInstalled, type LoadResult, listening, startNginx, wrk } from "#bench/load/programs.ts";
+import {
+  h2load,
+  isInstalled,
+  type LoadResult,
+  listening,
+  startNginx,
+  wrk,
+} from "#bench/load/programs.ts";
 import { type Ground, PEERS_OF_THE_BENCH, type Peer } from "#bench/load/subjects.ts";
 import { scriptFile, type Workload, workloads } from "#bench/load/workloads.ts";
 import { codecLines } from "#bench/micro/codec.ts";
@@ -27,6 +34,8 @@ interface Running {
   readonly pid: number;
   readonly plain: number;
   readonly tls: number;
+  /** Where it takes HTTP/2 in the clear. */
+  readonly http2: number;
 }
 
 interface Reading extends LoadResult {
@@ -115,10 +124,11 @@ async function measure(dir: string, children: ChildProcess[], origin: number): P
       continue;
     }
     const [plain, tls] = [await freePort(), await freePort()];
-    const child = peer.start(ground, plain, tls);
+    const http2 = peer.http2 === "apart" ? await freePort() : plain;
+    const child = peer.start(ground, plain, tls, http2);
     children.push(child);
-    for (const port of [plain, tls]) await listening(port);
-    running.push({ peer, pid: child.pid!, plain, tls });
+    for (const port of peer.http2 === "only" ? [plain] : [plain, tls, http2]) await listening(port);
+    running.push({ peer, pid: child.pid!, plain, tls, http2 });
   }
   const only = option("--only", "");
   const lines: Line[] = [];
@@ -127,13 +137,20 @@ async function measure(dir: string, children: ChildProcess[], origin: number): P
     if (!name.includes(only)) continue;
     // By then it is known what espalier can bear.
     const workload = workloads(halfLoad)[index]!;
-    const found = report(workload, running, await inTurns(workload, running, dir));
+    const able = running.filter(({ peer }) => speaks(peer, workload));
+    const found = report(workload, able, await inTurns(workload, able, dir));
     lines.push(...found);
     if (lines.length === found.length) {
       halfLoad = Math.round(found[0]!.requestsPerSecond / 2_000) * 1_000;
     }
   }
   return lines;
+}
+
+/** Whether a peer can be asked in the protocol of the load. */
+function speaks(peer: Peer, { streams }: Workload): boolean {
+  if (streams === undefined) return peer.http2 !== "only";
+  return peer.http2 !== undefined && isInstalled("h2load");
 }
 
 async function inTurns(
@@ -144,8 +161,12 @@ async function inTurns(
   const rounds = Number(option("--rounds", "3"));
   const seconds = Number(option("--seconds", "3"));
   const script = scriptFile(dir, workload);
-  const { connections, path, tls: isTls } = workload;
-  const load = ({ plain, tls }: Running, time: number) => {
+  const { connections, path, tls: isTls, streams } = workload;
+  const load = ({ plain, tls, http2 }: Running, time: number) => {
+    if (streams !== undefined) {
+      const url = `http://127.0.0.1:${http2}${path}`;
+      return h2load({ cpu: LOAD_CPU, url, seconds: time, connections, streams });
+    }
     const url = isTls ? `https://127.0.0.1:${tls}${path}` : `http://127.0.0.1:${plain}${path}`;
     return wrk({ cpu: LOAD_CPU, url, seconds: time, connections, script });
   };

@@ -62,6 +62,34 @@ export interface LoadResult {
   readonly p99Ms: number;
 }
 
+/** How h2load is told to load. */
+export interface Http2Load {
+  readonly cpu: number;
+  readonly url: string;
+  readonly seconds: number;
+  readonly connections: number;
+  /** On each connection at a time. */
+  readonly streams: number;
+}
+
+/** Steady load over HTTP/2 in the clear; answers that are no 2xx are an error. It tells no percentiles: the slowest stands for them. */
+export async function h2load(load: Http2Load): Promise<LoadResult> {
+  const { cpu, url, seconds, connections, streams } = load;
+  const shape = ["-c", String(connections), "-m", String(streams), "-D", String(seconds)];
+  const { stdout } = await run("taskset", ["-c", String(cpu), "h2load", ...shape, url]);
+  const [, failed] = /(\d+) failed/.exec(stdout)!;
+  const [, good] = /status codes: (\d+) 2xx/.exec(stdout)!;
+  const [, , slowest, unit] = /time for request:\s+([\d.]+\w+)\s+([\d.]+)(us|ms|s)/.exec(stdout)!;
+  // Those that the end of the time has cut off are not failures of anybody.
+  if (Number(failed) > connections * streams) throw new Error(`${url}: ${failed} failed`);
+  const scale = { us: 0.001, ms: 1, s: 1_000 }[unit as "us" | "ms" | "s"];
+  return {
+    requests: Number(good),
+    perSecond: Number(good) / seconds,
+    p99Ms: Number(slowest) * scale,
+  };
+}
+
 /** How wrk is told to load. */
 export interface Load {
   readonly cpu: number;

@@ -21,7 +21,9 @@ export interface Peer {
   readonly name: string;
   /** Why it cannot run here; undefined: it can. */
   readonly missing: string | undefined;
-  start(ground: Ground, plain: number, tls: number): ChildProcess;
+  /** Takes HTTP/2 in the clear on its plain port, on one of its own, or nothing else; undefined: not at all. */
+  readonly http2?: "too" | "apart" | "only";
+  start(ground: Ground, plain: number, tls: number, http2: number): ChildProcess;
 }
 
 /** As users start it. */
@@ -36,22 +38,38 @@ function program(name: string): string | undefined {
 
 /** espalier first: the others are its measure. */
 export const PEERS_OF_THE_BENCH: readonly Peer[] = [
-  { name: "espalier", missing: undefined, start: startEspalier },
+  { name: "espalier", missing: undefined, http2: "too", start: startEspalier },
   {
     name: "nginx",
     missing: program("nginx"),
-    start: ({ dir, origin, cpu, certificate, key }, plain, tls) =>
+    http2: "apart",
+    start: ({ dir, origin, cpu, certificate, key }, plain, tls, http2) =>
       startNginx(
         cpu,
         join(dir, "nginx"),
         `upstream o { server 127.0.0.1:${origin}; keepalive 256; keepalive_requests 1000000000; }
-        server { listen 127.0.0.1:${plain} backlog=4096; listen 127.0.0.1:${tls} ssl;
+        server { listen 127.0.0.1:${plain} backlog=4096; listen 127.0.0.1:${tls} ssl; listen 127.0.0.1:${http2} http2 backlog=4096; http2_max_requests 1000000000;
           ssl_certificate ${certificate}; ssl_certificate_key ${key}; client_max_body_size 8m;
           location / { proxy_pass http://o; proxy_http_version 1.1; proxy_set_header Connection ""; } }`,
       ),
   },
   { name: "haproxy", missing: program("haproxy"), start: startHaproxy },
-  { name: "envoy", missing: existsSync(ENVOY) ? undefined : NEEDS, start: startEnvoy },
+  {
+    name: "envoy",
+    missing: existsSync(ENVOY) ? undefined : NEEDS,
+    http2: "too",
+    start: startEnvoy,
+  },
+  {
+    name: "nghttpx",
+    missing: program("nghttpx"),
+    http2: "only",
+    start: ({ origin, cpu }, plain) =>
+      startOn(cpu, "nghttpx", [
+        ...["--conf=/dev/null", "--workers=1", "--single-process", "--log-level=FATAL"],
+        ...[`--frontend=127.0.0.1,${plain};no-tls`, `--backend=127.0.0.1,${origin}`],
+      ]),
+  },
   ...["http-proxy", "undici"].map((name) => ({
     name: name === "undici" ? "node:http+undici" : name,
     missing: existsSync(join(PEERS, name)) ? undefined : NEEDS,

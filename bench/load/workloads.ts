@@ -7,6 +7,8 @@ export interface Workload {
   readonly path: string;
   readonly connections: number;
   readonly tls: boolean;
+  /** Over HTTP/2, with so many streams on each connection at a time; undefined: HTTP/1.1. */
+  readonly streams?: number;
   /** wrk's own Lua; undefined: plain GETs. */
   readonly script: string | undefined;
   /** Requests/s of all connections together; undefined: as many as it can. */
@@ -68,6 +70,17 @@ export function workloads(halfLoad: number): readonly Workload[] {
     { ...small, name: "1,000 connections", connections: 1_000 },
     { ...small, name: "TLS 1.3, keep-alive", tls: true },
     { ...small, name: "a connection per request", script: closing },
+    { ...small, name: "HTTP/2, 16 connections of 8 streams", connections: 16, streams: 8 },
+    { ...small, name: "HTTP/2, 1 connection of 100 streams", connections: 1, streams: 100 },
+    { ...small, name: "HTTP/2, 256 connections of 1 stream", connections: 256, streams: 1 },
+    {
+      ...small,
+      name: "HTTP/2, 1 MB down",
+      path: "/large",
+      connections: 16,
+      streams: 2,
+      bodyBytes: 1_000_000,
+    },
     {
       ...small,
       name: `${halfLoad} requests/s`,
