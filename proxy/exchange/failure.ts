@@ -196,6 +196,14 @@ export const FAILURES = {
     status: 502,
     proxyError: "http_response_incomplete",
   },
+  /** It answered by a status that says "not now". If that is not tried again, the client gets it as it is. */
+  retryable_status: {
+    source: "upstream",
+    retry: "idempotent",
+    status: 502,
+    proxyError: "destination_unavailable",
+  },
+  /** What came was no HTTP. */
   bad_answer: {
     source: "upstream",
     retry: "idempotent",

@@ -207,7 +207,10 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
       this.#tryFailed(failure("refused_by_gateway", refusal), now);
       return;
     }
-    if (this.#isRetryable(head.status) && this.#retryInsteadOf(head.status, now)) return;
+    if (this.#isRetryable(head.status)) {
+      this.#plan.service.stats.failed("retryable_status");
+      if (this.#retryInstead(now)) return;
+    }
     this.#state = isTunnel ? "tunnel" : "answering";
     if (this.#tryTimeout !== undefined) this.#ports.wheel.disarm(this.#tryTimeout);
     // Later than the deadline that is armed, as a rule: that costs the wheel one number.
@@ -225,6 +228,8 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     stats.answered(head.status, now - this.#startedAt);
     stats.tunnels++;
     this.#status = 0;
+    // The request's body may have ended; the tunnel's own has not begun.
+    this.#sentAll = false;
     this.#exchange.readBody(this);
   }
 
@@ -340,11 +345,10 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
   }
 
   /** True if an answer that says "not now" was dropped for another try. */
-  #retryInsteadOf(status: number, now: Millis): boolean {
+  #retryInstead(now: Millis): boolean {
     const next = this.#next("idempotent", now, false);
     if (next === undefined) return false;
     this.#touched = true;
-    this.#plan.service.stats.failed(status === 504 ? "try_timeout" : "bad_answer");
     this.#endTry("failed");
     this.#tryAgain(next, now);
     return true;

@@ -9,11 +9,13 @@ import { FIRST_HOP } from "#proxy/authorize/hop.ts";
 import type {
   AnswerHead,
   AnswerSink,
+  BodySink,
   RequestHead,
   Stage,
   UpstreamStream,
 } from "#proxy/exchange/exchange.ts";
-import { RequestStats } from "#proxy/observe/service_stats.ts";
+import { FAILURES } from "#proxy/exchange/failure.ts";
+import { RequestStats, type ServiceStats } from "#proxy/observe/service_stats.ts";
 import type { RelayPlan } from "#proxy/relay/plan.ts";
 import { Relay } from "#proxy/relay/relay.ts";
 import type { Upstreams } from "#proxy/upstream/upstreams.ts";
@@ -28,6 +30,15 @@ const CLIENT = {
   id: "spiffe://a",
   cluster: "eu.acme.mesh" as ClusterName,
 };
+
+/** A client's request whose body the test sends. */
+class WithBody extends SimExchange {
+  body: BodySink | undefined = undefined;
+
+  override readBody(sink?: BodySink): void {
+    this.body = sink;
+  }
+}
 
 /** A try whose endpoint does what the test says. */
 class Try implements UpstreamStream {
@@ -89,13 +100,13 @@ describe("a relay", () => {
     return {
       stats: service.stats,
       endpoints: service.balancer.locales[0]!.endpoints,
-      ask: (change: Partial<RelayPlan> = {}, method = "POST") => {
+      ask: (change: Partial<RelayPlan> = {}, method = "POST", body = 0) => {
         const head: RequestHead = {
-          ...{ method, target: "/", authority: "a", fields: [], body: 0 },
+          ...{ method, target: "/", authority: "a", fields: [], body },
           ...{ upgrade: undefined, takesTrailers: false },
         };
         const met: { answer?: AnswerHead } = {};
-        const exchange = new SimExchange(
+        const exchange = new WithBody(
           head,
           { peer: CLIENT, listener: "mesh" },
           {
@@ -117,11 +128,13 @@ describe("a relay", () => {
           ...{ editAnswer: undefined, mirrors: [], ...change },
         };
         new Relay(effects, exchange, plan).start();
-        return met;
+        return Object.assign(met, { exchange });
       },
     };
   }
 
+  const failuresIn = (stats: ServiceStats): string[] =>
+    Object.keys(FAILURES).flatMap((kind, i) => Array<string>(stats.failures[i]!).fill(kind));
   const failuresOf = (of: { readonly outlier: { readonly failures: number } }): number =>
     of.outlier.failures;
 
@@ -190,5 +203,34 @@ describe("a relay", () => {
     assert.equal(tries.length, 1);
     clock.advance(300);
     assert.equal(tries.length, 2);
+  });
+
+  for (const [retries, statuses] of [
+    [1, [504, 200]],
+    [0, [503]],
+  ] as const) {
+    it(`counts a status that says "not now" as what it is, tried again ${retries} times`, () => {
+      const { ask, stats } = serviceAt([1, 2]);
+      const met = ask({ hop: { ...FIRST_HOP, retries } }, "GET");
+      for (const status of statuses) {
+        const last = tries.at(-1)!;
+        last.answer(status);
+        if (!last.cancelled) last.sink.onAnswerEnd(undefined);
+      }
+      assert.equal(met.answer!.status, statuses.at(-1));
+      assert.deepEqual(failuresIn(stats), ["retryable_status"]);
+    });
+  }
+
+  it("opens a tunnel that lives until both sides have ended it, whatever body the request had", () => {
+    const { ask, stats } = serviceAt([1]);
+    const met = ask({}, "GET", 1);
+    met.exchange.body!.onBody(Buffer.from("x"));
+    met.exchange.body!.onBodyEnd(undefined);
+    tries[0]!.answer(101);
+    tries[0]!.sink.onAnswerEnd(undefined);
+    assert.equal(stats.tunnels, 1);
+    met.exchange.body!.onBodyEnd(undefined);
+    assert.equal(stats.tunnels, 0);
   });
 });
