@@ -21,7 +21,7 @@ import {
   type MeshName,
   type ServiceName,
 } from "#model/names.ts";
-import type { ServiceReport } from "#model/report.ts";
+import { mergeReports, type ServiceReport } from "#model/report.ts";
 import type { Freshness } from "#model/snapshot.ts";
 import type { ViewEntry } from "#model/summary.ts";
 
@@ -244,19 +244,14 @@ export class ControlService {
   }
 }
 
-/** Several gateways of one cluster: the most favourable count, the mean of the medians. */
+/** What the gateways of one cluster say of its services. */
 function mergeHealth(
   reports: ReadonlyArray<readonly ServiceReport[]>,
 ): ReadonlyMap<ServiceName, OwnHealth> {
-  const health = new Map<ServiceName, OwnHealth>();
-  for (const { service, healthy, p50Ms } of reports.flat()) {
-    const name = service as ServiceName;
-    const before = health.get(name);
-    const p50s = [before?.p50Ms, p50Ms].filter((p) => p !== undefined);
-    health.set(name, {
-      healthy: Math.max(healthy, before?.healthy ?? 0),
-      p50Ms: p50s.length === 0 ? undefined : p50s.reduce((a, b) => a + b) / p50s.length,
-    });
-  }
-  return health;
+  return new Map(
+    mergeReports(reports).map(({ service, healthy, p50Ms }) => [
+      service as ServiceName,
+      { healthy, p50Ms },
+    ]),
+  );
 }

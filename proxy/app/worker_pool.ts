@@ -7,13 +7,12 @@ import type { LeveledLogger, LogLevel } from "#kernel/log.ts";
 import { countersOf, Metrics, type MetricsData, mergedText } from "#kernel/metrics.ts";
 import { registerProcess } from "#kernel/process_metrics.ts";
 import type { Rng } from "#kernel/rng.ts";
-import type { ServiceReport } from "#model/report.ts";
+import { mergeReports, type ServiceReport } from "#model/report.ts";
 import type { Snapshot } from "#model/snapshot.ts";
 import type { DataPlane, ListenerStatus } from "#proxy/app/data_plane.ts";
 import type { AskedRequest, Explanation } from "#proxy/app/explain.ts";
 import type { HeldPorts } from "#proxy/app/held_ports.ts";
 import type { Inventory } from "#proxy/app/inventory.ts";
-import { mergeReports } from "#proxy/app/reports.ts";
 import type { Answers, Question, ToWorker } from "#proxy/app/worker_messages.ts";
 import { WorkerProcess } from "#proxy/app/worker_process.ts";
 

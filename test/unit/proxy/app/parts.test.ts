@@ -3,11 +3,11 @@ import { describe, it } from "node:test";
 import { MemoryLogger } from "#kernel/log.ts";
 import { VirtualClock } from "#kernel/virtual_clock.ts";
 import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
+import { mergeReports } from "#model/report.ts";
 import { parseSnapshot } from "#model/snapshot.ts";
 import type { DataPlane } from "#proxy/app/data_plane.ts";
 import { explain } from "#proxy/app/explain.ts";
 import { ProxyProcess } from "#proxy/app/proxy_process.ts";
-import { mergeReports } from "#proxy/app/reports.ts";
 import { inboundSnapshot, withOutbound } from "#proxy/app/sidecar.ts";
 import { buildTables, endpointsOf, linksOf } from "#proxy/app/tables.ts";
 import { RequestStats } from "#proxy/observe/service_stats.ts";
@@ -25,8 +25,9 @@ describe("reports of several workers", () => {
         [{ service: "a.b", healthy: 1, inflight: 2, p50Ms: 4 }],
         [{ service: "a.b", healthy: 3, inflight: 1, p50Ms: 6 }],
         [{ service: "a.b", healthy: 2, inflight: 0 }],
+        [{ service: "a.b", healthy: 2, inflight: 0, p50Ms: 20 }],
       ]),
-      [{ service: "a.b", healthy: 3, inflight: 3, p50Ms: 5 }],
+      [{ service: "a.b", healthy: 3, inflight: 3, p50Ms: 10 }],
     );
   });
 });
