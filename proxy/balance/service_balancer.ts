@@ -33,10 +33,11 @@ export class ServiceBalancer {
     this.service = service;
     this.#self = self;
     this.#latency = previous === undefined ? new LatencyWindow() : previous.#latency;
+    // By their keys: a snapshot may name thousands of each, and no request moves while they are compared.
+    const known = firstByKey(previous?.locales ?? [], ({ locale }) => localeKey(locale));
     this.locales = service.locales.map((locale) => {
       const state = new LocaleState(locale);
-      const known = previous?.locales.find((old) => localeKey(old.locale) === localeKey(locale));
-      carryOver(state, known, now);
+      carryOver(state, known.get(localeKey(locale)), now);
       return state;
     });
     if (previous !== undefined && sameLocales(previous.service, service)) {
@@ -256,9 +257,9 @@ function carryOver(state: LocaleState, known: LocaleState | undefined, now: Mill
     state.weight = known.weight;
     state.carryDemand(known, now);
   }
+  const before = firstByKey(known?.endpoints ?? [], ({ endpoint }) => endpointKey(endpoint));
   for (const endpoint of state.locale.endpoints) {
-    const key = endpointKey(endpoint);
-    const old = known?.endpoints.find((candidate) => endpointKey(candidate.endpoint) === key);
+    const old = before.get(endpointKey(endpoint));
     if (old === undefined || old.endpoint.weight !== endpoint.weight) {
       state.endpoints.push(new EndpointState(endpoint, state, now));
       continue;
@@ -269,6 +270,15 @@ function carryOver(state: LocaleState, known: LocaleState | undefined, now: Mill
     state.endpoints.push(old);
     state.inflight += old.inflight;
   }
+}
+
+function firstByKey<T>(all: readonly T[], keyOf: (one: T) => string): ReadonlyMap<string, T> {
+  const byKey = new Map<string, T>();
+  for (const one of all) {
+    const key = keyOf(one);
+    if (!byKey.has(key)) byKey.set(key, one);
+  }
+  return byKey;
 }
 
 function sameLocales(a: Service, b: Service): boolean {

@@ -176,6 +176,35 @@ describe("service balancer", () => {
     assert.ok(share(counts, [1]) < 0.1);
   });
 
+  it("compares each endpoint and each locale with the one before it, not with all", () => {
+    let compared = 0;
+    const counted = (port: number) => ({
+      weight: 1,
+      port,
+      get address() {
+        compared++;
+        return "127.0.0.1";
+      },
+    });
+    const [local, sibling] = service().locales;
+    const ports = Array.from({ length: 500 }, (_, i) => i + 1);
+    const locales = Array.from({ length: 500 }, (_, i) => ({
+      ...sibling!,
+      get cluster() {
+        compared++;
+        return `store-${i}.eu.acme.mesh` as ClusterName;
+      },
+    }));
+    const many = (): Service =>
+      service({ locales: [{ ...local!, endpoints: ports.map(counted) }, ...locales] });
+    const before = new ServiceBalancer(many(), SELF, 0);
+    compared = 0;
+    const after = new ServiceBalancer(many(), SELF, 1, before);
+    assert.equal(after.locales[0]!.endpoints[499], before.locales[0]!.endpoints[499]);
+    assert.equal(after.locales[500]!.endpoints[0], before.locales[500]!.endpoints[0]);
+    assert.ok(compared < 10 * 1_000, `looked at ${compared} of 1,000`);
+  });
+
   it("counts what is running across snapshots, wherever it ends", () => {
     const first = new ServiceBalancer(service(), SELF, 0);
     const rng = seededRng(1);
