@@ -29,6 +29,23 @@ export interface Issued {
   readonly notAfter: number;
 }
 
+/**
+ * Why `child` may not have so many levels of clusters below it: nobody would believe what they sign. A core's
+ * children are signed by the root, which has no bound.
+ */
+export function tiersProblem(
+  { mesh, cluster, chainPem }: Pick<AuthorityMaterial, "mesh" | "cluster" | "chainPem">,
+  child: ClusterName,
+  tiers: number,
+): string | undefined {
+  if (cluster === coreOf(mesh)) return undefined;
+  const own = parseCertificate(certificatesOf(chainPem)[0]!);
+  const below = own.ok ? own.value.extensions.pathLen : undefined;
+  if (below === undefined || tiers < below) return undefined;
+  if (below === 0) return `${cluster} may have no clusters below it (it joined with --tiers 0)`;
+  return `${cluster} may have ${below} levels of clusters below it, so ${child} at most ${below - 1}`;
+}
+
 /** The issuing CA of one cluster. What it signs follows from its own records, never from a request. */
 export class ClusterAuthority {
   #material: AuthorityMaterial;
@@ -115,6 +132,8 @@ export class ClusterAuthority {
     const publicKey = await keyOfRequest(csrPem);
     if (!publicKey.ok) return publicKey;
     const byRoot = cluster === coreOf(mesh);
+    const problem = tiersProblem(this.#material, child, tiers);
+    if (problem !== undefined) return err(problem);
     if (byRoot && rootKeyPem === undefined) return err("the root's key is not kept here");
     const by = byRoot ? { certPem: rootsPem, keyPem: rootKeyPem! } : this.#ca;
     const certificate = await issueClusterCa(

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { type JoinSubject, mintToken } from "#certs/attest/join_token.ts";
 import { loadAuthority } from "#certs/authority/ca_files.ts";
+import { tiersProblem } from "#certs/authority/cluster_authority.ts";
 import { gatewayId, workloadId } from "#certs/identity/spiffe_id.ts";
 import { meshOf } from "#certs/x509/root.ts";
 import { usage } from "#cli/exit.ts";
@@ -48,6 +49,11 @@ async function create(options: TokenOptions): Promise<void> {
   if (!mesh.ok) throw usage(mesh.error);
   const subject = subjectOf(options, cluster, mesh.value);
   if (!subject.ok) throw usage(subject.error);
+  if (subject.value.kind === "cluster") {
+    const { cluster: child, tiers } = subject.value;
+    const problem = tiersProblem(material.value, child as ClusterName, tiers);
+    if (problem !== undefined) throw usage(`--tiers: ${problem}`);
+  }
   const about = { enrol: options.enrol, by: cluster, subject: subject.value, rootsPem };
   const { text, record } = mintToken(about, systemClock.wall(), options.ttl * 60_000);
   const store = Store.open(storePath(options.state), jsonLogger("error"));

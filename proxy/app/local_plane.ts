@@ -56,6 +56,7 @@ export class LocalPlane implements DataPlane {
   readonly #metrics: Metrics;
   readonly #meshTls: MeshTls | undefined;
   readonly #upstreams: HttpUpstreams;
+  readonly #rotation: { close(): void } | undefined;
   readonly #listeners: ListenerSet;
   readonly #prober: LinkProber;
   readonly #dispatcher: Dispatcher;
@@ -76,6 +77,7 @@ export class LocalPlane implements DataPlane {
       limits: HTTP1_LIMITS,
     });
     this.#upstreams = upstreams;
+    this.#rotation = identity?.onRotate(() => upstreams.renew());
     const raw = new TcpUpstreams({
       ...{ wheel, counters },
       connectTimeoutMs: (endpoint) => upstreams.policy(endpoint).connectTimeoutMs,
@@ -175,6 +177,7 @@ export class LocalPlane implements DataPlane {
     this.#prober.close();
     await this.#listeners.drain(maxMs);
     this.#upstreams.close();
+    this.#rotation?.close();
     this.#meshTls?.close();
     await this.#options.accessLog?.close();
     this.#wheel.close();

@@ -57,6 +57,11 @@ export class HttpUpstreams implements Upstreams {
     }
   }
 
+  /** The proxy has a new identity: no connection outlives the certificate that it was opened with. */
+  renew(): void {
+    for (const pool of this.#pools.values()) if (pool instanceof MultiplexedPool) pool.renew();
+  }
+
   /** The limits in force for an endpoint. */
   policy(endpoint: Endpoint): ConnectionPolicy {
     const known = this.#policies.get(endpointKey(endpoint));

@@ -85,6 +85,13 @@ export class MultiplexedPool implements Pool, Http2Owner {
     this.#serve();
   }
 
+  /** We have a new identity: what runs over the old one ends in peace, what comes goes over the new one. */
+  renew(): void {
+    for (const connection of [...this.#all.keys()]) {
+      if (connection.endpoint.identity !== undefined) connection.retire("lifetime");
+    }
+  }
+
   sever(detail: string): void {
     const unsent = failure("connect_refused", `${detail}: link down`);
     const waiting = this.#waiting.clear();

@@ -16,6 +16,8 @@ import { parseSnapshot, type Snapshot } from "#model/snapshot.ts";
 import { LocalPlane } from "#proxy/app/local_plane.ts";
 import { inboundSnapshot } from "#proxy/app/sidecar.ts";
 import { cluster, MESH, must, TestTree } from "#test/kit/mesh.ts";
+import { until } from "#test/kit/processes.ts";
+import { counterOf } from "#test/kit/proxy.ts";
 import { countedBody, readSlowly, sendCounted } from "#test/kit/slow_reader.ts";
 
 const EU = cluster("eu");
@@ -181,6 +183,28 @@ describe("mTLS between proxies", { timeout: 30_000 }, () => {
     const outer = await startWith(gatewayId(EU), throughSidecar(inner.port, id));
     const about = { path: "/", host: "large.shop.svc.acme.mesh" };
     await Promise.all([1, 2, 3].map(() => readSlowly(outer.port, body, about)));
+    origin.close();
+  });
+
+  it("goes on over new connections when its own identity is renewed, and loses nothing", async () => {
+    const body = countedBody(3_000_000);
+    const origin = createServer((asked, answer) => sendCounted(body, asked, answer));
+    await new Promise<void>((resolve) => origin.listen(0, "127.0.0.1", resolve));
+    const id = workloadId(EU, "shop", "renewed");
+    const inner = await startWith(id, inboundTo((origin.address() as AddressInfo).port));
+    const served = planes.at(-1)!;
+    const outer = await startWith(gatewayId(EU), throughSidecar(inner.port, id));
+    const accepted = async (): Promise<number> =>
+      counterOf(await served.metricsText(), "espalier_connections_accepted_total");
+    const about = { path: "/length", host: "large.shop.svc.acme.mesh" };
+    const slow = [readSlowly(outer.port, body, about), readSlowly(outer.port, body, about)];
+    await until("it is on its way", async () => (await accepted()) > 0);
+    const before = await accepted();
+    outer.identity.rotate(await tree.identity(gatewayId(EU), EU));
+    await readSlowly(outer.port, body, about);
+    assert.ok((await accepted()) > before);
+    await Promise.all(slow);
+    origin.closeAllConnections();
     origin.close();
   });
 

@@ -140,8 +140,9 @@ describe("a pool of workers", { timeout: 120_000 }, () => {
     const says = 'value: [{ name: "http", problem: "EMFILE" }]';
     const odd = `process.on("message", ({ kind, id }) => {
       if (kind === "ask") process.send({ kind: "answer", id, ${says} });
+      if (kind === "drain") process.exit();
     });`;
-    const { pool: two } = pool(2, await oddOnce(odd, 3), 2_000);
+    const { pool: two } = pool(2, await oddOnce(odd, 3));
     two.apply(simpleSnapshot([origin.port]));
     const [before] = await two.settled();
     assert.equal(before!.problem, undefined);

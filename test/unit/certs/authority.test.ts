@@ -70,6 +70,17 @@ describe("cluster authority", () => {
     assert.equal((await keyOfRequest(broken)).ok, false);
   });
 
+  it("gives a child no more levels below it than it has itself, less one", async () => {
+    const { csrPem } = await newRequest();
+    const eu = await tree.authority(cluster("eu"));
+    const signed = await eu.signChild(csrPem, cluster("store-9.eu"), 9);
+    assert.ok(!signed.ok);
+    assert.match(signed.error, /may have \d levels of clusters below it, so store-9\S+ at most \d/);
+    assert.ok((await eu.signChild(csrPem, cluster("store-9.eu"), 0)).ok);
+    const core = await tree.authority(cluster("core"));
+    assert.ok((await core.signChild(csrPem, cluster("asia"), 9)).ok);
+  });
+
   it("signs only its own children, and a leaf cluster nobody", async () => {
     const { csrPem } = await newRequest();
     const sign = async (by: string, child: string) =>
