@@ -25,7 +25,6 @@ import {
 } from "#proxy/http1/parser_head.ts";
 import { reset } from "#proxy/http1/reset.ts";
 import { requestText } from "#proxy/http1/serializer.ts";
-import { isWebSocket, withWebSocketKey } from "#proxy/http1/websocket.ts";
 import { beginWork, endWork } from "#proxy/http1/work.ts";
 import { WriteQueue } from "#proxy/http1/write_queue.ts";
 import {
@@ -145,9 +144,7 @@ export class UpstreamConnection
     this.#once = head.body !== 0 && (head.method === "GET" || head.method === "HEAD");
     // TLS says too late what it could not write.
     this.#out.unsent = this.#reused && this.#options.readyEvent === "connect";
-    const text = requestText(
-      isWebSocket(head.upgrade) ? { ...head, fields: withWebSocketKey(head.fields) } : head,
-    );
+    const text = requestText(head);
     // With a body the head waits for its beginning, to leave with it.
     if (this.#sent) this.#out.now(text);
     else this.#out.text(text);

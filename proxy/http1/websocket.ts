@@ -16,10 +16,11 @@ export function isWebSocket(upgrade: string | undefined): boolean {
   return upgrade !== undefined && upgrade.toLowerCase() === "websocket";
 }
 
-/** A request's fields with a key: an HTTP/2 client has sent none. */
-export function withWebSocketKey(fields: Fields): Fields {
-  if (fieldValue(fields, KEY) !== undefined) return fields;
-  return [...fields, KEY, randomBytes(16).toString("base64")];
+/** Gives the request of an HTTP/2 client a key. False: it has one, from an HTTP/1.1 client before another proxy. */
+export function addWebSocketKey(fields: Fields): boolean {
+  if (fieldValue(fields, KEY) !== undefined) return false;
+  fields.push(KEY, randomBytes(16).toString("base64"));
+  return true;
 }
 
 /** An answer's fields with the proof that the client's key asks for: an HTTP/2 endpoint has sent none. */
@@ -32,9 +33,8 @@ export function withWebSocketAccept(fields: Fields, asked: Fields): Fields {
   return [...fields, ACCEPT, proof];
 }
 
-/** An answer's fields without a proof that nobody has asked for. */
-export function withoutWebSocketAccept(fields: Fields, asked: Fields): Fields {
-  if (fieldValue(asked, KEY) !== undefined) return fields;
+/** An answer's fields without the proof, which the client has not asked for. */
+export function withoutWebSocketAccept(fields: Fields): Fields {
   const kept: Fields = [];
   for (let i = 0; i < fields.length; i += 2) {
     if (fields[i] !== ACCEPT) kept.push(fields[i]!, fields[i + 1]!);

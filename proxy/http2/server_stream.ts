@@ -11,7 +11,7 @@ import {
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
 import type { HttpDate } from "#proxy/http1/http_date.ts";
-import { isWebSocket, withoutWebSocketAccept } from "#proxy/http1/websocket.ts";
+import { addWebSocketKey, isWebSocket, withoutWebSocketAccept } from "#proxy/http1/websocket.ts";
 import { ErrorCode } from "#proxy/http2/frames.ts";
 import { Http2Stream, type StreamCarrier } from "#proxy/http2/stream.ts";
 import type { AccessEntry } from "#proxy/observe/access_entry.ts";
@@ -40,12 +40,15 @@ export class ServerStream extends Http2Stream implements Exchange {
   /** HEAD, 204, 304: its body is not sent. */
   #isBodyless = false;
   #isTunnel = false;
+  /** Of a WebSocket: its handshake has a key of ours, so that an HTTP/1.1 endpoint takes it. */
+  readonly #hasOurKey: boolean;
 
   constructor(carrier: ServerCarrier, id: number, sendWindow: number, head: RequestHead) {
     super(carrier, id, sendWindow);
     this.#server = carrier;
     this.head = head;
     this.bodyLeft = head.body;
+    this.#hasOurKey = isWebSocket(head.upgrade) && addWebSocketKey(head.fields);
   }
 
   get peer(): Peer {
@@ -106,15 +109,13 @@ export class ServerStream extends Http2Stream implements Exchange {
   answer(head: AnswerHead): void {
     if (this.closed) return;
     this.#answered = true;
-    const { method, upgrade } = this.head;
+    const { method } = this.head;
     this.#isTunnel = opensTunnel(method, head.status);
     const { status } = head;
     this.#isBodyless = method === "HEAD" || status === 204 || status === 304;
     if (this.#isTunnel) {
       this.bodyLeft = -1;
-      if (isWebSocket(upgrade)) {
-        head.fields = withoutWebSocketAccept(head.fields, this.head.fields);
-      }
+      if (this.#hasOurKey) head.fields = withoutWebSocketAccept(head.fields);
     } else this.#server.date.stamp(head.fields);
     this.#server.frames.answer(this, head);
   }
