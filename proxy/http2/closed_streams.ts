@@ -17,10 +17,11 @@ export class ClosedStreams {
     this.#resets[place] = how === "reset" ? 1 : 0;
   }
 
-  /** Undefined: it was never a stream, or is long forgotten. */
-  howOf(id: number): "ended" | "reset" | undefined {
+  /** `old`: it has ended, who knows how. Undefined: it was never a stream. */
+  howOf(id: number): "ended" | "reset" | "old" | undefined {
     const place = (id >>> 1) % KEPT;
-    if (this.#ids[place] !== id) return undefined;
+    const last = this.#ids[place]!;
+    if (last !== id) return last > id ? "old" : undefined;
     return this.#resets[place] === 1 ? "reset" : "ended";
   }
 }

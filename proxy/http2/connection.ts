@@ -5,37 +5,24 @@ import { type TimerWheel, WheelItem } from "#kernel/timer_wheel.ts";
 import type { Http1Limits } from "#proxy/http1/limits.ts";
 import { beginWork, endWork } from "#proxy/http1/work.ts";
 import { ClosedStreams } from "#proxy/http2/closed_streams.ts";
-import { DataInProgress } from "#proxy/http2/data_in_progress.ts";
 import { type Flood, FloodGuard } from "#proxy/http2/flood_guard.ts";
+import { FrameReader, type FrameSink } from "#proxy/http2/frame_reader.ts";
 import { FrameWriter } from "#proxy/http2/frame_writer.ts";
 import {
   ErrorCode,
   errorName,
   Flag,
-  FRAME_HEADER_BYTES,
-  FRAME_SIZE_DEFAULT,
   FrameType,
-  frameFlags,
-  frameLength,
-  frameStream,
-  frameType,
-  judgedBytes,
-  judgeHeader,
-  judgePayload,
-  paddingBytes,
-  promisedBytes,
   uint31,
   uint32,
   WINDOW_MAX,
 } from "#proxy/http2/frames.ts";
-import { type DecodeVerdict, HeaderBlock, HpackDecoder } from "#proxy/http2/hpack_decoder.ts";
+import type { DecodeVerdict, HeaderBlock } from "#proxy/http2/hpack_decoder.ts";
 import { count, type Http2Counters } from "#proxy/http2/http2_counters.ts";
-import { OpenBlock } from "#proxy/http2/open_block.ts";
 import { PeerSettings } from "#proxy/http2/peer_settings.ts";
 import { ReceiveWindow, WINDOW_DEFAULT } from "#proxy/http2/receive_window.ts";
 import type { Http2Stream, StreamCarrier } from "#proxy/http2/stream.ts";
 
-const EMPTY = Buffer.alloc(0);
 /** A peer that does not read what it makes us say is let go when so much waits for it, bytes. */
 const UNSENT_MAX = 1_048_576;
 /** Pings of ours, by what they are for. */
@@ -54,35 +41,29 @@ export interface ConnectionOptions {
   readonly heldBytesMax: number;
 }
 
-/** One per process is enough: a block is handed on before the next is decoded. */
-const decoded = new HeaderBlock();
-
 /**
- * An HTTP/2 connection (RFC 9113), of either role: reads frames in place, keeps the windows and the settings of
- * both sides, and shares the way out among the streams that wait. What a header block means is for the role to say.
+ * An HTTP/2 connection (RFC 9113), of either role: settings, pings, resets, what the peer may send, and how streams
+ * end. What a header block means is for the role to say.
  */
-export abstract class Http2Connection extends WheelItem implements StreamCarrier {
+export abstract class Http2Connection extends WheelItem implements StreamCarrier, FrameSink {
   readonly frames: FrameWriter;
   readonly window = new ReceiveWindow();
   protected readonly socket: Socket;
   protected readonly streams = new Map<number, Http2Stream>();
   protected readonly peerSettings = new PeerSettings();
-  protected over = false;
+  over = false;
   /** From a ping of ours to its answer, ms; undefined: none has come back yet. */
   roundTripMs: Millis | undefined = undefined;
-  /** A header block has begun and is not complete. */
-  protected openBlock: OpenBlock | undefined = undefined;
+  protected readonly reader: FrameReader;
   readonly #options: ConnectionOptions;
   readonly #isServer: boolean;
-  readonly #decoder = new HpackDecoder();
   readonly #guard: FloodGuard;
   readonly #closed = new ClosedStreams();
   #receiveLeft = WINDOW_DEFAULT;
   /** Bytes that came and were not taken yet. */
   #held = 0;
-  /** The part of a frame that is not complete. */
-  #unread: Buffer = EMPTY;
-  readonly #data = new DataInProgress((bytes) => this.consumed(bytes));
+  /** DATA frames that have brought something. */
+  #dataFrames = 0;
   #sampledAt: Millis = 0;
   readonly #now = (): Millis => this.#options.clock.now();
 
@@ -92,10 +73,11 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
     this.#options = options;
     this.#isServer = isServer;
     this.frames = new FrameWriter(socket);
+    this.reader = new FrameReader(this, options.limits, !isServer);
     this.#guard = new FloodGuard(options.clock.now(), options.trust);
   }
 
-  /** A complete header block: `decoded` holds what it says. */
+  /** A complete header block that is in order. */
   protected abstract onBlock(
     id: number,
     endStream: boolean,
@@ -129,154 +111,30 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
   protected readChunk(chunk: Buffer): void {
     beginWork();
     try {
-      if (this.over) return;
-      const buffer = this.#unread.length === 0 ? chunk : Buffer.concat([this.#unread, chunk]);
-      this.#unread = EMPTY;
-      const at = this.#readFrames(buffer);
-      if (!this.over && at < buffer.length) this.#unread = buffer.subarray(at);
+      this.reader.read(chunk);
     } finally {
       endWork();
     }
   }
 
   letGo(memory: ArrayBufferLike): void {
-    if (this.#unread.buffer === memory) this.#unread = Buffer.from(this.#unread);
+    this.reader.letGo(memory);
   }
 
-  /** Returns where it stopped: what is behind needs more bytes. */
-  #readFrames(buffer: Buffer): number {
-    let at = 0;
-    while (!this.over) {
-      if (this.#data.active) {
-        at = this.#data.read(buffer, at);
-        if (this.#data.active || this.over) return at;
-      }
-      const here = buffer.length - at - FRAME_HEADER_BYTES;
-      if (here < 0) return at;
-      const length = frameLength(buffer, at);
-      const type = frameType(buffer, at);
-      const flags = frameFlags(buffer, at);
-      const id = frameStream(buffer, at);
-      const openId = this.openBlock === undefined ? 0 : this.openBlock.stream;
-      const verdict = judgeHeader(length, type, flags, id, FRAME_SIZE_DEFAULT, openId);
-      if (verdict > 0) {
-        this.die(verdict, `frame ${type}`);
-        return at;
-      }
-      if (!this.peerSettings.settled && type !== FrameType.SETTINGS) {
-        // RFC 9113 §3.4: settings come first.
-        this.die(ErrorCode.PROTOCOL_ERROR, "no SETTINGS");
-        return at;
-      }
-      if (type === FrameType.DATA) {
-        if (here < judgedBytes(length, type, flags)) return at;
-        at = this.#beginData(buffer, at, length, flags, id);
-        continue;
-      }
-      if (here < length) return at;
-      const judged =
-        verdict !== 0 ? verdict : judgePayload(buffer, at, length, type, flags, !this.#isServer);
-      if (judged > 0) {
-        this.die(judged, `frame ${type}`);
-        return at;
-      }
-      this.#take(buffer, at, length, type, flags, id, -judged);
-      at += FRAME_HEADER_BYTES + length;
-    }
-    return at;
-  }
-
-  /** @param streamError what its stream ends with; 0: nothing. */
-  #take(
-    buffer: Buffer,
-    at: number,
-    length: number,
-    type: number,
-    flags: number,
-    id: number,
-    streamError: number,
-  ): void {
-    const payload = at + FRAME_HEADER_BYTES;
-    if (type === FrameType.HEADERS) {
-      const from = payload + promisedBytes(type, flags);
-      const to = payload + length - paddingBytes(buffer, at, flags);
-      const endStream = (flags & Flag.END_STREAM) !== 0;
-      if ((flags & Flag.END_HEADERS) !== 0) {
-        this.#decode(buffer, from, to, id, endStream, streamError);
-      } else this.#begin(buffer.subarray(from, to), id, endStream);
-      return;
-    }
-    if (type === FrameType.CONTINUATION) {
-      this.#continue(buffer.subarray(payload, payload + length), flags);
-      return;
-    }
-    if (streamError !== 0) {
-      if (this.isIdle(id)) this.die(streamError, "on an idle stream");
-      else this.streamError(id, streamError, `frame ${type}`);
-      return;
-    }
-    switch (type) {
-      case FrameType.WINDOW_UPDATE:
-        this.#onWindowUpdate(id, uint31(buffer, payload));
-        break;
-      case FrameType.RST_STREAM:
-        this.#onReset(id, uint32(buffer, payload));
-        break;
-      case FrameType.SETTINGS:
-        if ((flags & Flag.ACK) !== 0) break;
-        this.#onSettings(buffer, payload, payload + length);
-        break;
-      case FrameType.PING:
-        this.#onPing(buffer, payload, (flags & Flag.ACK) !== 0);
-        break;
-      case FrameType.GOAWAY: {
-        const code = uint32(buffer, payload + 4);
-        count(this.#options.counters.goawaysReceived, code);
-        this.onGoaway(uint31(buffer, payload), code);
-        break;
-      }
-      case FrameType.PRIORITY:
-        this.flood("priority");
-        break;
-      default:
-        this.flood("unknown_frame");
-    }
-  }
-
-  // ── header blocks ──
-
-  #begin(part: Buffer, id: number, endStream: boolean): void {
-    this.openBlock = new OpenBlock(id, endStream);
-    this.openBlock.add(part, this.#options.limits.headBytesMax);
-    this.#options.wheel.arm(this, this.#options.limits.headTimeoutMs);
-  }
-
-  #continue(part: Buffer, flags: number): void {
-    const open = this.openBlock!;
-    if (part.length === 0 && !this.flood("empty_block")) return;
-    // Nothing that we would take is that large, packed as it is.
-    if (!open.add(part, this.#options.limits.headBytesMax)) {
-      this.die(ErrorCode.ENHANCE_YOUR_CALM, "a header block without end");
-      return;
-    }
-    if ((flags & Flag.END_HEADERS) === 0) return;
-    this.openBlock = undefined;
-    const block = open.joined();
-    this.#decode(block, 0, block.length, open.stream, open.endStream, 0);
-  }
-
-  #decode(
-    buffer: Buffer,
-    from: number,
-    to: number,
+  onHeaders(
     id: number,
     endStream: boolean,
+    verdict: DecodeVerdict,
+    block: HeaderBlock,
     streamError: number,
   ): void {
-    const verdict = this.#decoder.decode(buffer, from, to, this.#options.limits, decoded);
-    if (verdict === "compression_error") this.die(ErrorCode.COMPRESSION_ERROR, "header block");
-    else if (streamError !== 0) this.streamError(id, streamError, "HEADERS");
-    else this.onBlock(id, endStream, verdict, decoded);
+    if (streamError === 0) this.onBlock(id, endStream, verdict, block);
+    else this.onBrokenFrame(id, streamError, "HEADERS");
+  }
+
+  onEndlessBlock(): void {
+    this.#options.counters.calmed++;
+    this.die(ErrorCode.ENHANCE_YOUR_CALM, "a header block without end");
   }
 
   /** A block for a stream that is no more. */
@@ -284,53 +142,40 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
     const how = this.#closed.howOf(id);
     // What was on its way when we reset it is no fault.
     if (how === "reset") return;
-    const code = how === "ended" ? ErrorCode.STREAM_CLOSED : ErrorCode.PROTOCOL_ERROR;
-    this.die(code, `HEADERS on stream ${id}`);
+    if (how === "old") this.streamError(id, ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream");
+    else {
+      const code = how === "ended" ? ErrorCode.STREAM_CLOSED : ErrorCode.PROTOCOL_ERROR;
+      this.die(code, `HEADERS on stream ${id}`);
+    }
   }
 
   // ── DATA ──
 
-  #beginData(buffer: Buffer, at: number, length: number, flags: number, id: number): number {
-    const judged = judgePayload(buffer, at, length, FrameType.DATA, flags, !this.#isServer);
-    if (judged > 0) {
-      this.die(judged, "DATA");
-      return at;
-    }
-    const promised = promisedBytes(FrameType.DATA, flags);
-    const padding = paddingBytes(buffer, at, flags);
-    const content = length - promised - padding;
-    const endStream = (flags & Flag.END_STREAM) !== 0;
+  onData(id: number, length: number, content: number, endStream: boolean): Http2Stream | undefined {
     if (length > this.#receiveLeft) {
       this.die(ErrorCode.FLOW_CONTROL_ERROR, "more DATA than the connection's window");
-      return at;
+      return undefined;
     }
     this.#receiveLeft -= length;
     this.#held += length;
     this.window.received(length);
-    if (content === 0 && !endStream && !this.flood("empty_data")) return at;
-    const stream = this.#streamOfData(id, length, content, endStream);
-    if (this.over) return at;
-    this.#data.begin(stream, content, padding, endStream);
-    if (promised + padding > 0) this.consumed(promised + padding);
-    return at + FRAME_HEADER_BYTES + promised;
+    if (content > 0) this.#dataFrames++;
+    else if (!endStream && !this.flood("empty_data")) return undefined;
+    const stream = this.streams.get(id);
+    if (stream === undefined) this.#onLateData(id);
+    else if (this.#takes(stream, length, content, endStream)) return stream;
+    return undefined;
   }
 
-  /** Undefined: nobody wants it. */
-  #streamOfData(
-    id: number,
-    length: number,
-    content: number,
-    endStream: boolean,
-  ): Http2Stream | undefined {
-    const stream = this.streams.get(id);
-    if (stream === undefined) {
-      if (this.isIdle(id)) this.die(ErrorCode.PROTOCOL_ERROR, "DATA on an idle stream");
-      else if (this.#closed.howOf(id) !== "reset") {
-        this.streamError(id, ErrorCode.STREAM_CLOSED, "DATA on a closed stream");
-      }
-      return undefined;
+  #onLateData(id: number): void {
+    if (this.isIdle(id)) this.die(ErrorCode.PROTOCOL_ERROR, "DATA on an idle stream");
+    else if (this.#closed.howOf(id) !== "reset") {
+      this.streamError(id, ErrorCode.STREAM_CLOSED, "DATA on a closed stream");
     }
-    const left = stream.bodyLeft;
+  }
+
+  #takes(stream: Http2Stream, length: number, content: number, endStream: boolean): boolean {
+    const { id, bodyLeft: left } = stream;
     if (stream.remoteEnded) this.streamError(id, ErrorCode.STREAM_CLOSED, "DATA after its end");
     else if (length > stream.receiveLeft) {
       this.streamError(id, ErrorCode.FLOW_CONTROL_ERROR, "more DATA than its window");
@@ -339,9 +184,9 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
     } else {
       stream.receiveLeft -= length;
       if (left >= 0) stream.bodyLeft = left - content;
-      return stream;
+      return true;
     }
-    return undefined;
+    return false;
   }
 
   consumed(bytes: number): void {
@@ -369,6 +214,46 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
   }
 
   // ── control ──
+
+  onBrokenFrame(id: number, code: number, what: string): void {
+    if (this.isIdle(id)) this.die(code, `${what} on an idle stream`);
+    else this.streamError(id, code, what);
+  }
+
+  onControl(
+    buffer: Buffer,
+    at: number,
+    length: number,
+    type: number,
+    flags: number,
+    id: number,
+  ): void {
+    switch (type) {
+      case FrameType.WINDOW_UPDATE:
+        this.#onWindowUpdate(id, uint31(buffer, at));
+        break;
+      case FrameType.RST_STREAM:
+        this.#onReset(id, uint32(buffer, at));
+        break;
+      case FrameType.SETTINGS:
+        if ((flags & Flag.ACK) === 0) this.#onSettings(buffer, at, at + length);
+        break;
+      case FrameType.PING:
+        this.#onPing(buffer, at, (flags & Flag.ACK) !== 0);
+        break;
+      case FrameType.GOAWAY: {
+        const code = uint32(buffer, at + 4);
+        count(this.#options.counters.goawaysReceived, code);
+        this.onGoaway(uint31(buffer, at), code);
+        break;
+      }
+      case FrameType.PRIORITY:
+        this.flood("priority");
+        break;
+      default:
+        this.flood("unknown_frame");
+    }
+  }
 
   #onWindowUpdate(id: number, increment: number): void {
     if (increment < SMALL_INCREMENT && !this.flood("window_update")) return;
@@ -401,6 +286,10 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
       return;
     }
     count(this.#options.counters.resetsReceived, code);
+    if (!this.#isServer && stream.remoteEnded) {
+      stream.sendNoMore();
+      return;
+    }
     this.#remove(stream, "ended");
     stream.drop();
     stream.onReset(code, `RST_STREAM ${errorName(code)}`);
@@ -466,9 +355,10 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
   }
 
   /** One thing of this kind is borne; false: it was too much, and the connection has ended. */
-  protected flood(kind: Flood): boolean {
+  flood(kind: Flood): boolean {
     this.#options.counters.floods[kind]++;
-    if (this.#guard.spend(this.#now)) return true;
+    const flow = this.frames.answersDue + this.#dataFrames;
+    if (this.#guard.spend(kind, this.#now, flow)) return true;
     this.#options.counters.calmed++;
     this.die(ErrorCode.ENHANCE_YOUR_CALM, `a flood of ${kind}`);
     return false;
@@ -517,15 +407,25 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
     else {
       this.#remove(stream, "reset");
       stream.drop();
-      stream.onReset(code, detail);
+      this.onBroken(stream, code, detail);
     }
     this.flood("stream_error");
     if (stream !== undefined) this.onForgotten();
   }
 
+  /** The peer has broken a rule of a stream that was running. */
+  protected onBroken(stream: Http2Stream, code: number, detail: string): void {
+    stream.onReset(code, detail);
+  }
+
   /** A stream that is refused before it is one. */
   protected refuseStream(id: number, code: number): void {
     this.#writeReset(id, code);
+    this.#closed.add(id, "reset");
+  }
+
+  /** Whatever comes on it is read past. */
+  protected ignoreStream(id: number): void {
     this.#closed.add(id, "reset");
   }
 
@@ -544,7 +444,7 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
   // ── the end ──
 
   /** The peer has broken a rule of the connection (RFC 9113 §5.4.1). */
-  protected die(code: number, detail: string): void {
+  die(code: number, detail: string): void {
     if (this.over) return;
     this.goaway(this.lastPeerStream, code);
     this.frames.out.flush();
@@ -559,12 +459,12 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
     this.#end(detail);
   }
 
-  /** All streams have ended: so does the connection. */
-  protected finish(): void {
+  /** Ends it behind what was said: all streams have ended, or the peer says no more. */
+  protected finish(detail = "ended"): void {
     if (this.over) return;
     this.frames.out.flush();
     this.socket.end();
-    this.#end("ended");
+    this.#end(detail);
   }
 
   /** A stream ends with its connection. */
@@ -580,8 +480,8 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
 
   #end(detail: string): void {
     this.over = true;
-    this.openBlock = undefined;
-    this.#unread = EMPTY;
+    this.frames.out.close();
+    this.reader.close();
     this.window.close();
     for (const stream of [...this.streams.values()]) {
       this.#remove(stream, "ended");

@@ -2,8 +2,8 @@ import type { Socket } from "node:net";
 import type { Millis } from "#kernel/brand.ts";
 import type { Clock } from "#kernel/clock.ts";
 import type { TimerWheel } from "#kernel/timer_wheel.ts";
-import type { ClientPolicy, Handler } from "#proxy/exchange/exchange.ts";
-import { FAILURES, type Failure, failure } from "#proxy/exchange/failure.ts";
+import { BODY_UNKNOWN, type ClientPolicy, type Handler } from "#proxy/exchange/exchange.ts";
+import { type Failure, failure } from "#proxy/exchange/failure.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
 import type { HttpDate } from "#proxy/http1/http_date.ts";
 import type { Http1Limits } from "#proxy/http1/limits.ts";
@@ -24,6 +24,10 @@ const OF_CLIENT = { trust: 1, heldBytesMax: 1_048_576 };
 /** How long a drained connection waits to hear that the client knows. */
 const DRAIN_PING_MS: Millis = 1_000;
 
+/** How often it is looked at within the shortest time limit. */
+const TICKS_PER_LIMIT = 4;
+/** So much may wait for a client before nothing more is read of it: answers without a body have no window. */
+const PAUSE_BYTES = 262_144;
 const NOTHING = Buffer.alloc(0);
 /** A connection that we have ended is still read for so long, so that the client sees why. */
 const LINGER_MS: Millis = 2_000;
@@ -58,12 +62,23 @@ export class Http2Downstream extends Http2Connection implements ServerCarrier, C
   readonly #options: Http2DownstreamOptions;
   readonly #reads = new RecycledReads(this);
   #prefaceSeen = 0;
+  /** The last stream that was acted on; and those behind it, that came when none was taken any more. */
   #lastStream = 0;
+  #lastSeen = 0;
   #requests = 0;
   /** `asked`: the client is told, and may have made streams meanwhile. `told`: no stream is taken any more. */
   #drain: "no" | "asked" | "told" = "no";
   /** Since its last stream ended, or since it began. */
   #idleMs: Millis = 0;
+  /** For how long the same frame or header block has not come to its end; so with the preface and first settings. */
+  #headMs: Millis = 0;
+  #headUnit = 0;
+  #wasInside = true;
+  /** For how long the client has taken nothing of what waits for it. */
+  #untakenMs: Millis = 0;
+  #taken = 0;
+  /** Nothing is read of it until it has taken what it has asked for. */
+  #isPaused = false;
   readonly #tickMs: Millis;
 
   /** @param isFed somebody else has begun to read of the socket, and hands on what comes. */
@@ -84,12 +99,13 @@ export class Http2Downstream extends Http2Connection implements ServerCarrier, C
     if (!isFed && !recycleTls(socket, this.#reads)) {
       socket.on("data", (chunk: Buffer) => this.onChunk(chunk));
     }
-    socket.on("drain", () => this.onSocketDrain());
-    socket.on("end", () => this.lose("the client has closed"));
+    socket.on("drain", () => this.#onDrain());
+    socket.on("end", () => this.finish("the client has closed"));
     socket.on("error", () => {});
     socket.on("close", () => this.#onClose());
-    this.#tickMs = Math.min(options.limits.headTimeoutMs, options.limits.idleTimeoutMs);
-    options.wheel.arm(this, options.limits.headTimeoutMs);
+    const { headTimeoutMs, idleTimeoutMs, bodyTimeoutMs } = options.limits;
+    this.#tickMs = Math.min(headTimeoutMs, idleTimeoutMs, bodyTimeoutMs) / TICKS_PER_LIMIT;
+    options.wheel.arm(this, this.#tickMs);
     this.#greet();
   }
 
@@ -117,19 +133,26 @@ export class Http2Downstream extends Http2Connection implements ServerCarrier, C
   // ── reading ──
 
   onChunk(chunk: Buffer): void {
-    if (this.#prefaceSeen === PREFACE.length) {
-      this.readChunk(chunk);
-      return;
-    }
-    const rest = Math.min(PREFACE.length - this.#prefaceSeen, chunk.length);
+    if (this.over) return;
     const seen = this.#prefaceSeen;
-    if (!chunk.subarray(0, rest).equals(PREFACE.subarray(seen, seen + rest))) {
+    const rest = Math.min(PREFACE.length - seen, chunk.length);
+    if (rest > 0 && !chunk.subarray(0, rest).equals(PREFACE.subarray(seen, seen + rest))) {
       this.#options.onRefused(failure("bad_request", "no HTTP/2 preface"), this.peer, false);
       this.die(ErrorCode.PROTOCOL_ERROR, "preface");
       return;
     }
     this.#prefaceSeen += rest;
-    if (rest < chunk.length) this.readChunk(chunk.subarray(rest));
+    if (rest < chunk.length) this.readChunk(rest === 0 ? chunk : chunk.subarray(rest));
+    if (this.socket.writableLength < PAUSE_BYTES || this.over) return;
+    this.#isPaused = true;
+    this.socket.pause();
+  }
+
+  #onDrain(): void {
+    this.onSocketDrain();
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
+    this.socket.resume();
   }
 
   #greet(): void {
@@ -162,8 +185,12 @@ export class Http2Downstream extends Http2Connection implements ServerCarrier, C
       this.die(ErrorCode.PROTOCOL_ERROR, "a client's stream with an even id");
       return;
     }
+    this.#lastSeen = id;
     // It has been told, and may ask somebody else (RFC 9113 §6.8).
-    if (this.#drain === "told") return;
+    if (this.#drain === "told") {
+      this.ignoreStream(id);
+      return;
+    }
     this.#lastStream = id;
     if (this.streams.size >= STREAMS_MAX) {
       this.refuseStream(id, ErrorCode.REFUSED_STREAM);
@@ -204,38 +231,35 @@ export class Http2Downstream extends Http2Connection implements ServerCarrier, C
         ? failure("bad_request", "no trailers")
         : readTrailers(block, "bad_request");
     if (isRefused(trailers)) {
-      this.#options.onRefused(trailers, this.peer, true);
       this.streamError(id, ErrorCode.PROTOCOL_ERROR, trailers.detail);
     } else stream.receiveEnd(trailers);
   }
 
   /** A request that is not passed on: malformed ones are no requests at all, the others have an answer. */
   #refuse(id: number, endStream: boolean, reason: Failure): void {
-    const { onRefused, self, limits } = this.#options;
-    onRefused(reason, this.peer, false);
-    const { status, proxyError } = FAILURES[reason.kind];
+    this.#options.onRefused(reason, this.peer, false);
     if (reason.kind === "bad_request") {
       this.streamError(id, ErrorCode.PROTOCOL_ERROR, reason.detail);
       return;
     }
-    const body = Buffer.from(`${status} ${reason.kind}\n`);
-    const fields = ["content-type", "text/plain"];
-    fields.push("proxy-status", `${self}; error=${proxyError}`);
     const none = { method: "", target: "", authority: "", fields: [], upgrade: undefined };
-    const head = { ...none, body: -1, takesTrailers: false };
+    const head = { ...none, body: BODY_UNKNOWN, takesTrailers: false };
     const stream = new ServerStream(this, id, this.peerSettings.streamWindow, head);
     stream.remoteEnded = endStream;
     this.add(stream);
-    stream.answer({ status, reason: "", fields, body: body.length, upgrade: undefined });
-    stream.answerBody(body);
-    stream.answerEnd(undefined);
-    if (limits.headBytesMax > 0) this.flood("stream_error");
+    stream.refuse(reason, this.#options.self);
+  }
+
+  protected override onBroken(stream: ServerStream, _code: number, detail: string): void {
+    const reason = failure("bad_request", detail);
+    this.#options.onRefused(reason, this.peer, true);
+    stream.gone(reason);
   }
 
   // ── the connection ──
 
   protected isIdle(id: number): boolean {
-    return id > this.#lastStream || (id & 1) === 0;
+    return id > this.#lastSeen || (id & 1) === 0;
   }
 
   protected get lastPeerStream(): number {
@@ -282,35 +306,56 @@ export class Http2Downstream extends Http2Connection implements ServerCarrier, C
   // ── time ──
 
   override onTimeout(): void {
-    const { wheel, limits } = this.#options;
-    if (this.over) {
-      this.socket.destroy();
-      return;
+    this.#lookAtTaken(this.over ? LINGER_MS : this.#tickMs);
+    if (this.over) this.#linger();
+    else if (this.#drain === "asked") this.#tellDrained();
+    else {
+      this.#lookAtAll();
+      if (!this.over) this.#options.wheel.arm(this, this.#tickMs);
     }
-    if (this.#drain === "asked") {
-      this.#tellDrained();
-      return;
-    }
-    if (this.openBlock !== undefined || !this.peerSettings.settled) {
+  }
+
+  /** Who still takes what was said before the end is not cut short. */
+  #linger(): void {
+    const isTaking = this.#untakenMs < this.#options.limits.idleTimeoutMs;
+    if (this.socket.writableLength > 0 && isTaking) this.#options.wheel.arm(this, LINGER_MS);
+    else this.socket.destroy();
+  }
+
+  #lookAtTaken(sinceMs: Millis): void {
+    const { bytesWritten, writableLength } = this.socket;
+    const taken = bytesWritten - writableLength;
+    this.#untakenMs = writableLength > 0 && taken === this.#taken ? this.#untakenMs + sinceMs : 0;
+    this.#taken = taken;
+  }
+
+  #lookAtAll(): void {
+    const { limits, onRefused, counters } = this.#options;
+    const isInside = this.reader.isInsideUnit || !this.peerSettings.settled;
+    const isSame = isInside && this.#wasInside && this.reader.unitsRead === this.#headUnit;
+    this.#headMs = isSame ? this.#headMs + this.#tickMs : 0;
+    this.#headUnit = this.reader.unitsRead;
+    this.#wasInside = isInside;
+    if (this.#headMs >= limits.headTimeoutMs) {
       const detail = `no head after ${limits.headTimeoutMs} ms`;
-      this.#options.onRefused(failure("head_timeout", detail), this.peer, false);
+      onRefused(failure("head_timeout", detail), this.peer, false);
       this.die(ErrorCode.NO_ERROR, detail);
-      return;
-    }
-    if (this.streams.size === 0) {
+    } else if (this.#untakenMs >= limits.idleTimeoutMs) {
+      counters.calmed++;
+      this.die(ErrorCode.ENHANCE_YOUR_CALM, "it does not read what it asks for");
+    } else if (this.streams.size > 0) {
+      for (const stream of [...this.streams.values()]) this.#watch(stream as ServerStream);
+    } else {
       this.#idleMs += this.#tickMs;
-      if (this.#idleMs >= limits.idleTimeoutMs) {
-        this.goaway(this.#lastStream, ErrorCode.NO_ERROR);
-        this.finish();
-        return;
-      }
-    } else for (const stream of [...this.streams.values()]) this.#watch(stream as ServerStream);
-    if (!this.over) wheel.arm(this, this.#tickMs);
+      if (this.#idleMs < limits.idleTimeoutMs) return;
+      this.goaway(this.#lastStream, ErrorCode.NO_ERROR);
+      this.finish();
+    }
   }
 
   /** A client that neither sends what it has begun nor takes what is there for it is given up. */
   #watch(stream: ServerStream): void {
-    const { limits, onRefused } = this.#options;
+    const { limits, onRefused, self } = this.#options;
     const waits = stream.isAwaitingBody && !stream.answered;
     if (stream.moved || !(waits || stream.isSending)) {
       stream.moved = false;
@@ -322,7 +367,7 @@ export class Http2Downstream extends Http2Connection implements ServerCarrier, C
       const reason = failure("body_timeout", `${limits.bodyTimeoutMs} ms without a byte`);
       onRefused(reason, this.peer, true);
       stream.gone(reason);
-      this.reset(stream, ErrorCode.CANCEL);
+      stream.refuse(reason, self);
     } else if (stream.isSending && stream.stillMs >= limits.idleTimeoutMs) {
       stream.gone(failure("client_closed", `took nothing for ${limits.idleTimeoutMs} ms`));
       this.reset(stream, ErrorCode.CANCEL);

@@ -26,6 +26,9 @@ import { WINDOW_DEFAULT } from "#proxy/http2/receive_window.ts";
 /** Room that most heads fit into. */
 const HEAD_ROOM = 1_024;
 const PING_BYTES = 8;
+/** A peer may give back what it has read in pieces of 256 bytes, on both levels, and measure with each frame. */
+const ANSWERS_PER_FRAME = 4;
+const ANSWER_SHIFT = 7;
 
 /** A stream as the one that writes its frames sees it. */
 export interface WritingStream {
@@ -51,6 +54,8 @@ export class FrameWriter {
   readonly encoder = new HpackEncoder();
   /** Bytes that the peer takes on all streams together. */
   sendWindow = WINDOW_DEFAULT;
+  /** Small frames that the DATA so far may have had for answer: updates of windows above all. */
+  answersDue = 0;
   /** Streams whose turn to send it is. */
   readonly #ready = new LinkedList<WritingStream>();
 
@@ -114,6 +119,7 @@ export class FrameWriter {
       out.at = at + bytes;
       stream.sendWindow -= bytes;
       this.sendWindow -= bytes;
+      this.answersDue += ANSWERS_PER_FRAME + (bytes >> ANSWER_SHIFT);
       sent += bytes;
     }
     return sent;

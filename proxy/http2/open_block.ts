@@ -1,9 +1,10 @@
+import { KeptBytes } from "#proxy/http2/kept_bytes.ts";
+
 /** A header block that has begun and is not complete: its CONTINUATION frames are still to come (RFC 9113 §6.10). */
 export class OpenBlock {
   readonly stream: number;
   readonly endStream: boolean;
-  readonly #parts: Buffer[] = [];
-  #bytes = 0;
+  readonly #parts = new KeptBytes();
 
   constructor(stream: number, endStream: boolean) {
     this.stream = stream;
@@ -12,12 +13,16 @@ export class OpenBlock {
 
   /** Copies a part. False: it is longer than `bytesMax` now. */
   add(part: Buffer, bytesMax: number): boolean {
-    this.#parts.push(Buffer.from(part));
-    this.#bytes += part.length;
-    return this.#bytes <= bytesMax;
+    this.#parts.push(part);
+    return this.#parts.size <= bytesMax;
   }
 
   joined(): Buffer {
-    return Buffer.concat(this.#parts);
+    const pieces: Buffer[] = [];
+    for (let piece = this.#parts.first; piece !== undefined; piece = this.#parts.first) {
+      pieces.push(piece);
+      this.#parts.drop(piece.length);
+    }
+    return Buffer.concat(pieces);
   }
 }

@@ -1,5 +1,6 @@
 import {
   type AnswerHead,
+  BODY_UNKNOWN,
   type BodySink,
   type ClientPolicy,
   type Exchange,
@@ -8,7 +9,7 @@ import {
   opensTunnel,
   type RequestHead,
 } from "#proxy/exchange/exchange.ts";
-import { type Failure, failure } from "#proxy/exchange/failure.ts";
+import { FAILURES, type Failure, failure } from "#proxy/exchange/failure.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
 import type { HttpDate } from "#proxy/http1/http_date.ts";
 import { addWebSocketKey, isWebSocket, withoutWebSocketAccept } from "#proxy/http1/websocket.ts";
@@ -47,7 +48,9 @@ export class ServerStream extends Http2Stream implements Exchange {
     super(carrier, id, sendWindow);
     this.#server = carrier;
     this.head = head;
-    this.bodyLeft = head.body;
+    // What comes early for a tunnel waits for it.
+    const mayTunnel = head.upgrade !== undefined || head.method === "CONNECT";
+    this.bodyLeft = mayTunnel ? BODY_UNKNOWN : head.body;
     this.#hasOurKey = isWebSocket(head.upgrade) && addWebSocketKey(head.fields);
   }
 
@@ -69,6 +72,11 @@ export class ServerStream extends Http2Stream implements Exchange {
 
   get policy(): ClientPolicy {
     return this.#server.policy;
+  }
+
+  /** The rest of a request is of no use once it is answered; what comes through a tunnel is. */
+  protected override get readsToTheEnd(): boolean {
+    return this.#isTunnel;
   }
 
   /** Its answer has begun. */
@@ -109,14 +117,17 @@ export class ServerStream extends Http2Stream implements Exchange {
   answer(head: AnswerHead): void {
     if (this.closed) return;
     this.#answered = true;
-    const { method } = this.head;
+    const { method, upgrade } = this.head;
     this.#isTunnel = opensTunnel(method, head.status);
     const { status } = head;
     this.#isBodyless = method === "HEAD" || status === 204 || status === 304;
     if (this.#isTunnel) {
-      this.bodyLeft = -1;
       if (this.#hasOurKey) head.fields = withoutWebSocketAccept(head.fields);
-    } else this.#server.date.stamp(head.fields);
+    } else {
+      // RFC 8441 §4: to its client a 2xx would be the tunnel that the endpoint has not opened.
+      if (upgrade !== undefined && status >= 200 && status < 300) head.status = 502;
+      this.#server.date.stamp(head.fields);
+    }
     this.#server.frames.answer(this, head);
   }
 
@@ -133,6 +144,18 @@ export class ServerStream extends Http2Stream implements Exchange {
     if (this.localEnded && !this.remoteEnded && !this.#isTunnel) {
       this.carrier.reset(this, ErrorCode.NO_ERROR);
     }
+  }
+
+  /** An answer of our own, which says in a word why. @param self our name in `Proxy-Status`. */
+  refuse({ kind }: Failure, self: string): void {
+    if (this.#answered) return;
+    const { status, proxyError } = FAILURES[kind];
+    const text = Buffer.from(`${status} ${kind}\n`);
+    const fields = ["content-type", "text/plain"];
+    fields.push("proxy-status", `${self}; error=${proxyError}`);
+    this.answer({ status, reason: "", fields, body: text.length, upgrade: undefined });
+    this.answerBody(text);
+    this.answerEnd(undefined);
   }
 
   abort(reason: Failure): void {

@@ -1,6 +1,7 @@
 import type { Fields } from "#proxy/exchange/exchange.ts";
 import type { FrameWriter, WritingStream } from "#proxy/http2/frame_writer.ts";
 import { Flag } from "#proxy/http2/frames.ts";
+import { KeptBytes } from "#proxy/http2/kept_bytes.ts";
 import { type ReceiveWindow, WINDOW_DEFAULT } from "#proxy/http2/receive_window.ts";
 
 /** What a stream needs of the connection that carries it. */
@@ -16,8 +17,6 @@ export interface StreamCarrier {
   /** Ends a stream with an error code. */
   reset(stream: Http2Stream, code: number): void;
 }
-
-const NOTHING: Buffer[] = [];
 
 /**
  * One stream, of either role: its windows, what waits to be sent and what waits to be read. What waits is bounded,
@@ -47,13 +46,13 @@ export abstract class Http2Stream implements WritingStream {
   stillMs = 0;
   /** Somebody takes what comes. */
   protected reading = false;
-  #queue = NOTHING;
-  #queued = 0;
+  readonly #queue = new KeptBytes();
   #endQueued = false;
   #trailersQueued: Fields | undefined = undefined;
-  #inbox = NOTHING;
-  #inboxBytes = 0;
+  readonly #inbox = new KeptBytes();
   #trailers: Fields | undefined = undefined;
+  /** The reader has heard of the peer's end. */
+  #endTold = false;
   /** Where our last frame lies in the outbox, and of which write it is. */
   #lastFrameAt = -1;
   #lastFrameWrite = -1;
@@ -74,27 +73,23 @@ export abstract class Http2Stream implements WritingStream {
   /** Its connection has ended. */
   abstract onLost(detail: string): void;
 
-  /** Bytes wait for the peer. */
-  get isSending(): boolean {
-    return this.#queued > 0;
+  /** Whether what has come is still for somebody once both sides have ended. */
+  protected get readsToTheEnd(): boolean {
+    return true;
   }
 
-  /** Bytes or an end of the peer's wait for somebody to take them. */
-  get hasUnread(): boolean {
-    return this.#inboxBytes > 0;
+  /** Bytes wait for the peer. */
+  get isSending(): boolean {
+    return this.#queue.size > 0;
   }
 
   // ── what the peer sends ──
 
   receive(chunk: Buffer): void {
     this.moved = true;
-    if (this.reading && this.#inboxBytes === 0) this.#hand(chunk);
-    else {
-      // The chunk's memory is read into again.
-      if (this.#inbox === NOTHING) this.#inbox = [];
-      this.#inbox.push(Buffer.from(chunk));
-      this.#inboxBytes += chunk.length;
-    }
+    if (this.reading && this.#inbox.size === 0) this.#hand(chunk);
+    // The chunk's memory is read into again.
+    else this.#inbox.push(chunk);
   }
 
   /** The peer's side has ended. */
@@ -102,25 +97,22 @@ export abstract class Http2Stream implements WritingStream {
     this.moved = true;
     this.remoteEnded = true;
     this.#trailers = trailers;
-    if (this.reading && this.#inboxBytes === 0) {
-      this.reading = false;
-      this.onPiecesEnd(trailers);
-    }
-    if (this.localEnded) this.carrier.forget(this);
+    if (this.reading && this.#inbox.size === 0) this.#tellEnd();
+    this.#forgetIfDone();
   }
 
   /** Goes on handing on what comes, or begins to. */
   protected read(): void {
     if (this.reading) return;
     this.reading = true;
-    while (this.reading && this.#inboxBytes > 0) {
-      const chunk = this.#inbox.shift()!;
-      this.#inboxBytes -= chunk.length;
+    for (let chunk = this.#inbox.first; this.reading && chunk !== undefined; ) {
+      this.#inbox.drop(chunk.length);
       this.#hand(chunk);
+      chunk = this.#inbox.first;
     }
     if (!this.reading || !this.remoteEnded) return;
-    this.reading = false;
-    this.onPiecesEnd(this.#trailers);
+    this.#tellEnd();
+    this.#forgetIfDone();
   }
 
   #hand(chunk: Buffer): void {
@@ -129,12 +121,30 @@ export abstract class Http2Stream implements WritingStream {
     this.carrier.consumed(length);
     if (this.closed) return;
     if (!wantsMore) this.reading = false;
+    this.refill();
+  }
+
+  /** Gives back to the peer what has been taken, if that is worth a frame. */
+  refill(): void {
     if (this.remoteEnded) return;
     const window = this.carrier.window.stream;
-    const due = window - this.#inboxBytes - this.receiveLeft;
+    const due = window - this.#inbox.size - this.receiveLeft;
     if (due * 2 < window) return;
     this.receiveLeft += due;
     this.carrier.grant(this, due);
+  }
+
+  #tellEnd(): void {
+    this.reading = false;
+    if (this.#endTold) return;
+    this.#endTold = true;
+    this.onPiecesEnd(this.#trailers);
+  }
+
+  /** What a slow reader has still to take keeps it. */
+  #forgetIfDone(): void {
+    if (!this.localEnded || !this.remoteEnded) return;
+    if (this.#endTold || !this.readsToTheEnd) this.carrier.forget(this);
   }
 
   // ── what we send ──
@@ -142,7 +152,7 @@ export abstract class Http2Stream implements WritingStream {
   /** False: the peer reads slowly; `onDrained` says when to go on. What could not be sent is kept. */
   protected send(chunk: Buffer): boolean {
     this.moved = true;
-    if (this.#queued === 0) {
+    if (this.#queue.size === 0) {
       const sent = this.carrier.frames.data(this, chunk, Number.POSITIVE_INFINITY);
       if (sent === chunk.length) {
         if (!this.carrier.frames.congested) return true;
@@ -151,9 +161,7 @@ export abstract class Http2Stream implements WritingStream {
       }
       chunk = chunk.subarray(sent);
     }
-    if (this.#queue === NOTHING) this.#queue = [];
-    this.#queue.push(Buffer.from(chunk));
-    this.#queued += chunk.length;
+    this.#queue.push(chunk);
     // Without a window of its own it is the peer's update that wakes it.
     if (this.sendWindow > 0) this.carrier.frames.await(this);
     return false;
@@ -161,25 +169,33 @@ export abstract class Http2Stream implements WritingStream {
 
   /** Ends our side, after all that waits. */
   protected sendEnd(trailers: Fields | undefined): void {
-    if (this.#queued > 0) {
+    if (this.#queue.size > 0) {
       this.#endQueued = true;
       this.#trailersQueued = trailers;
     } else this.#writeEnd(trailers);
   }
 
+  /** The peer has said all it had to, and wants no more of us (RFC 9113 §8.1): what it has said still counts. */
+  sendNoMore(): void {
+    const waits = this.isListed || this.#queue.size > 0;
+    this.carrier.frames.forget(this);
+    this.#queue.clear();
+    this.localEnded = true;
+    this.#forgetIfDone();
+    if (waits && !this.closed && !this.#endQueued) this.onDrained();
+  }
+
   /** Sends a frame of what waits, or tells that more may come. */
   pump(): void {
-    const first = this.#queue[0];
+    const { first } = this.#queue;
     if (first === undefined) {
       this.onDrained();
       return;
     }
     const sent = this.carrier.frames.data(this, first, 1);
     if (sent > 0) this.moved = true;
-    this.#queued -= sent;
-    if (sent === first.length) this.#queue.shift();
-    else this.#queue[0] = first.subarray(sent);
-    if (this.#queued === 0) {
+    this.#queue.drop(sent);
+    if (this.#queue.size === 0) {
       if (this.#endQueued) this.#writeEnd(this.#trailersQueued);
       else this.onDrained();
     } else if (this.sendWindow > 0) this.carrier.frames.await(this);
@@ -187,7 +203,7 @@ export abstract class Http2Stream implements WritingStream {
 
   /** The peer's window of this stream has grown. */
   onWindow(): void {
-    if (this.#queued > 0 && this.sendWindow > 0) this.carrier.frames.await(this);
+    if (this.#queue.size > 0 && this.sendWindow > 0) this.carrier.frames.await(this);
   }
 
   /** A frame of this stream has been put at `at` of the outbox: as long as it is there it can be made the last one. */
@@ -203,18 +219,16 @@ export abstract class Http2Stream implements WritingStream {
     else if (this.#lastFrameAt >= 0 && this.#lastFrameWrite === frames.out.writes) {
       frames.out.buffer[this.#lastFrameAt + 4]! |= Flag.END_STREAM;
     } else frames.end(this);
-    if (this.remoteEnded) this.carrier.forget(this);
+    this.#forgetIfDone();
   }
 
   /** Forgets all that waits. Called by the connection alone. */
   drop(): void {
     this.closed = true;
     this.reading = false;
-    this.#queue = NOTHING;
-    this.#queued = 0;
-    const unread = this.#inboxBytes;
-    this.#inbox = NOTHING;
-    this.#inboxBytes = 0;
+    this.#queue.clear();
+    const unread = this.#inbox.size;
+    this.#inbox.clear();
     if (unread > 0) this.carrier.consumed(unread);
   }
 }
