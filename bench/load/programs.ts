@@ -72,7 +72,10 @@ export interface Http2Load {
   readonly streams: number;
 }
 
-/** Steady load over HTTP/2 in the clear; answers that are no 2xx are an error. It tells no percentiles: the slowest stands for them. */
+/**
+ * Steady load over HTTP/2 in the clear; answers that are no 2xx are an error. It tells no percentiles: the slowest
+ * stands for them.
+ */
 export async function h2load(load: Http2Load): Promise<LoadResult> {
   const { cpu, url, seconds, connections, streams } = load;
   const shape = ["-c", String(connections), "-m", String(streams), "-D", String(seconds)];

@@ -48,7 +48,8 @@ export const PEERS_OF_THE_BENCH: readonly Peer[] = [
         cpu,
         join(dir, "nginx"),
         `upstream o { server 127.0.0.1:${origin}; keepalive 256; keepalive_requests 1000000000; }
-        server { listen 127.0.0.1:${plain} backlog=4096; listen 127.0.0.1:${tls} ssl; listen 127.0.0.1:${http2} http2 backlog=4096; http2_max_requests 1000000000;
+        server { listen 127.0.0.1:${plain} backlog=4096; listen 127.0.0.1:${tls} ssl;
+          listen 127.0.0.1:${http2} http2 backlog=4096;
           ssl_certificate ${certificate}; ssl_certificate_key ${key}; client_max_body_size 8m;
           location / { proxy_pass http://o; proxy_http_version 1.1; proxy_set_header Connection ""; } }`,
       ),
