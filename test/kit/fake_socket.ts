@@ -19,6 +19,8 @@ export class FakeSocket extends EventEmitter {
   writableNeedDrain = false;
   destroyed = false;
   errored: Error | null = null;
+  /** Writes after its end: a real one would cut off what was on its way. */
+  late = 0;
   /** Of an upstream's: where it reads into. */
   onread: ReadInto | undefined = undefined;
   #waiting: Buffer[] = [];
@@ -64,6 +66,7 @@ export class FakeSocket extends EventEmitter {
   // ── what the connection does ──
 
   write(data: string | Uint8Array): boolean {
+    if (this.ending === "end") this.late++;
     if (this.destroyed || this.ending === "end") return false;
     const text = typeof data === "string" ? data : Buffer.from(data).latin1Slice();
     this.written += text;
@@ -89,6 +92,11 @@ export class FakeSocket extends EventEmitter {
 
   destroy(): void {
     this.#destroy("destroy");
+  }
+
+  /** All that was written has left by now. */
+  destroySoon(): void {
+    this.#destroy("end");
   }
 
   resetAndDestroy(): void {

@@ -84,24 +84,42 @@ export class RawHttp2 {
   }
 
   #hear(chunk: Buffer): void {
-    let rest = Buffer.concat([this.#unread, chunk]);
-    while (rest.length >= FRAME_HEADER_BYTES) {
-      const end = FRAME_HEADER_BYTES + frameLength(rest, 0);
-      if (rest.length < end) break;
-      this.frames.push({
-        type: frameType(rest, 0),
-        flags: rest[4]!,
-        stream: frameStream(rest, 0),
-        payload: rest.subarray(FRAME_HEADER_BYTES, end),
-      });
-      rest = rest.subarray(end);
-    }
-    this.#unread = rest;
+    this.#unread = takeFrames(Buffer.concat([this.#unread, chunk]), this.frames);
   }
 }
 
-function frame(type: number, flags: number, stream: number, payload: Buffer): Buffer {
+/** Takes whole frames off the begin. Returns the rest. */
+export function takeFrames(bytes: Buffer, into: HeardFrame[]): Buffer {
+  let rest = bytes;
+  while (rest.length >= FRAME_HEADER_BYTES) {
+    const end = FRAME_HEADER_BYTES + frameLength(rest, 0);
+    if (rest.length < end) break;
+    into.push({
+      type: frameType(rest, 0),
+      flags: rest[4]!,
+      stream: frameStream(rest, 0),
+      payload: rest.subarray(FRAME_HEADER_BYTES, end),
+    });
+    rest = rest.subarray(end);
+  }
+  return rest;
+}
+
+/** The bytes of one frame. */
+export function frame(
+  type: number,
+  flags: number,
+  stream: number,
+  payload: Buffer = Buffer.alloc(0),
+): Buffer {
   const head = Buffer.alloc(FRAME_HEADER_BYTES);
   writeFrameHeader(head, 0, payload.length, type, flags, stream);
   return Buffer.concat([head, payload]);
+}
+
+/** 32 bits in network order: a window's increment, an error code. */
+export function word(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(value >>> 0);
+  return bytes;
 }

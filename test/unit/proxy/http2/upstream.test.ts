@@ -1,0 +1,48 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { ErrorCode, FrameType } from "#proxy/http2/frames.ts";
+import { ClientEnd, data } from "#test/kit/http2_ends.ts";
+import { frame, word } from "#test/kit/http2_raw.ts";
+
+const reset = (id: number, code: number): Buffer => frame(FrameType.RST_STREAM, 0, id, word(code));
+
+describe("answers over HTTP/2", () => {
+  it("wait whole for a slow reader", () => {
+    const end = new ClientEnd();
+    end.takes = false;
+    const stream = end.begin();
+    end.say(end.speech.answer(1, "200", false), data(1, "one,"), data(1, "two", true));
+    assert.deepEqual(end.events, ["answer 200", "one,"]);
+    stream.resume();
+    assert.deepEqual(end.events, ["answer 200", "one,", "two"]);
+    end.takes = true;
+    stream.resume();
+    assert.deepEqual(end.events, ["answer 200", "one,", "two", "end"]);
+    assert.equal(end.connection.running, 0);
+  });
+
+  it("count although their endpoint wants no more of the request", () => {
+    const end = new ClientEnd();
+    end.takes = false;
+    const stream = end.begin({ method: "POST", body: 100_000 });
+    assert.equal(stream.sendBody(Buffer.alloc(80_000)), false);
+    end.say(end.speech.answer(1, "413", false), data(1, "too "), data(1, "large", true));
+    end.say(reset(1, ErrorCode.NO_ERROR));
+    assert.equal(stream.sendBody(Buffer.alloc(20_000)), true);
+    stream.sendEnd(undefined);
+    end.takes = true;
+    stream.resume();
+    assert.deepEqual(end.events, ["answer 413", "too ", "drain", "large", "end"]);
+    assert.equal(end.connection.running, 0);
+  });
+
+  it("that are cut are failures, at once", () => {
+    const end = new ClientEnd();
+    end.takes = false;
+    end.begin();
+    end.say(end.speech.answer(1, "200", false), data(1, "one"), data(1, "two"));
+    end.say(reset(1, ErrorCode.INTERNAL_ERROR));
+    assert.deepEqual(end.events, ["answer 200", "one", "failure answer_truncated"]);
+    assert.equal(end.connection.running, 0);
+  });
+});
