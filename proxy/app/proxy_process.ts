@@ -78,6 +78,7 @@ export class ProxyProcess {
 
   async stop(maxMs: Millis): Promise<void> {
     this.#draining = true;
+    this.#options.log.info("draining", { seconds: maxMs / 1_000 });
     this.#reporter?.cancel();
     await this.#options.source.close();
     await this.#options.plane.drain(maxMs);

@@ -74,6 +74,7 @@ export class FileSource implements SnapshotSource {
       if (!isWanted(loaded.value.revision)) return;
       this.#revision = loaded.value.revision;
       this.#sink?.apply(loaded.value);
+      log.info("configuration read anew", { path, revision: this.#revision });
       return;
     }
     this.#revision = undefined;

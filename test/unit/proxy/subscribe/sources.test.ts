@@ -63,6 +63,7 @@ describe("sources of snapshots", () => {
     assert.deepEqual(taken, ["1", "2", "3"], "and says the same");
     await source.reload();
     assert.deepEqual(taken, ["1", "2", "3", "3"], "who asks for it gets it");
+    assert.equal(log.lines.filter(({ level }) => level === "info").length, taken.length - 1);
     await writeFile(path, "bad");
     await until("a bad file is refused", () => refused.length > 0);
     assert.match(refused[0]!, /x: is bad/);
