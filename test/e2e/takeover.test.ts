@@ -13,9 +13,16 @@ import {
   ProcessMesh,
   serviceYaml,
 } from "#test/kit/mesh_processes.ts";
+import { canHaveOwnNet, queuesMove } from "#test/kit/own_net.ts";
 import { freePort } from "#test/kit/ports.ts";
 import { EspalierProcess, until } from "#test/kit/processes.ts";
 import { staticYaml } from "#test/kit/static_yaml.ts";
+
+/** On a busy machine the kernel can reset a client between the last accept and the close of the old socket. */
+const skip =
+  !queuesMove() && canHaveOwnNet()
+    ? "queues do not move here: takeover_own_net.test.ts runs it where they do"
+    : false;
 
 /** One new connection with one request; what became of it. */
 function visit(port: number): Promise<string> {
@@ -66,7 +73,9 @@ describe("a second process with the same file", { timeout: 120_000 }, () => {
   }
 
   for (const workers of ["1", "2"]) {
-    it(`takes over its ports, and no client is turned away (${workers} worker(s))`, async () => {
+    it(`takes over its ports, and no client is turned away (${workers} worker(s))`, {
+      skip,
+    }, async () => {
       const old = await ready(start("--workers", workers));
       const agent = new Agent({ keepAlive: true });
       await get(port, { agent });
