@@ -129,7 +129,7 @@ export class ClientStream extends Http2Stream implements UpstreamStream {
     if (!this.#isTunnel) this.#sink = undefined;
     // RFC 9113 §8.1: the answer is whole without the rest of the request.
     if (!this.#isTunnel && !this.localEnded && !this.closed) {
-      this.carrier.reset(this, ErrorCode.NO_ERROR);
+      this.carrier.reset(this, ErrorCode.CANCEL);
     }
     sink?.onAnswerEnd(trailers);
   }

@@ -286,7 +286,7 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
       return;
     }
     count(this.#options.counters.resetsReceived, code);
-    if (!this.#isServer && stream.remoteEnded) {
+    if (this.#isWhole(stream)) {
       stream.sendNoMore();
       return;
     }
@@ -295,6 +295,11 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
     stream.onReset(code, `RST_STREAM ${errorName(code)}`);
     if (this.#isServer) this.flood("reset");
     this.onForgotten();
+  }
+
+  /** Its answer is all here, and its reader slow: whatever becomes of the rest, nothing is lost (RFC 9113 §8.1). */
+  #isWhole(stream: Http2Stream): boolean {
+    return !this.#isServer && stream.remoteEnded;
   }
 
   #onSettings(buffer: Buffer, from: number, to: number): void {
@@ -480,10 +485,13 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
 
   #end(detail: string): void {
     this.over = true;
-    this.frames.out.close();
     this.reader.close();
     this.window.close();
     for (const stream of [...this.streams.values()]) {
+      if (this.#isWhole(stream)) {
+        stream.sendNoMore();
+        continue;
+      }
       this.#remove(stream, "ended");
       stream.drop();
       this.tellLost(stream, detail);

@@ -22,7 +22,6 @@ export class Outbox implements Flushed {
   /** Counts what has left: as long as it is the same, what was written can be changed. */
   writes = 0;
   #listed = false;
-  #closed = false;
   /** Buffers that the socket still reads from, oldest first. */
   readonly #taken: Buffer<ArrayBuffer>[] = [];
   readonly #onWritten = (): void => giveBack(this.#taken.shift()!);
@@ -69,20 +68,11 @@ export class Outbox implements Flushed {
     this.#buffer = NONE;
   }
 
-  /** What is said from now on is heard by nobody. */
-  close(): void {
-    this.#closed = true;
-  }
-
   #write(): void {
     const { at } = this;
     const buffer = this.#buffer;
     this.at = 0;
     this.writes++;
-    if (this.#closed) {
-      giveBack(buffer);
-      return;
-    }
     const socket = this.#socket;
     const bytes = buffer.subarray(0, at);
     if (this.#isTls) {

@@ -141,10 +141,20 @@ export abstract class Http2Stream implements WritingStream {
     this.onPiecesEnd(this.#trailers);
   }
 
-  /** What a slow reader has still to take keeps it. */
+  /** Whoever reads slowly takes the rest of a stream that its connection has forgotten. */
   #forgetIfDone(): void {
     if (!this.localEnded || !this.remoteEnded) return;
-    if (this.#endTold || !this.readsToTheEnd) this.carrier.forget(this);
+    this.carrier.forget(this);
+    if (!this.readsToTheEnd) this.#dropUnread();
+  }
+
+  #dropUnread(): void {
+    this.reading = false;
+    // Without what is dropped it is no end.
+    this.#endTold = true;
+    const unread = this.#inbox.size;
+    this.#inbox.clear();
+    if (unread > 0) this.carrier.consumed(unread);
   }
 
   // ── what we send ──
@@ -225,10 +235,7 @@ export abstract class Http2Stream implements WritingStream {
   /** Forgets all that waits. Called by the connection alone. */
   drop(): void {
     this.closed = true;
-    this.reading = false;
     this.#queue.clear();
-    const unread = this.#inbox.size;
-    this.#inbox.clear();
-    if (unread > 0) this.carrier.consumed(unread);
+    this.#dropUnread();
   }
 }

@@ -17,6 +17,8 @@ import {
 
 /** What is assumed until the endpoint's settings are here (RFC 9113 §6.5.2 recommends no less). */
 const STREAMS_UNTIL_SETTLED = 100;
+/** An endpoint that takes none of what we said last is not waited for any longer. */
+const LINGER_MS: Millis = 2_000;
 /** Ids end there; long before, the pool takes another connection. */
 const LAST_ID = 0x7fff_fffe;
 
@@ -210,7 +212,8 @@ export class Http2Upstream extends Http2Connection {
 
   override onTimeout(): void {
     const { connectTimeoutMs, owner, wheel } = this.#options;
-    if (!this.#ready) this.fail(failure("connect_timeout", `${connectTimeoutMs} ms`));
+    if (this.over) this.socket.destroy();
+    else if (!this.#ready) this.fail(failure("connect_timeout", `${connectTimeoutMs} ms`));
     else if (this.streams.size === 0) this.retire("idle");
     else wheel.arm(this, owner.idleTimeoutMs);
   }
@@ -280,6 +283,7 @@ export class Http2Upstream extends Http2Connection {
     if (this.#ready) upstreamCounters.closed[this.#closing ?? "error"]++;
     // When our last frames have left: nothing is waited for that could still come.
     this.socket.destroySoon();
+    if (!this.socket.destroyed) wheel.arm(this, LINGER_MS);
     owner.onClosed(this);
   }
 }

@@ -276,6 +276,16 @@ describe("windows of an HTTP/2 client", () => {
     assert.equal(end.bodyOf(3).length, 12_000);
   });
 
+  it("of all streams together hold one up, and let it go on", async () => {
+    const end = opened([Setting.INITIAL_WINDOW_SIZE, 1_000_000], large);
+    end.say(end.speech.ask(1));
+    await turn();
+    assert.equal(end.bodyOf(1).length, 65_535);
+    end.say(frame(WINDOW_UPDATE, 0, 0, word(1_000_000)));
+    assert.equal(end.bodyOf(1).length, 200_000);
+    assert.equal(end.asked[0]!.drains, 1);
+  });
+
   it("follow the settings below zero, and back", async () => {
     const end = opened([Setting.INITIAL_WINDOW_SIZE, 10_000], large);
     end.say(end.speech.ask(1));
@@ -294,6 +304,19 @@ describe("windows of an HTTP/2 client", () => {
     settings.say(settings.speech.ask(1), frame(WINDOW_UPDATE, 0, 1, word(0x7fff_0000)));
     settings.say(Speech.settings([Setting.INITIAL_WINDOW_SIZE, 0x7fff_ffff]));
     assert.equal(settings.goaway, ErrorCode.FLOW_CONTROL_ERROR);
+  });
+
+  it("may be given back in small pieces, with a ping each, for as long as a body flows", async () => {
+    const end = opened([], ({ exchange }) => exchange.answer(ok()));
+    end.say(end.speech.ask(1));
+    for (let i = 0; i < 3_000; i++) {
+      end.asked[0]!.exchange.answerBody(Buffer.alloc(100));
+      const given = [1, 0].map((id) => frame(WINDOW_UPDATE, 0, id, word(100)));
+      end.say(...given, frame(PING, 0, 0, Buffer.alloc(8)));
+    }
+    assert.equal(end.goaway, undefined);
+    for (let i = 0; i < 14_000; i++) end.say(frame(WINDOW_UPDATE, 0, 1, word(1)));
+    assert.equal(end.goaway, ErrorCode.ENHANCE_YOUR_CALM);
   });
 
   it("hold nothing of a stream that was reset", async () => {
@@ -322,6 +345,23 @@ describe("windows of an HTTP/2 client", () => {
     assert.equal(end.resetOf(3), undefined);
   });
 
+  it("of ours come back from bodies that nobody reads to their end", () => {
+    const end = opened([], ({ exchange }) => {
+      // Takes one piece, and is answered when the rest is here.
+      exchange.readBody({ onBody: () => false, onBodyEnd: () => assert.fail("it was cut") });
+    });
+    for (let id = 1; id < 200; id += 2) {
+      end.say(end.speech.ask(id, [], "POST"));
+      for (let i = 0; i < 4; i++) end.say(data(id, "x".repeat(16_000), i === 3));
+      const { exchange } = end.asked.at(-1)!;
+      exchange.answer(ok({ status: 413, body: 0 }));
+      exchange.answerEnd(undefined);
+      exchange.resumeBody();
+    }
+    assert.equal(end.goaway, undefined);
+    assert.equal(end.asked.length, 100);
+  });
+
   it("of ours may not be passed, and are not given back to who is not read", () => {
     const end = opened([], () => {});
     end.say(end.speech.ask(1, [], "POST"));
@@ -348,6 +388,7 @@ describe("the end of an HTTP/2 client's connection", () => {
       frame(RST_STREAM, 0, 5, word(8)),
     );
     assert.equal(end.asked.length, 2);
+    assert.equal(end.resetOf(5), undefined);
     assert.deepEqual(
       end.of(FrameType.GOAWAY, 0).map(({ payload }) => [uint32(payload, 0), uint32(payload, 4)]),
       [
@@ -389,6 +430,10 @@ describe("the end of an HTTP/2 client's connection", () => {
     assert.ok(end.socket.destroyed);
     end.connection.destroy();
     assert.deepEqual([end.closed, end.wheel.size], [1, 0]);
+    const killed = opened();
+    killed.connection.destroy();
+    await turn();
+    assert.deepEqual([killed.closed, killed.wheel.size], [1, 0]);
   });
 
   it("waits for who takes what is left, not for who does not", () => {

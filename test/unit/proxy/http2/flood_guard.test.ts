@@ -30,6 +30,10 @@ describe("the budget of floods", () => {
     for (let i = 0; i < 50_000; i++) assert.ok(guard.spend("window_update", at(0), i));
     for (let i = 0; i < 1_000; i++) guard.spend("reset", at(0), i);
     assert.ok(!guard.spend("reset", at(0), 1_000_000));
+    const other = new FloodGuard(0, 1);
+    for (let i = 0; i < 1_000; i++) assert.ok(other.spend("stream_error", at(0), 0));
+    assert.ok(other.spend("ping", at(0), 0));
+    assert.ok(!other.spend("reset", at(0), 0));
   });
 
   it("is paid for by exchanges that end well: two of three may be given up", () => {

@@ -13,12 +13,47 @@ describe("answers over HTTP/2", () => {
     const stream = end.begin();
     end.say(end.speech.answer(1, "200", false), data(1, "one,"), data(1, "two", true));
     assert.deepEqual(end.events, ["answer 200", "one,"]);
+    assert.equal(end.connection.running, 0);
+    // That its connection ends does not touch it.
+    end.socket.sayEnd();
     stream.resume();
     assert.deepEqual(end.events, ["answer 200", "one,", "two"]);
     end.takes = true;
     stream.resume();
     assert.deepEqual(end.events, ["answer 200", "one,", "two", "end"]);
-    assert.equal(end.connection.running, 0);
+  });
+
+  it("count although their connection ends in the middle of the request", () => {
+    const end = new ClientEnd();
+    end.takes = false;
+    const stream = end.begin({ method: "POST", body: 100_000 });
+    end.say(end.speech.answer(1, "413", false), data(1, "too "), data(1, "large", true));
+    end.socket.sayEnd();
+    end.takes = true;
+    stream.resume();
+    assert.deepEqual(end.events, ["answer 413", "too ", "large", "end"]);
+  });
+
+  it("are the same wherever they are cut, though all is read into the same memory", () => {
+    const { speech } = new ClientEnd();
+    const said = Buffer.concat([
+      speech.answer(1, "103", false, [["link", "a"]]),
+      speech.answer(1, "200", false, [["x-long", "y".repeat(40)]]),
+      data(1, "one"),
+      frame(FrameType.PING, 0, 0, Buffer.from("12345678")),
+      frame(FrameType.HEADERS, 0x5, 1, speech.block([["x-last", "z"]])),
+    ]);
+    for (let at = 1; at < said.length; at++) {
+      const end = new ClientEnd();
+      end.begin();
+      end.say(said.subarray(0, at));
+      // Another connection reads in between.
+      new ClientEnd().say(frame(FrameType.PING, 0, 0, Buffer.alloc(8, 0xff)));
+      end.say(said.subarray(at));
+      const { events } = end;
+      const text = [...events.slice(0, 2), events.slice(2, -1).join(""), events.at(-1)];
+      assert.deepEqual(text, ["interim 103", "answer 200", "one", "end"], `at ${at}`);
+    }
   });
 
   it("count although their endpoint wants no more of the request", () => {
