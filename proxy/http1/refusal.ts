@@ -1,4 +1,5 @@
-import { FAILURES, type Failure } from "#proxy/exchange/failure.ts";
+import type { Failure } from "#proxy/exchange/failure.ts";
+import { ownAnswer } from "#proxy/exchange/own_answer.ts";
 import type { HttpDate } from "#proxy/http1/http_date.ts";
 import { answerText } from "#proxy/http1/serializer.ts";
 
@@ -7,10 +8,7 @@ import { answerText } from "#proxy/http1/serializer.ts";
  * @param self the proxy's name in `Proxy-Status`.
  */
 export function refusalText(reason: Failure, self: string, date: HttpDate): string {
-  const { status, proxyError } = FAILURES[reason.kind];
-  const body = `${status} ${reason.kind}\n`;
-  const fields = ["content-type", "text/plain", "proxy-status", `${self}; error=${proxyError}`];
-  date.stamp(fields);
-  const head = { status, reason: "", fields, body: body.length, upgrade: undefined };
-  return answerText(head, "length", "close") + body;
+  const { head, text } = ownAnswer(reason.kind, self);
+  date.stamp(head.fields);
+  return answerText(head, "length", "close") + text;
 }

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import type { Fields } from "#proxy/exchange/exchange.ts";
-import { fieldValue } from "#proxy/exchange/fields.ts";
+import { fieldValue, removeFields } from "#proxy/exchange/fields.ts";
 
 /*
  * WebSocket's handshake has a nonce and its proof in HTTP/1.1 (RFC 6455 §4.2.2), and none in HTTP/2 (RFC 8441 §5).
@@ -33,11 +33,9 @@ export function withWebSocketAccept(fields: Fields, asked: Fields): Fields {
   return [...fields, ACCEPT, proof];
 }
 
-/** An answer's fields without the proof, which the client has not asked for. */
-export function withoutWebSocketAccept(fields: Fields): Fields {
-  const kept: Fields = [];
-  for (let i = 0; i < fields.length; i += 2) {
-    if (fields[i] !== ACCEPT) kept.push(fields[i]!, fields[i + 1]!);
-  }
-  return kept;
+const ACCEPT_ALONE: ReadonlySet<string> = new Set([ACCEPT]);
+
+/** Takes out of an answer's fields the proof, which its client has not asked for. */
+export function removeWebSocketAccept(fields: Fields): void {
+  removeFields(fields, ACCEPT_ALONE);
 }

@@ -13,6 +13,7 @@ import {
   errorName,
   Flag,
   FrameType,
+  PING_BYTES,
   uint31,
   uint32,
   WINDOW_MAX,
@@ -28,7 +29,9 @@ const UNSENT_MAX = 1_048_576;
 /** Pings of ours, by what they are for. */
 const SAMPLE_PING = Buffer.from("espalier");
 const DRAIN_PING = Buffer.from("drained?");
-const PING_BYTES = 8;
+
+/** `heldBytesMax` of a connection that carries the requests of many: that of all streams it is likely to have. */
+export const HELD_BETWEEN_PROXIES = 16_777_216;
 
 export interface ConnectionOptions {
   readonly wheel: TimerWheel;
@@ -52,8 +55,6 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
   protected readonly streams = new Map<number, Http2Stream>();
   protected readonly peerSettings = new PeerSettings();
   over = false;
-  /** From a ping of ours to its answer, ms; undefined: none has come back yet. */
-  roundTripMs: Millis | undefined = undefined;
   protected readonly reader: FrameReader;
   readonly #options: ConnectionOptions;
   readonly #isServer: boolean;
@@ -64,7 +65,6 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
   #held = 0;
   /** DATA frames that have brought something. */
   #dataFrames = 0;
-  #sampledAt: Millis = 0;
   readonly #now = (): Millis => this.#options.clock.now();
 
   constructor(socket: Socket, options: ConnectionOptions, isServer: boolean) {
@@ -207,10 +207,9 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
   }
 
   #startSample(): void {
-    const now = this.#options.clock.now();
-    if (!this.window.startSample(now)) return;
-    this.#sampledAt = now;
-    this.frames.ping(SAMPLE_PING, 0, false);
+    if (this.window.startSample(this.#options.clock.now())) {
+      this.frames.ping(SAMPLE_PING, 0, false);
+    }
   }
 
   // ── control ──
@@ -336,9 +335,7 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
     }
     const opaque = buffer.subarray(at, at + PING_BYTES);
     if (opaque.equals(SAMPLE_PING)) {
-      if (!this.window.sampling) return;
-      this.roundTripMs = this.#options.clock.now() - this.#sampledAt;
-      this.window.endSample();
+      if (this.window.sampling) this.window.endSample();
     } else if (opaque.equals(DRAIN_PING)) this.onDrainPing();
   }
 

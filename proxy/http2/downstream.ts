@@ -8,7 +8,7 @@ import type { Peer } from "#proxy/exchange/peer.ts";
 import type { HttpDate } from "#proxy/http1/http_date.ts";
 import type { Http1Limits } from "#proxy/http1/limits.ts";
 import { type ChunkReader, RecycledReads, recycleTls } from "#proxy/http1/recycled_socket.ts";
-import { Http2Connection } from "#proxy/http2/connection.ts";
+import { HELD_BETWEEN_PROXIES, Http2Connection } from "#proxy/http2/connection.ts";
 import { isRefused, readRequest, readTrailers } from "#proxy/http2/fields.ts";
 import { ErrorCode, PREFACE, Setting, WINDOW_MAX } from "#proxy/http2/frames.ts";
 import type { DecodeVerdict, HeaderBlock } from "#proxy/http2/hpack_decoder.ts";
@@ -19,7 +19,7 @@ import type { Admitted } from "#proxy/listen/server_tls.ts";
 /** Streams that a client may have open at a time (SETTINGS_MAX_CONCURRENT_STREAMS). */
 export const STREAMS_MAX = 256;
 /** A client that is another gateway has many clients behind it. */
-const OF_GATEWAY = { trust: 30, heldBytesMax: 16_777_216 };
+const OF_GATEWAY = { trust: 30, heldBytesMax: HELD_BETWEEN_PROXIES };
 const OF_CLIENT = { trust: 1, heldBytesMax: 1_048_576 };
 /** How long a drained connection waits to hear that the client knows. */
 const DRAIN_PING_MS: Millis = 1_000;

@@ -10,6 +10,7 @@ import {
 import {
   FRAME_HEADER_BYTES,
   FRAME_SIZE_DEFAULT,
+  PING_BYTES,
   writeDataHeader,
   writeGoaway,
   writeHeaders,
@@ -25,7 +26,6 @@ import { WINDOW_DEFAULT } from "#proxy/http2/receive_window.ts";
 
 /** Room that most heads fit into. */
 const HEAD_ROOM = 1_024;
-const PING_BYTES = 8;
 /** A peer may give back what it has read in pieces of 256 bytes, on both levels, and measure with each frame. */
 const ANSWERS_PER_FRAME = 4;
 const ANSWER_SHIFT = 7;
@@ -131,54 +131,50 @@ export class FrameWriter {
     this.out.at = writeDataHeader(buffer, this.out.at, 0, stream.id, true);
   }
 
+  /*
+   * Heads: each is written once more, with the room that its writer has asked for, where it does not fit.
+   */
+
   /** Trailers, which end the stream. */
-  trailers(stream: WritingStream, trailers: Fields): void {
-    const { out, encoder } = this;
-    let buffer = out.room(HEAD_ROOM);
-    let end = encodeTrailers(encoder, trailers, undefined, buffer, out.at + FRAME_HEADER_BYTES);
-    if (end < 0) {
-      buffer = out.room(FRAME_HEADER_BYTES - end);
-      end = encodeTrailers(encoder, trailers, undefined, buffer, out.at + FRAME_HEADER_BYTES);
-    }
-    this.#put(stream, buffer, end, true);
+  trailers(stream: WritingStream, fields: Fields, room = HEAD_ROOM): void {
+    const buffer = this.out.room(room);
+    const end = encodeTrailers(this.encoder, fields, undefined, buffer, this.#blockAt);
+    if (end < 0) this.trailers(stream, fields, FRAME_HEADER_BYTES - end);
+    else this.#put(stream, buffer, end, true);
   }
 
   /** The head of an answer; the stream goes on. */
-  answer(stream: WritingStream, head: AnswerHead): void {
-    const { out, encoder } = this;
-    const never = head.neverIndexed;
-    let buffer = out.room(HEAD_ROOM);
-    let end = encodeAnswer(encoder, head, never, buffer, out.at + FRAME_HEADER_BYTES);
-    if (end < 0) {
-      buffer = out.room(FRAME_HEADER_BYTES - end);
-      end = encodeAnswer(encoder, head, never, buffer, out.at + FRAME_HEADER_BYTES);
-    }
-    this.#put(stream, buffer, end, false);
+  answer(stream: WritingStream, head: AnswerHead, room = HEAD_ROOM): void {
+    const buffer = this.out.room(room);
+    const end = encodeAnswer(this.encoder, head, head.neverIndexed, buffer, this.#blockAt);
+    if (end < 0) this.answer(stream, head, FRAME_HEADER_BYTES - end);
+    else this.#put(stream, buffer, end, false);
   }
 
   /** An interim answer. */
-  interim(stream: WritingStream, status: number, fields: Fields): void {
-    const { out, encoder } = this;
-    let buffer = out.room(HEAD_ROOM);
-    let end = encodeInterim(encoder, status, fields, buffer, out.at + FRAME_HEADER_BYTES);
-    if (end < 0) {
-      buffer = out.room(FRAME_HEADER_BYTES - end);
-      end = encodeInterim(encoder, status, fields, buffer, out.at + FRAME_HEADER_BYTES);
-    }
-    this.#put(stream, buffer, end, false);
+  interim(stream: WritingStream, status: number, fields: Fields, room = HEAD_ROOM): void {
+    const buffer = this.out.room(room);
+    const end = encodeInterim(this.encoder, status, fields, buffer, this.#blockAt);
+    if (end < 0) this.interim(stream, status, fields, FRAME_HEADER_BYTES - end);
+    else this.#put(stream, buffer, end, false);
   }
 
   /** The head of a request; the stream goes on. */
-  request(stream: WritingStream, head: RequestHead, scheme: "http" | "https"): void {
-    const { out, encoder } = this;
-    const never = head.neverIndexed;
-    let buffer = out.room(HEAD_ROOM);
-    let end = encodeRequest(encoder, head, scheme, never, buffer, out.at + FRAME_HEADER_BYTES);
-    if (end < 0) {
-      buffer = out.room(FRAME_HEADER_BYTES - end);
-      end = encodeRequest(encoder, head, scheme, never, buffer, out.at + FRAME_HEADER_BYTES);
-    }
-    this.#put(stream, buffer, end, false);
+  request(
+    stream: WritingStream,
+    head: RequestHead,
+    scheme: "http" | "https",
+    room = HEAD_ROOM,
+  ): void {
+    const buffer = this.out.room(room);
+    const end = encodeRequest(this.encoder, head, scheme, head.neverIndexed, buffer, this.#blockAt);
+    if (end < 0) this.request(stream, head, scheme, FRAME_HEADER_BYTES - end);
+    else this.#put(stream, buffer, end, false);
+  }
+
+  /** Where a header block goes: the header of its frame comes before it. */
+  get #blockAt(): number {
+    return this.out.at + FRAME_HEADER_BYTES;
   }
 
   #put(stream: WritingStream, buffer: Buffer, end: number, endStream: boolean): void {

@@ -170,6 +170,8 @@ export function judgeHeader(
   }
 }
 
+/** The opaque bytes of a PING. */
+export const PING_BYTES = 8;
 /** Bytes of a setting: its id and its value. */
 export const SETTING_BYTES = 6;
 const PRIORITY_BYTES = 5;

@@ -51,11 +51,6 @@ export class Outbox implements Flushed {
     return this.#buffer;
   }
 
-  /** Bytes that fit without a write in between. */
-  get left(): number {
-    return this.#buffer.length - this.at;
-  }
-
   /** The peer reads slowly: nothing but what has to be said should be added. */
   get congested(): boolean {
     return this.#socket.writableNeedDrain;

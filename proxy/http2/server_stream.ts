@@ -9,10 +9,11 @@ import {
   opensTunnel,
   type RequestHead,
 } from "#proxy/exchange/exchange.ts";
-import { FAILURES, type Failure, failure } from "#proxy/exchange/failure.ts";
+import { type Failure, failure } from "#proxy/exchange/failure.ts";
+import { ownAnswer } from "#proxy/exchange/own_answer.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
 import type { HttpDate } from "#proxy/http1/http_date.ts";
-import { addWebSocketKey, isWebSocket, withoutWebSocketAccept } from "#proxy/http1/websocket.ts";
+import { addWebSocketKey, isWebSocket, removeWebSocketAccept } from "#proxy/http1/websocket.ts";
 import { ErrorCode } from "#proxy/http2/frames.ts";
 import { Http2Stream, type StreamCarrier } from "#proxy/http2/stream.ts";
 import type { AccessEntry } from "#proxy/observe/access_entry.ts";
@@ -122,7 +123,7 @@ export class ServerStream extends Http2Stream implements Exchange {
     const { status } = head;
     this.#isBodyless = method === "HEAD" || status === 204 || status === 304;
     if (this.#isTunnel) {
-      if (this.#hasOurKey) head.fields = withoutWebSocketAccept(head.fields);
+      if (this.#hasOurKey) removeWebSocketAccept(head.fields);
     } else {
       // RFC 8441 §4: to its client a 2xx would be the tunnel that the endpoint has not opened.
       if (upgrade !== undefined && status >= 200 && status < 300) head.status = 502;
@@ -149,12 +150,9 @@ export class ServerStream extends Http2Stream implements Exchange {
   /** An answer of our own, which says in a word why. @param self our name in `Proxy-Status`. */
   refuse({ kind }: Failure, self: string): void {
     if (this.#answered) return;
-    const { status, proxyError } = FAILURES[kind];
-    const text = Buffer.from(`${status} ${kind}\n`);
-    const fields = ["content-type", "text/plain"];
-    fields.push("proxy-status", `${self}; error=${proxyError}`);
-    this.answer({ status, reason: "", fields, body: text.length, upgrade: undefined });
-    this.answerBody(text);
+    const { head, text } = ownAnswer(kind, self);
+    this.answer(head);
+    this.answerBody(Buffer.from(text));
     this.answerEnd(undefined);
   }
 

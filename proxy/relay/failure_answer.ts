@@ -1,7 +1,8 @@
 import { REFUSED_FIELD } from "#proxy/authorize/hop.ts";
-import type { AnswerHead, Exchange } from "#proxy/exchange/exchange.ts";
+import type { Exchange } from "#proxy/exchange/exchange.ts";
 import { FAILURES, type Failure } from "#proxy/exchange/failure.ts";
 import { grpcStatusOf, isGrpc } from "#proxy/exchange/grpc.ts";
+import { ownAnswer } from "#proxy/exchange/own_answer.ts";
 
 /** What else the answer says. */
 export interface FailureAnswer {
@@ -23,20 +24,7 @@ export function answerFailure(exchange: Exchange, failure: Failure, about: Failu
     answerGrpc(exchange, failure, about);
     return;
   }
-  const text = Buffer.from(`${kind.status} ${failure.kind}\n`, "latin1");
-  const head: AnswerHead = {
-    status: kind.status,
-    reason: "",
-    // RFC 9209: who answers and why; the detail stays in our log.
-    fields: [
-      "content-type",
-      "text/plain",
-      "proxy-status",
-      `${about.self}; error=${kind.proxyError}`,
-    ],
-    body: text.length,
-    upgrade: undefined,
-  };
+  const { head, text } = ownAnswer(failure.kind, about.self);
   // RFC 9110 §15.5.6: it says what is allowed. Of a tunnel's target there is nothing else.
   if (kind.status === 405) head.fields.push("allow", "");
   if (kind.status === 503) head.fields.push("retry-after", "1");
@@ -44,7 +32,7 @@ export function answerFailure(exchange: Exchange, failure: Failure, about: Failu
     head.fields.push(REFUSED_FIELD, failure.kind);
   }
   exchange.answer(head);
-  exchange.answerBody(text);
+  exchange.answerBody(Buffer.from(text));
   exchange.answerEnd(undefined);
 }
 
