@@ -11,7 +11,7 @@ import {
   type Stage,
   type UpstreamStream,
 } from "#proxy/exchange/exchange.ts";
-import { type Failure, failure, isOwnLimit } from "#proxy/exchange/failure.ts";
+import { type Failure, failure } from "#proxy/exchange/failure.ts";
 import { isHeld, READ_BYTES, type ReadInto, replaceHeld } from "#proxy/http1/held_buffers.ts";
 import { headText } from "#proxy/http1/latin1.ts";
 import type { Http1Limits } from "#proxy/http1/limits.ts";
@@ -27,6 +27,7 @@ import { reset } from "#proxy/http1/reset.ts";
 import { requestText } from "#proxy/http1/serializer.ts";
 import { beginWork, endWork } from "#proxy/http1/work.ts";
 import { WriteQueue } from "#proxy/http1/write_queue.ts";
+import { openingFailure } from "#proxy/upstream/opening_failure.ts";
 import {
   type CloseReason,
   isConnectFailure,
@@ -407,10 +408,8 @@ export class UpstreamConnection
 
   #onError(error: NodeJS.ErrnoException): void {
     const detail = error.code ?? error.message;
-    if (!this.#ready && isOwnLimit(detail)) this.fail(failure("overloaded", detail));
-    else if (!this.#ready) {
-      const tls = this.#options.readyEvent === "secureConnect" && !isConnectError(detail);
-      this.fail(failure(tls ? "tls_failed" : "connect_refused", detail));
+    if (!this.#ready) {
+      this.fail(openingFailure(detail, this.#options.readyEvent === "secureConnect"));
     } else if (!this.#reused && !this.#answering && HANDSHAKE_ALERT.test(detail)) {
       // TLS 1.3 tells a client of its refusal after the client has finished its handshake.
       this.fail(failure("tls_failed", detail));
@@ -443,10 +442,6 @@ export class UpstreamConnection
 
 /** What a server says of a client that it does not let in (RFC 8446 §6.2), as OpenSSL names it. */
 const HANDSHAKE_ALERT = /^ERR_SSL_.*(?:CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED|HANDSHAKE_FAILURE)/;
-
-function isConnectError(code: string): boolean {
-  return /^E(CONN|HOST|NET|TIMEDOUT|ADDR|NOTFOUND|AI_|PIPE|MFILE)/.test(code);
-}
 
 /** True of a head that has begun and can only become an error: who waits for it would wait in vain. */
 function isNoAnswer(text: string, seen: number): boolean {

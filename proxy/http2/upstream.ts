@@ -3,12 +3,13 @@ import { TLSSocket } from "node:tls";
 import type { Millis } from "#kernel/brand.ts";
 import type { Endpoint } from "#model/snapshot.ts";
 import type { AnswerSink, RequestHead, UpstreamStream } from "#proxy/exchange/exchange.ts";
-import { type Failure, failure, isOwnLimit } from "#proxy/exchange/failure.ts";
+import { type Failure, failure } from "#proxy/exchange/failure.ts";
 import { type ReadInto, SHARED_READ } from "#proxy/http1/held_buffers.ts";
 import { ClientStream } from "#proxy/http2/client_stream.ts";
 import { type ConnectionOptions, Http2Connection } from "#proxy/http2/connection.ts";
 import { ErrorCode, PREFACE, Setting } from "#proxy/http2/frames.ts";
 import type { DecodeVerdict, HeaderBlock } from "#proxy/http2/hpack_decoder.ts";
+import { openingFailure } from "#proxy/upstream/opening_failure.ts";
 import {
   type CloseReason,
   isConnectFailure,
@@ -203,11 +204,7 @@ export class Http2Upstream extends Http2Connection {
   #onError(error: NodeJS.ErrnoException): void {
     const detail = error.code ?? error.message;
     if (this.#ready) this.lose(detail);
-    else if (isOwnLimit(detail)) this.fail(failure("overloaded", detail));
-    else {
-      const tls = this.#options.readyEvent === "secureConnect" && !/^E[A-Z]+$/.test(detail);
-      this.fail(failure(tls ? "tls_failed" : "connect_refused", detail));
-    }
+    else this.fail(openingFailure(detail, this.#options.readyEvent === "secureConnect"));
   }
 
   override onTimeout(): void {
