@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { ROOT } from "#test/kit/processes.ts";
-import { importLadder, noCycles, noDeadFiles, pureFiles } from "#test/tidy/imports.ts";
+import { importLadder, lowFolders, noCycles, noDeadFiles, pureFiles } from "#test/tidy/imports.ts";
 import { type Rule, readTree, type SourceFile } from "#test/tidy/source.ts";
 import { banned, documented, fileNames, lengths, links, noDeadExports } from "#test/tidy/text.ts";
 
@@ -11,6 +11,11 @@ const RULES: ReadonlyArray<{ name: string; rule: Rule; bad: readonly SourceFile[
     name: "imports point one way",
     rule: importLadder,
     bad: [{ path: "proxy/a.ts", text: 'import { x } from "#control/b.ts";\n' }],
+  },
+  {
+    name: "what codecs share knows no codec",
+    rule: lowFolders,
+    bad: [{ path: "proxy/socket/a.ts", text: 'import { x } from "#proxy/http1/b.ts";\n' }],
   },
   {
     name: "imports have stable names",

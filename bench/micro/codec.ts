@@ -4,15 +4,15 @@ import { seededRng } from "#kernel/rng.ts";
 import { Timeout, TimerWheel } from "#kernel/timer_wheel.ts";
 import { setForwarding } from "#proxy/authorize/forwarding.ts";
 import { BODY_UNKNOWN, type Exchange, type RequestHead } from "#proxy/exchange/exchange.ts";
+import { CONNECTION_LIMITS } from "#proxy/exchange/limits.ts";
 import { anonymous } from "#proxy/exchange/peer.ts";
 import { HeadMemo } from "#proxy/http1/head_memo.ts";
-import { latin1 } from "#proxy/http1/latin1.ts";
-import { HTTP1_LIMITS } from "#proxy/http1/limits.ts";
 import { BodyDecoder } from "#proxy/http1/parser_body.ts";
 import { isFailure, parseAnswer, parseRequest, requestOf } from "#proxy/http1/parser_head.ts";
 import { answerText, requestText } from "#proxy/http1/serializer.ts";
 import { proxyHeader, readProxyHeader } from "#proxy/listen/proxy_protocol.ts";
 import { TraceIds } from "#proxy/observe/trace_ids.ts";
+import { latin1 } from "#proxy/socket/latin1.ts";
 
 const REQUEST =
   "GET /menu/today?table=4 HTTP/1.1\r\nHost: shop.example.org\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\nAccept: text/html,application/xhtml+xml\r\nAccept-Encoding: gzip, deflate, br\r\nCookie: session=0123456789abcdef0123456789abcdef\r\nConnection: keep-alive";
@@ -29,22 +29,22 @@ export function codecLines(): string[] {
   const request = Buffer.from(`${REQUEST}\r\n\r\n`, "latin1");
   const answer = Buffer.from(ANSWER, "latin1");
   const memo = new HeadMemo();
-  const head = must(parseRequest(REQUEST, HTTP1_LIMITS, memo.begin())).head;
+  const head = must(parseRequest(REQUEST, CONNECTION_LIMITS, memo.begin())).head;
   memo.keep(request, REQUEST.indexOf("\r"), request.length);
-  const answerHead = must(parseAnswer(ANSWER, "GET", HTTP1_LIMITS)).head;
+  const answerHead = must(parseAnswer(ANSWER, "GET", CONNECTION_LIMITS)).head;
   const chunks = Buffer.from(`${`3e8\r\n${"x".repeat(1_000)}\r\n`.repeat(16)}0\r\n\r\n`, "latin1");
   const decoder = new BodyDecoder();
   return [
     line(
       "read a request's head of 6 fields",
-      nanos(() => parseRequest(latin1(request, 0, request.length - 4), HTTP1_LIMITS)),
+      nanos(() => parseRequest(latin1(request, 0, request.length - 4), CONNECTION_LIMITS)),
     ),
     line(
       "… its fields as in the one before",
       nanos(() => {
         memo.endOf(request, 0);
         const start = latin1(request, 0, memo.lineEnd);
-        must(requestOf(start, start.length, memo.parsed, HTTP1_LIMITS)).head.fields =
+        must(requestOf(start, start.length, memo.parsed, CONNECTION_LIMITS)).head.fields =
           memo.parsed.fields.slice();
       }),
     ),
@@ -54,7 +54,7 @@ export function codecLines(): string[] {
     ),
     line(
       "read an answer's head of 5 fields",
-      nanos(() => parseAnswer(latin1(answer, 0, answer.length), "GET", HTTP1_LIMITS)),
+      nanos(() => parseAnswer(latin1(answer, 0, answer.length), "GET", CONNECTION_LIMITS)),
     ),
     line(
       "write it",

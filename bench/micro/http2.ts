@@ -1,6 +1,6 @@
 import { line, nanos } from "#bench/micro/nanos.ts";
 import type { RequestHead } from "#proxy/exchange/exchange.ts";
-import { HTTP1_LIMITS } from "#proxy/http1/limits.ts";
+import { CONNECTION_LIMITS } from "#proxy/exchange/limits.ts";
 import { encodeAnswer, encodeRequest } from "#proxy/http2/field_writer.ts";
 import { isRefused, readAnswer, readRequest } from "#proxy/http2/fields.ts";
 import {
@@ -54,8 +54,8 @@ export function http2Lines(): string[] {
   const buffer = Buffer.alloc(65_536);
   const block = new HeaderBlock();
   const decode = (decoder: HpackDecoder, from: number, to: number): RequestHead => {
-    decoder.decode(buffer, from, to, HTTP1_LIMITS, block);
-    const head = readRequest(block, true, HTTP1_LIMITS);
+    decoder.decode(buffer, from, to, CONNECTION_LIMITS, block);
+    const head = readRequest(block, true, CONNECTION_LIMITS);
     if (isRefused(head)) throw new Error(head.detail);
     return head;
   };
@@ -111,10 +111,10 @@ function answerLines(buffer: Buffer, block: HeaderBlock): string[] {
   let end = 0;
   for (let i = 0; i < 4; i++) {
     end = encodeAnswer(encoder, head, undefined, buffer, 0);
-    decoder.decode(buffer, 0, end, HTTP1_LIMITS, block);
+    decoder.decode(buffer, 0, end, CONNECTION_LIMITS, block);
   }
   const read = nanos(() => {
-    decoder.decode(buffer, 0, end, HTTP1_LIMITS, block);
+    decoder.decode(buffer, 0, end, CONNECTION_LIMITS, block);
     readAnswer(block, false, "GET", undefined);
   });
   const write = nanos(() => encodeAnswer(encoder, head, undefined, buffer, 0));

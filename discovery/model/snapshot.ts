@@ -261,7 +261,7 @@ const certificate = z.discriminatedUnion("from", [
 ]);
 export type Certificate = z.infer<typeof certificate>;
 
-/** How a listener treats its clients; what is absent is as `proxy/http1/limits.ts` says. */
+/** How a listener treats its clients; what is absent is as `proxy/exchange/limits.ts` says. */
 const clientRules = z.strictObject({
   headBytesMax: positive.optional(),
   fieldsMax: positive.optional(),

@@ -17,8 +17,8 @@ import { MeshTls } from "#proxy/app/mesh_tls.ts";
 import { ProxyPortOpener } from "#proxy/app/port_opener.ts";
 import { registerMetrics } from "#proxy/app/proxy_metrics.ts";
 import { buildTables, endpointsOf, linksOf } from "#proxy/app/tables.ts";
+import { CONNECTION_LIMITS } from "#proxy/exchange/limits.ts";
 import { LinkProber } from "#proxy/health/link_probe.ts";
-import { HTTP1_LIMITS } from "#proxy/http1/limits.ts";
 import { groupPorts } from "#proxy/listen/port_groups.ts";
 import type { LineLog } from "#proxy/observe/line_log.ts";
 import { RequestStats } from "#proxy/observe/service_stats.ts";
@@ -74,7 +74,7 @@ export class LocalPlane implements DataPlane {
     const upstreams = new HttpUpstreams({
       ...{ clock, wheel, rng, counters },
       tls: (endpoint) => this.#meshTls?.towards(endpoint),
-      limits: HTTP1_LIMITS,
+      limits: CONNECTION_LIMITS,
     });
     this.#upstreams = upstreams;
     this.#rotation = identity?.onRotate(() => upstreams.renew());

@@ -1,11 +1,11 @@
 import type { Socket } from "node:net";
 import type { AnswerHead, Fields } from "#proxy/exchange/exchange.ts";
 import type { Failure } from "#proxy/exchange/failure.ts";
-import type { HttpDate } from "#proxy/http1/http_date.ts";
+import type { HttpDate } from "#proxy/exchange/http_date.ts";
 import { refusalText } from "#proxy/http1/refusal.ts";
-import { reset } from "#proxy/http1/reset.ts";
 import { type AnswerFraming, answerText, framingOf, interimText } from "#proxy/http1/serializer.ts";
 import { WriteQueue } from "#proxy/http1/write_queue.ts";
+import { reset } from "#proxy/socket/reset.ts";
 
 /** What one client is answered, one answer after the other: framed as it understands it. */
 export class AnswerWriter {

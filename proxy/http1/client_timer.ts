@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 import { type TimerWheel, WheelItem } from "#kernel/timer_wheel.ts";
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
-import { FIRST_REQUEST_MS, type Http1Limits } from "#proxy/http1/limits.ts";
+import { type ConnectionLimits, FIRST_REQUEST_MS } from "#proxy/exchange/limits.ts";
 
 /** A closed connection is still read, so that the client sees our last answer: as long as it sends, */
 const LINGER_MS = 2_000;
@@ -33,13 +33,13 @@ export class ClientTimer extends WheelItem {
   readonly #client: TimedClient;
   readonly #socket: Socket;
   readonly #wheel: TimerWheel;
-  readonly #limits: Http1Limits;
+  readonly #limits: ConnectionLimits;
   /** Times that it found a closed connection still sending. */
   #lingers = 0;
   /** Bytes that the client had taken when it last looked. */
   #taken = 0;
 
-  constructor(client: TimedClient, socket: Socket, wheel: TimerWheel, limits: Http1Limits) {
+  constructor(client: TimedClient, socket: Socket, wheel: TimerWheel, limits: ConnectionLimits) {
     super();
     this.#client = client;
     this.#socket = socket;

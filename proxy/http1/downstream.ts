@@ -11,27 +11,26 @@ import type {
   RequestHead,
 } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
+import type { HttpDate } from "#proxy/exchange/http_date.ts";
+import type { ConnectionLimits } from "#proxy/exchange/limits.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
 import { AnswerWriter } from "#proxy/http1/answer_writer.ts";
 import { type Awaited, ClientTimer, type TimedClient } from "#proxy/http1/client_timer.ts";
 import { HeadReader, type Unfinished } from "#proxy/http1/head_reader.ts";
-import { SHARED_READ } from "#proxy/http1/held_buffers.ts";
-import type { HttpDate } from "#proxy/http1/http_date.ts";
-import type { Http1Limits } from "#proxy/http1/limits.ts";
 import { isFailure, type ParsedRequest } from "#proxy/http1/parser_head.ts";
+import { RequestBody } from "#proxy/http1/request_body.ts";
+import { isWebSocket, withWebSocketAccept } from "#proxy/http1/websocket.ts";
+import type { Admitted } from "#proxy/listen/server_tls.ts";
+import type { AccessEntry } from "#proxy/observe/access_entry.ts";
+import { JOIN_BYTES_MAX, SHARED_READ } from "#proxy/socket/held_buffers.ts";
 import {
   type ChunkReader,
   RecycledReads,
   recycledSocket,
   recycleTls,
-} from "#proxy/http1/recycled_socket.ts";
-import { RequestBody } from "#proxy/http1/request_body.ts";
-import { type TunnelOwner, TunnelReads } from "#proxy/http1/tunnel_reads.ts";
-import { isWebSocket, withWebSocketAccept } from "#proxy/http1/websocket.ts";
-import { beginWork, endWork } from "#proxy/http1/work.ts";
-import { JOIN_BYTES_MAX } from "#proxy/http1/write_queue.ts";
-import type { Admitted } from "#proxy/listen/server_tls.ts";
-import type { AccessEntry } from "#proxy/observe/access_entry.ts";
+} from "#proxy/socket/recycled_socket.ts";
+import { type TunnelOwner, TunnelReads } from "#proxy/socket/tunnel_reads.ts";
+import { beginWork, endWork } from "#proxy/socket/work.ts";
 
 /**
  * `head`: between requests or inside a head. `body`: a request's body is being read.
@@ -60,7 +59,7 @@ export interface DownstreamOptions {
   readonly handler: Handler;
   readonly wheel: TimerWheel;
   readonly date: HttpDate;
-  readonly limits: Http1Limits;
+  readonly limits: ConnectionLimits;
   readonly policy: ClientPolicy;
   /** The proxy's name in `Proxy-Status` of refusals. */
   readonly self: string;

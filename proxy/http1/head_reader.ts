@@ -1,7 +1,6 @@
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
+import type { ConnectionLimits } from "#proxy/exchange/limits.ts";
 import { HeadMemo } from "#proxy/http1/head_memo.ts";
-import { headText, latin1 } from "#proxy/http1/latin1.ts";
-import type { Http1Limits } from "#proxy/http1/limits.ts";
 import { hasStrayBytes } from "#proxy/http1/parser_fields.ts";
 import {
   isFailure,
@@ -10,6 +9,7 @@ import {
   parseRequest,
   requestOf,
 } from "#proxy/http1/parser_head.ts";
+import { headText, latin1 } from "#proxy/socket/latin1.ts";
 
 /**
  * Why there is no request yet. `blank`: nothing but an empty line has come. `begun`: the first bytes of a
@@ -21,14 +21,14 @@ export type Unfinished = "blank" | "begun" | "more";
 export class HeadReader {
   /** After a request was returned: where its head ended. */
   next = 0;
-  readonly #limits: Http1Limits;
+  readonly #limits: ConnectionLimits;
   readonly #memo = new HeadMemo();
   /** Bytes of a head that has begun and is not complete; they have been judged. */
   #seen = 0;
   /** The empty line that is forgiven before a request has come. */
   #blankSeen = false;
 
-  constructor(limits: Http1Limits) {
+  constructor(limits: ConnectionLimits) {
     this.#limits = limits;
   }
 

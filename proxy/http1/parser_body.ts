@@ -1,9 +1,9 @@
 import type { BodyLength, Fields } from "#proxy/exchange/exchange.ts";
 import { BODY_UNKNOWN } from "#proxy/exchange/exchange.ts";
-import { latin1 } from "#proxy/http1/latin1.ts";
-import { HTTP1_LIMITS, type Http1Limits } from "#proxy/http1/limits.ts";
+import { CONNECTION_LIMITS, type ConnectionLimits } from "#proxy/exchange/limits.ts";
 import { hasStrayBytes, isStray, ParsedFields } from "#proxy/http1/parser_fields.ts";
 import { UNTIL_CLOSE } from "#proxy/http1/parser_head.ts";
+import { latin1 } from "#proxy/socket/latin1.ts";
 
 /** What one step through a body found. */
 export type BodyStep = "data" | "end" | "more" | "bad";
@@ -73,7 +73,7 @@ export class BodyDecoder {
   data: Buffer = EMPTY;
   /** After `end`; undefined if there were none. */
   trailers: Fields | undefined = undefined;
-  readonly #limits: Http1Limits;
+  readonly #limits: ConnectionLimits;
   #phase: Phase = "ended";
   #left = 0;
   /** A line of the chunked framing that a buffer's end has cut. */
@@ -81,7 +81,7 @@ export class BodyDecoder {
   /** Bytes of extensions in this body so far. */
   #extensionBytes = 0;
 
-  constructor(limits: Http1Limits = HTTP1_LIMITS) {
+  constructor(limits: ConnectionLimits = CONNECTION_LIMITS) {
     this.#limits = limits;
   }
 

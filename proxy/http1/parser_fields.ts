@@ -1,5 +1,5 @@
 import { BODY_UNKNOWN, type BodyLength, type Fields } from "#proxy/exchange/exchange.ts";
-import type { Http1Limits } from "#proxy/http1/limits.ts";
+import type { ConnectionLimits } from "#proxy/exchange/limits.ts";
 
 /** What a field means to the codec; everything else passes through. */
 type Role =
@@ -123,7 +123,7 @@ export class ParsedFields {
    * Reads lines from `at` to the end of `head`, which ends before the empty line and has no stray bytes.
    * Strict (RFC 9112 §5, §6): whatever two parsers could read in two ways is `malformed`.
    */
-  parse(head: string, at: number, limits: Http1Limits): void {
+  parse(head: string, at: number, limits: ConnectionLimits): void {
     this.fields = [];
     this.host = undefined;
     this.body = undefined;

@@ -2,7 +2,7 @@ import type { AnswerHead, RequestHead } from "#proxy/exchange/exchange.ts";
 import { BODY_UNKNOWN, opensTunnel } from "#proxy/exchange/exchange.ts";
 import { type Failure, type FailureName, failure } from "#proxy/exchange/failure.ts";
 import { removeFields } from "#proxy/exchange/fields.ts";
-import type { Http1Limits } from "#proxy/http1/limits.ts";
+import type { ConnectionLimits } from "#proxy/exchange/limits.ts";
 import { hasStrayBytes, isStray, ParsedFields } from "#proxy/http1/parser_fields.ts";
 
 /** A request's head and what it says of its connection. */
@@ -45,7 +45,7 @@ let lastHost = "";
  */
 export function parseRequest(
   text: string,
-  limits: Http1Limits,
+  limits: ConnectionLimits,
   into: ParsedFields = parsed,
 ): ParsedRequest | Failure {
   // First: a head that is cut is judged by this too, and must come to the same end.
@@ -63,7 +63,7 @@ export function requestOf(
   text: string,
   lineEnd: number,
   said: ParsedFields,
-  limits: Http1Limits,
+  limits: ConnectionLimits,
 ): ParsedRequest | Failure {
   const methodEnd = text.indexOf(" ");
   const targetEnd = text.lastIndexOf(" ", lineEnd - 1);
@@ -129,7 +129,11 @@ export function requestOf(
  * Why a head that is not complete can only be refused; undefined: nothing yet. Whoever sends it may be waiting
  * for us. @param seen how much of it was judged before.
  */
-export function judgeBegun(text: string, seen: number, limits: Http1Limits): Failure | undefined {
+export function judgeBegun(
+  text: string,
+  seen: number,
+  limits: ConnectionLimits,
+): Failure | undefined {
   if (isStray(text, seen)) return bad("control character");
   const lineEnd = text.indexOf("\r\n");
   if (lineEnd >= 0 && lineEnd + 2 > seen && !/ HTTP\/[0-9]\.[0-9]$/.test(text.slice(0, lineEnd))) {
@@ -152,7 +156,7 @@ export function isFailure(value: ParsedRequest | ParsedAnswer | Failure): value 
 export function parseAnswer(
   text: string,
   method: string,
-  limits: Http1Limits,
+  limits: ConnectionLimits,
 ): ParsedAnswer | Failure {
   const lineEnd = endOfLine(text);
   const minor = text.charCodeAt(7) - 48;

@@ -1,6 +1,6 @@
 import type { Failure } from "#proxy/exchange/failure.ts";
+import type { HttpDate } from "#proxy/exchange/http_date.ts";
 import { ownAnswer } from "#proxy/exchange/own_answer.ts";
-import type { HttpDate } from "#proxy/http1/http_date.ts";
 import { answerText } from "#proxy/http1/serializer.ts";
 
 /**

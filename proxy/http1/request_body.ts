@@ -1,5 +1,5 @@
 import type { BodyLength, BodySink } from "#proxy/exchange/exchange.ts";
-import type { Http1Limits } from "#proxy/http1/limits.ts";
+import type { ConnectionLimits } from "#proxy/exchange/limits.ts";
 import { BodyDecoder } from "#proxy/http1/parser_body.ts";
 
 /**
@@ -14,7 +14,7 @@ export class RequestBody {
   #sink: BodySink | undefined = undefined;
   #held = false;
 
-  constructor(limits: Http1Limits) {
+  constructor(limits: ConnectionLimits) {
     this.#decoder = new BodyDecoder(limits);
   }
 

@@ -12,9 +12,7 @@ import {
   type UpstreamStream,
 } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
-import { isHeld, READ_BYTES, type ReadInto, replaceHeld } from "#proxy/http1/held_buffers.ts";
-import { headText } from "#proxy/http1/latin1.ts";
-import type { Http1Limits } from "#proxy/http1/limits.ts";
+import type { ConnectionLimits } from "#proxy/exchange/limits.ts";
 import { BodyDecoder } from "#proxy/http1/parser_body.ts";
 import { isStray } from "#proxy/http1/parser_fields.ts";
 import {
@@ -23,10 +21,12 @@ import {
   parseAnswer,
   UNTIL_CLOSE,
 } from "#proxy/http1/parser_head.ts";
-import { reset } from "#proxy/http1/reset.ts";
 import { requestText } from "#proxy/http1/serializer.ts";
-import { beginWork, endWork } from "#proxy/http1/work.ts";
 import { WriteQueue } from "#proxy/http1/write_queue.ts";
+import { isHeld, READ_BYTES, type ReadInto, replaceHeld } from "#proxy/socket/held_buffers.ts";
+import { headText } from "#proxy/socket/latin1.ts";
+import { reset } from "#proxy/socket/reset.ts";
+import { beginWork, endWork } from "#proxy/socket/work.ts";
 import { openingFailure } from "#proxy/upstream/opening_failure.ts";
 import {
   type CloseReason,
@@ -57,7 +57,7 @@ export interface UpstreamOptions {
   readonly readyEvent: "connect" | "secureConnect";
   readonly owner: ConnectionOwner;
   readonly wheel: TimerWheel;
-  readonly limits: Http1Limits;
+  readonly limits: ConnectionLimits;
   readonly connectTimeoutMs: number;
   readonly counters: UpstreamCounters;
 }

@@ -1,11 +1,9 @@
 import type { Socket } from "node:net";
 import type { Fields } from "#proxy/exchange/exchange.ts";
-import { hold, letGo } from "#proxy/http1/held_buffers.ts";
 import { chunkLineText, lastChunkText } from "#proxy/http1/serializer.ts";
-import { type Flushed, flushAfterWork } from "#proxy/http1/work.ts";
+import { hold, JOIN_BYTES_MAX, letGo } from "#proxy/socket/held_buffers.ts";
+import { type Flushed, flushAfterWork } from "#proxy/socket/work.ts";
 
-/** Text up to this length is joined into one write; a larger chunk goes by itself, uncopied. */
-export const JOIN_BYTES_MAX = 16_384;
 /** From this length on a chunk is joined as bytes, not as text. */
 const JOIN_AS_BYTES_MIN = 1_024;
 

@@ -2,8 +2,7 @@ import type { Socket } from "node:net";
 import type { Millis } from "#kernel/brand.ts";
 import type { Clock } from "#kernel/clock.ts";
 import { type TimerWheel, WheelItem } from "#kernel/timer_wheel.ts";
-import type { Http1Limits } from "#proxy/http1/limits.ts";
-import { beginWork, endWork } from "#proxy/http1/work.ts";
+import type { ConnectionLimits } from "#proxy/exchange/limits.ts";
 import { ClosedStreams } from "#proxy/http2/closed_streams.ts";
 import { type Flood, FloodGuard } from "#proxy/http2/flood_guard.ts";
 import { FrameReader, type FrameSink } from "#proxy/http2/frame_reader.ts";
@@ -23,6 +22,7 @@ import { count, type Http2Counters } from "#proxy/http2/http2_counters.ts";
 import { PeerSettings } from "#proxy/http2/peer_settings.ts";
 import { ReceiveWindow, WINDOW_DEFAULT } from "#proxy/http2/receive_window.ts";
 import type { Http2Stream, StreamCarrier } from "#proxy/http2/stream.ts";
+import { beginWork, endWork } from "#proxy/socket/work.ts";
 
 /** A peer that does not read what it makes us say is let go when so much waits for it, bytes. */
 const UNSENT_MAX = 1_048_576;
@@ -36,7 +36,7 @@ export const HELD_BETWEEN_PROXIES = 16_777_216;
 export interface ConnectionOptions {
   readonly wheel: TimerWheel;
   readonly clock: Clock;
-  readonly limits: Http1Limits;
+  readonly limits: ConnectionLimits;
   readonly counters: Http2Counters;
   /** How many times as much as of anybody is borne of this peer before it is a flood. */
   readonly trust: number;

@@ -4,10 +4,9 @@ import type { Clock } from "#kernel/clock.ts";
 import type { TimerWheel } from "#kernel/timer_wheel.ts";
 import { BODY_UNKNOWN, type ClientPolicy, type Handler } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
+import type { HttpDate } from "#proxy/exchange/http_date.ts";
+import type { ConnectionLimits } from "#proxy/exchange/limits.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
-import type { HttpDate } from "#proxy/http1/http_date.ts";
-import type { Http1Limits } from "#proxy/http1/limits.ts";
-import { type ChunkReader, RecycledReads, recycleTls } from "#proxy/http1/recycled_socket.ts";
 import { HELD_BETWEEN_PROXIES, Http2Connection } from "#proxy/http2/connection.ts";
 import { isRefused, readRequest, readTrailers } from "#proxy/http2/fields.ts";
 import { ErrorCode, PREFACE, Setting, WINDOW_MAX } from "#proxy/http2/frames.ts";
@@ -15,6 +14,7 @@ import type { DecodeVerdict, HeaderBlock } from "#proxy/http2/hpack_decoder.ts";
 import type { Http2Counters } from "#proxy/http2/http2_counters.ts";
 import { type ServerCarrier, ServerStream } from "#proxy/http2/server_stream.ts";
 import type { Admitted } from "#proxy/listen/server_tls.ts";
+import { type ChunkReader, RecycledReads, recycleTls } from "#proxy/socket/recycled_socket.ts";
 
 /** Streams that a client may have open at a time (SETTINGS_MAX_CONCURRENT_STREAMS). */
 export const STREAMS_MAX = 256;
@@ -39,7 +39,7 @@ export interface Http2DownstreamOptions {
   readonly clock: Clock;
   readonly wheel: TimerWheel;
   readonly date: HttpDate;
-  readonly limits: Http1Limits;
+  readonly limits: ConnectionLimits;
   readonly policy: ClientPolicy;
   /** The proxy's name in `Proxy-Status` of refusals. */
   readonly self: string;

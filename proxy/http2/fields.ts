@@ -1,7 +1,7 @@
 import type { AnswerHead, Fields, RequestHead } from "#proxy/exchange/exchange.ts";
 import { BODY_UNKNOWN, opensTunnel } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
-import type { Http1Limits } from "#proxy/http1/limits.ts";
+import type { ConnectionLimits } from "#proxy/exchange/limits.ts";
 import { withoutForbidden } from "#proxy/http1/parser_body.ts";
 import { contentLength, listed } from "#proxy/http1/parser_fields.ts";
 import { asksForH2c, connectPlace, hostOf, METHOD } from "#proxy/http1/parser_head.ts";
@@ -132,7 +132,7 @@ const said = new SaidFields();
 export function readRequest(
   block: HeaderBlock,
   endStream: boolean,
-  limits: Pick<Http1Limits, "targetBytesMax">,
+  limits: Pick<ConnectionLimits, "targetBytesMax">,
 ): RequestHead | Failure {
   const problem = said.read(block);
   if (problem !== undefined) return bad(problem);

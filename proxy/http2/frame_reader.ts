@@ -1,4 +1,4 @@
-import type { Http1Limits } from "#proxy/http1/limits.ts";
+import type { ConnectionLimits } from "#proxy/exchange/limits.ts";
 import { DataInProgress } from "#proxy/http2/data_in_progress.ts";
 import type { Flood } from "#proxy/http2/flood_guard.ts";
 import {
@@ -69,7 +69,7 @@ const BLOCK_FACTOR = 2;
 /** Reads the frames of one direction in place: judges them, joins and decodes header blocks, hands on bodies. */
 export class FrameReader {
   readonly #sink: FrameSink;
-  readonly #limits: Http1Limits;
+  readonly #limits: ConnectionLimits;
   /** The peer is the server. */
   readonly #fromServer: boolean;
   readonly #decoder = new HpackDecoder();
@@ -81,7 +81,7 @@ export class FrameReader {
   #settingsSeen = false;
   readonly #data: DataInProgress;
 
-  constructor(sink: FrameSink, limits: Http1Limits, fromServer: boolean) {
+  constructor(sink: FrameSink, limits: ConnectionLimits, fromServer: boolean) {
     this.#sink = sink;
     this.#limits = limits;
     this.#fromServer = fromServer;

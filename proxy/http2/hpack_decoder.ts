@@ -1,5 +1,4 @@
-import { latin1 } from "#proxy/http1/latin1.ts";
-import type { Http1Limits } from "#proxy/http1/limits.ts";
+import type { ConnectionLimits } from "#proxy/exchange/limits.ts";
 import { FLAWS, Flaw, fieldName } from "#proxy/http2/field_roles.ts";
 import { huffmanDecode, huffmanDecodedMax } from "#proxy/http2/hpack_huffman.ts";
 import {
@@ -9,12 +8,13 @@ import {
   STATIC_TABLE,
   TABLE_BYTES_DEFAULT,
 } from "#proxy/http2/hpack_table.ts";
+import { latin1 } from "#proxy/socket/latin1.ts";
 
 /** How a block ended: `too_large` is in order but for its size, and the tables of both sides still agree. */
 export type DecodeVerdict = "ok" | "too_large" | "compression_error";
 
 /** `headBytesMax` counts as SETTINGS_MAX_HEADER_LIST_SIZE does: 32 more for each field. */
-export type HeaderListLimits = Pick<Http1Limits, "headBytesMax" | "fieldsMax">;
+export type HeaderListLimits = Pick<ConnectionLimits, "headBytesMax" | "fieldsMax">;
 
 /** The fields of a block. Used again for the next: what is kept must be copied. */
 export class HeaderBlock {

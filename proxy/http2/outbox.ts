@@ -1,5 +1,5 @@
 import type { Socket } from "node:net";
-import { type Flushed, flushAfterWork } from "#proxy/http1/work.ts";
+import { type Flushed, flushAfterWork } from "#proxy/socket/work.ts";
 
 /** Room of a buffer: four frames of the size that everybody takes, and a little for what stands between. */
 const BUFFER_BYTES = 4 * (16_384 + 9) + 512;

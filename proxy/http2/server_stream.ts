@@ -10,9 +10,9 @@ import {
   type RequestHead,
 } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
+import type { HttpDate } from "#proxy/exchange/http_date.ts";
 import { ownAnswer } from "#proxy/exchange/own_answer.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
-import type { HttpDate } from "#proxy/http1/http_date.ts";
 import { addWebSocketKey, isWebSocket, removeWebSocketAccept } from "#proxy/http1/websocket.ts";
 import { ErrorCode } from "#proxy/http2/frames.ts";
 import { Http2Stream, type StreamCarrier } from "#proxy/http2/stream.ts";

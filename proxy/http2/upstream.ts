@@ -4,11 +4,11 @@ import type { Millis } from "#kernel/brand.ts";
 import type { Endpoint } from "#model/snapshot.ts";
 import type { AnswerSink, RequestHead, UpstreamStream } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
-import { type ReadInto, SHARED_READ } from "#proxy/http1/held_buffers.ts";
 import { ClientStream } from "#proxy/http2/client_stream.ts";
 import { type ConnectionOptions, Http2Connection } from "#proxy/http2/connection.ts";
 import { ErrorCode, PREFACE, Setting } from "#proxy/http2/frames.ts";
 import type { DecodeVerdict, HeaderBlock } from "#proxy/http2/hpack_decoder.ts";
+import { type ReadInto, SHARED_READ } from "#proxy/socket/held_buffers.ts";
 import { openingFailure } from "#proxy/upstream/opening_failure.ts";
 import {
   type CloseReason,

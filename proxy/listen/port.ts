@@ -5,7 +5,7 @@ import { err, ok, type Result } from "#kernel/result.ts";
 import type { TimerWheel } from "#kernel/timer_wheel.ts";
 import type { ClientRules } from "#model/snapshot.ts";
 import type { Handler } from "#proxy/exchange/exchange.ts";
-import type { Http1Limits } from "#proxy/http1/limits.ts";
+import type { ConnectionLimits } from "#proxy/exchange/limits.ts";
 import { type ClientInfo, ClientSet, type ListenerTraffic } from "#proxy/listen/client_set.ts";
 import { Entrance } from "#proxy/listen/entrance.ts";
 import { fileOf } from "#proxy/listen/file_limit.ts";
@@ -39,7 +39,7 @@ export interface ListenOptions {
   /** Highest file descriptor of a client; absent: any. */
   readonly filesMax?: number;
   /** For tests: in place of what the rules of the listener say. */
-  readonly limits?: Http1Limits;
+  readonly limits?: ConnectionLimits;
 }
 
 /** A port that is open. */

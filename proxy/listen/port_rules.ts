@@ -1,7 +1,7 @@
 import type { Millis } from "#kernel/brand.ts";
 import type { ClientRules } from "#model/snapshot.ts";
 import type { ClientPolicy } from "#proxy/exchange/exchange.ts";
-import { type Http1Limits, limitsOf } from "#proxy/http1/limits.ts";
+import { type ConnectionLimits, limitsOf } from "#proxy/exchange/limits.ts";
 import { AddressBlocks } from "#proxy/listen/address_blocks.ts";
 
 /** Open connections of one port; one more is closed at once. */
@@ -12,7 +12,7 @@ const NO_RULES: ClientRules = { proxyProtocolFrom: [], trustedForwarders: [], fo
 
 /** What a port does with its clients: the rules of its listener, with what holds where they say nothing. */
 export interface PortRules {
-  readonly limits: Http1Limits;
+  readonly limits: ConnectionLimits;
   readonly policy: ClientPolicy;
   readonly connectionsMax: number;
   /** Load balancers that say who the client is. */
@@ -24,7 +24,7 @@ export interface PortRules {
 /** @param limits for tests: in place of what `rules` say. */
 export function portRules(
   rules: ClientRules = NO_RULES,
-  limits: Http1Limits = limitsOf(rules),
+  limits: ConnectionLimits = limitsOf(rules),
 ): PortRules {
   const { streamIdleMs = STREAM_IDLE_MS, forwarded, accessLogShare } = rules;
   return {

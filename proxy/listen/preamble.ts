@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 import type { Millis } from "#kernel/brand.ts";
 import { type TimerWheel, WheelItem } from "#kernel/timer_wheel.ts";
-import { FIRST_REQUEST_MS } from "#proxy/http1/limits.ts";
+import { FIRST_REQUEST_MS } from "#proxy/exchange/limits.ts";
 import type { ClientConnection, ClientSet } from "#proxy/listen/client_set.ts";
 import type { ListenerCounters } from "#proxy/listen/listener_counters.ts";
 

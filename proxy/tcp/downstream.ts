@@ -10,10 +10,10 @@ import {
 } from "#proxy/exchange/exchange.ts";
 import { failure } from "#proxy/exchange/failure.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
-import { reset } from "#proxy/http1/reset.ts";
-import { type TunnelOwner, TunnelReads } from "#proxy/http1/tunnel_reads.ts";
 import { WriteQueue } from "#proxy/http1/write_queue.ts";
 import type { AccessEntry } from "#proxy/observe/access_entry.ts";
+import { reset } from "#proxy/socket/reset.ts";
+import { type TunnelOwner, TunnelReads } from "#proxy/socket/tunnel_reads.ts";
 
 export interface TcpOptions {
   readonly listener: string;

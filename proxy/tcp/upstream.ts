@@ -10,11 +10,11 @@ import {
   type UpstreamStream,
 } from "#proxy/exchange/exchange.ts";
 import { failure, isOwnLimit } from "#proxy/exchange/failure.ts";
-import { isHeld, READ_BYTES, replaceHeld } from "#proxy/http1/held_buffers.ts";
-import { reset } from "#proxy/http1/reset.ts";
-import { beginWork, endWork } from "#proxy/http1/work.ts";
 import { WriteQueue } from "#proxy/http1/write_queue.ts";
 import { proxyHeader } from "#proxy/listen/proxy_protocol.ts";
+import { isHeld, READ_BYTES, replaceHeld } from "#proxy/socket/held_buffers.ts";
+import { reset } from "#proxy/socket/reset.ts";
+import { beginWork, endWork } from "#proxy/socket/work.ts";
 import { AnswerFirstSocket } from "#proxy/upstream/answer_first_socket.ts";
 import type { CloseReason, UpstreamCounters } from "#proxy/upstream/upstream_counters.ts";
 import type { Introduction, RawUpstreams } from "#proxy/upstream/upstreams.ts";

@@ -2,7 +2,7 @@ import type { Socket } from "node:net";
 import { type ConnectionOptions, connect as connectTls } from "node:tls";
 import type { Endpoint } from "#model/snapshot.ts";
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
-import type { ReadInto } from "#proxy/http1/held_buffers.ts";
+import type { ReadInto } from "#proxy/socket/held_buffers.ts";
 import { AnswerFirstSocket } from "#proxy/upstream/answer_first_socket.ts";
 
 /** How to prove who we are to an endpoint that has an identity; undefined: we cannot. */

@@ -3,7 +3,7 @@ import type { Rng } from "#kernel/rng.ts";
 import type { TimerWheel } from "#kernel/timer_wheel.ts";
 import type { Endpoint } from "#model/snapshot.ts";
 import type { AnswerSink, RequestHead, UpstreamStream } from "#proxy/exchange/exchange.ts";
-import type { Http1Limits } from "#proxy/http1/limits.ts";
+import type { ConnectionLimits } from "#proxy/exchange/limits.ts";
 import type { ConnectionPolicy } from "#proxy/upstream/connection_policy.ts";
 import type { TlsTowards } from "#proxy/upstream/dial.ts";
 import type { UpstreamCounters } from "#proxy/upstream/upstream_counters.ts";
@@ -14,7 +14,7 @@ export interface PoolOptions {
   readonly wheel: TimerWheel;
   readonly rng: Rng;
   readonly tls: TlsTowards;
-  readonly limits: Http1Limits;
+  readonly limits: ConnectionLimits;
   readonly counters: UpstreamCounters;
 }
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { connect } from "node:net";
 import { after, before, describe, it } from "node:test";
-import { HTTP1_LIMITS } from "#proxy/http1/limits.ts";
+import { CONNECTION_LIMITS } from "#proxy/exchange/limits.ts";
 import { rawExchange } from "#test/kit/http.ts";
 import { until } from "#test/kit/processes.ts";
 import { counterOf, simpleSnapshot, startPlane } from "#test/kit/proxy.ts";
@@ -200,10 +200,10 @@ describe("answers that must not pass", { timeout: 60_000 }, () => {
   }
 
   it("become 502 after so many interim ones", async () => {
-    answer = "HTTP/1.1 102 Processing\r\n\r\n".repeat(HTTP1_LIMITS.interimMax + 1) + GOOD;
+    answer = "HTTP/1.1 102 Processing\r\n\r\n".repeat(CONNECTION_LIMITS.interimMax + 1) + GOOD;
     const said = await ask();
     const interims = said.match(/HTTP\/1\.1 102 /g)!.length;
-    assert.equal(interims, HTTP1_LIMITS.interimMax);
+    assert.equal(interims, CONNECTION_LIMITS.interimMax);
     assert.match(said, /\r\n\r\nHTTP\/1\.1 502 [\s\S]*502 bad_answer\n$/);
     await nextIsGood();
   });

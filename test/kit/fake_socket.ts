@@ -1,6 +1,6 @@
 import { EventEmitter } from "node:events";
 import type { Socket } from "node:net";
-import type { ReadInto } from "#proxy/http1/held_buffers.ts";
+import type { ReadInto } from "#proxy/socket/held_buffers.ts";
 
 /** How a connection came to its end; "" if it is open. */
 export type Ending = "" | "end" | "destroy" | "reset";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { HTTP1_LIMITS } from "#proxy/http1/limits.ts";
+import { CONNECTION_LIMITS } from "#proxy/exchange/limits.ts";
 import {
   type DecodeVerdict,
   HeaderBlock,
@@ -23,7 +23,7 @@ export interface Decoded {
 export function decodeBytes(
   bytes: Uint8Array,
   decoder: HpackDecoder = new HpackDecoder(),
-  limits: HeaderListLimits = HTTP1_LIMITS,
+  limits: HeaderListLimits = CONNECTION_LIMITS,
 ): Decoded {
   const buffer = Buffer.concat([Buffer.alloc(3, 0x82), bytes, Buffer.alloc(3, 0x82)]);
   const block = new HeaderBlock();

@@ -10,10 +10,10 @@ import type {
   UpstreamStream,
 } from "#proxy/exchange/exchange.ts";
 import type { Failure } from "#proxy/exchange/failure.ts";
+import { HttpDate } from "#proxy/exchange/http_date.ts";
+import { CONNECTION_LIMITS } from "#proxy/exchange/limits.ts";
 import { anonymous } from "#proxy/exchange/peer.ts";
 import { DownstreamConnection } from "#proxy/http1/downstream.ts";
-import { HttpDate } from "#proxy/http1/http_date.ts";
-import { HTTP1_LIMITS } from "#proxy/http1/limits.ts";
 import { UpstreamConnection } from "#proxy/http1/upstream.ts";
 import { UpstreamCounters } from "#proxy/upstream/upstream_counters.ts";
 import { FakeSocket } from "#test/kit/fake_socket.ts";
@@ -97,7 +97,7 @@ export function newUpstream(
     owner: { onIdle, onStale: () => {}, onClosed: () => {}, idleTimeoutMs: 1_000 },
     counters: new UpstreamCounters(),
     wheel,
-    limits: HTTP1_LIMITS,
+    limits: CONNECTION_LIMITS,
     connectTimeoutMs: 1_000,
   });
   connection.begin(asked, sink);
@@ -145,7 +145,7 @@ export function newDownstream(
       listener: "http",
       handler: { onRequest },
       wheel,
-      limits: HTTP1_LIMITS,
+      limits: CONNECTION_LIMITS,
       policy: { streamIdleMs: 300_000, forwarded: false, accessLogShare: undefined },
       self: "core.acme.mesh",
       onRefused: ({ kind }: Failure) => void refused.push(kind),

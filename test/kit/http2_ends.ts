@@ -1,9 +1,9 @@
 import { TimerWheel } from "#kernel/timer_wheel.ts";
 import { VirtualClock } from "#kernel/virtual_clock.ts";
 import type { AnswerHead, AnswerSink, Exchange, RequestHead } from "#proxy/exchange/exchange.ts";
+import { HttpDate } from "#proxy/exchange/http_date.ts";
+import { CONNECTION_LIMITS, type ConnectionLimits } from "#proxy/exchange/limits.ts";
 import { anonymous } from "#proxy/exchange/peer.ts";
-import { HttpDate } from "#proxy/http1/http_date.ts";
-import { HTTP1_LIMITS, type Http1Limits } from "#proxy/http1/limits.ts";
 import { Http2Downstream } from "#proxy/http2/downstream.ts";
 import { FrameType, PREFACE, uint32, writeSettings } from "#proxy/http2/frames.ts";
 import { HpackEncoder } from "#proxy/http2/hpack_encoder.ts";
@@ -95,13 +95,13 @@ export class ServerEnd {
 
   /** @param onAsked the handler: by default it reads the body, and the test answers. */
   constructor(
-    limits: Partial<Http1Limits> = {},
+    limits: Partial<ConnectionLimits> = {},
     onAsked: (asked: Asked) => void = (asked) => readAll(asked),
   ) {
     const options = {
       ...{ listener: "http", secure: false, self: "core", counters: this.counters },
       ...{ clock: this.clock, wheel: this.wheel, date: new HttpDate(this.clock) },
-      limits: { ...HTTP1_LIMITS, ...limits },
+      limits: { ...CONNECTION_LIMITS, ...limits },
       policy: { streamIdleMs: 60_000, forwarded: false, accessLogShare: undefined },
       handler: {
         onRequest: (exchange: Exchange) => {
@@ -195,7 +195,7 @@ export class ClientEnd {
 
   constructor() {
     this.connection = new Http2Upstream({
-      ...{ clock: this.clock, wheel: new TimerWheel(this.clock), limits: HTTP1_LIMITS },
+      ...{ clock: this.clock, wheel: new TimerWheel(this.clock), limits: CONNECTION_LIMITS },
       ...{ counters: new Http2Counters(), trust: 1, heldBytesMax: 1_000_000 },
       endpoint: { address: "192.0.2.1", port: 80, weight: 1 },
       dial: (onread) => {

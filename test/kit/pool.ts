@@ -11,7 +11,7 @@ import type {
   UpstreamStream,
 } from "#proxy/exchange/exchange.ts";
 import type { Failure } from "#proxy/exchange/failure.ts";
-import { HTTP1_LIMITS } from "#proxy/http1/limits.ts";
+import { CONNECTION_LIMITS } from "#proxy/exchange/limits.ts";
 import { HttpUpstreams } from "#proxy/upstream/http_upstreams.ts";
 import { UpstreamCounters } from "#proxy/upstream/upstream_counters.ts";
 import { until } from "#test/kit/processes.ts";
@@ -118,7 +118,7 @@ export class TestPools {
       wheel: this.wheel,
       rng: { ...seededRng(1), next: () => early },
       tls: () => tls,
-      limits: HTTP1_LIMITS,
+      limits: CONNECTION_LIMITS,
       counters: this.counters,
     });
     this.follow(rules);

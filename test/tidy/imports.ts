@@ -44,6 +44,30 @@ export const importLadder: Rule = (files) =>
     });
   });
 
+/** Folders of the proxy that know no more than the types of those that stand on them. */
+const BELOW: Readonly<Record<string, readonly string[]>> = {
+  "proxy/exchange": ["proxy/exchange"],
+  "proxy/socket": ["proxy/exchange", "proxy/socket"],
+};
+
+export const lowFolders: Rule = (files) =>
+  files.flatMap(({ path, text }) => {
+    const folder = path.slice(0, path.lastIndexOf("/"));
+    const allowed = BELOW[folder];
+    if (allowed === undefined) return [];
+    return importsOf(text).flatMap(({ from, line, typeOnly }) => {
+      const target = pathOfImport(from) ?? "";
+      if (
+        typeOnly ||
+        !target.startsWith("proxy/") ||
+        allowed.some((one) => target.startsWith(`${one}/`))
+      ) {
+        return [];
+      }
+      return [{ path, line, says: `${folder} stands below ${target}` }];
+    });
+  });
+
 /** Cycles over imports of values; types may refer to each other. */
 export const noCycles: Rule = (files) => {
   const graph = new Map(
@@ -82,7 +106,7 @@ const PURE = [
   /^proxy\/(?:authorize|balance|exchange|filter|relay|retry|route)\//,
   /^proxy\/health\//,
   /^proxy\/http2\/(?:field_roles|field_writer|fields|frames|hpack_\w+)\.ts$/,
-  /^proxy\/http1\/(?:limits|parser_body|parser_fields|parser_head|serializer)\.ts$/,
+  /^proxy\/http1\/(?:parser_body|parser_fields|parser_head|serializer)\.ts$/,
   /^control\/authority\//,
   /^control\/catalog\//,
   /^control\/compile\/(?:http_rule|mesh|routes|static)\.ts$/,

@@ -4,10 +4,10 @@ import { afterEach, describe, it } from "node:test";
 import { TimerWheel } from "#kernel/timer_wheel.ts";
 import { VirtualClock } from "#kernel/virtual_clock.ts";
 import type { Exchange } from "#proxy/exchange/exchange.ts";
+import { HttpDate } from "#proxy/exchange/http_date.ts";
+import { CONNECTION_LIMITS } from "#proxy/exchange/limits.ts";
 import { anonymous } from "#proxy/exchange/peer.ts";
 import { DownstreamConnection } from "#proxy/http1/downstream.ts";
-import { HttpDate } from "#proxy/http1/http_date.ts";
-import { HTTP1_LIMITS } from "#proxy/http1/limits.ts";
 import { until } from "#test/kit/processes.ts";
 
 const close: Array<() => void> = [];
@@ -29,7 +29,7 @@ async function open(onRequest: (exchange: Exchange) => void = () => {}, allowHal
       handler: { onRequest },
       wheel,
       date: new HttpDate(clock),
-      limits: HTTP1_LIMITS,
+      limits: CONNECTION_LIMITS,
       policy: { streamIdleMs: 300_000, forwarded: false, accessLogShare: undefined },
       self: "core.acme.mesh",
       onRefused: ({ kind }) => refused.push(kind),
@@ -74,7 +74,7 @@ describe("a client's connection", () => {
 
   it("is closed when nothing was asked for a while", async () => {
     const { clock, heard } = await open();
-    clock.advance(HTTP1_LIMITS.headTimeoutMs + 100);
+    clock.advance(CONNECTION_LIMITS.headTimeoutMs + 100);
     await until("it is closed", () => heard.closed);
     assert.equal(heard.text, "");
   });
@@ -87,9 +87,9 @@ describe("a client's connection", () => {
     });
     client.write("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nabc");
     await turn();
-    clock.advance(2 * HTTP1_LIMITS.bodyTimeoutMs + 100);
+    clock.advance(2 * CONNECTION_LIMITS.bodyTimeoutMs + 100);
     await turn();
-    clock.advance(2 * HTTP1_LIMITS.bodyTimeoutMs + 100);
+    clock.advance(2 * CONNECTION_LIMITS.bodyTimeoutMs + 100);
     assert.deepEqual(gone, ["body_timeout"]);
     await until("the client knows", () => heard.text.startsWith("HTTP/1.1 408 "));
   });
@@ -108,13 +108,13 @@ describe("a client's connection", () => {
     client.pause();
     client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     await until("it is asked", () => running !== undefined);
-    for (let i = 0; i < 10; i++) clock.advance(HTTP1_LIMITS.idleTimeoutMs);
+    for (let i = 0; i < 10; i++) clock.advance(CONNECTION_LIMITS.idleTimeoutMs);
     assert.deepEqual(gone, [], "a slow endpoint is not the client's fault");
     running!.answer({ status: 200, reason: "", fields: [], body: 100_000_000, upgrade: undefined });
     push();
     for (let i = 0; i < 10; i++) await turn();
     for (let i = 0; i < 3; i++) {
-      clock.advance(HTTP1_LIMITS.idleTimeoutMs + 100);
+      clock.advance(CONNECTION_LIMITS.idleTimeoutMs + 100);
       await turn();
     }
     assert.deepEqual(gone, ["client_closed"]);
@@ -221,11 +221,11 @@ describe("a client's connection", () => {
     await until("it is answered", () => heard.text !== "");
     client.write("\n");
     await turn();
-    clock.advance(HTTP1_LIMITS.headTimeoutMs + 100);
+    clock.advance(CONNECTION_LIMITS.headTimeoutMs + 100);
     client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     await until("the next is answered", () => heard.text.split("HTTP/1.1 204").length === 3);
-    clock.advance(HTTP1_LIMITS.idleTimeoutMs + 100);
-    clock.advance(HTTP1_LIMITS.idleTimeoutMs + 100);
+    clock.advance(CONNECTION_LIMITS.idleTimeoutMs + 100);
+    clock.advance(CONNECTION_LIMITS.idleTimeoutMs + 100);
     await until("it is closed", () => heard.closed);
     assert.deepEqual(refused, []);
   });

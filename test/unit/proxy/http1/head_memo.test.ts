@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { CONNECTION_LIMITS } from "#proxy/exchange/limits.ts";
 import { HeadMemo } from "#proxy/http1/head_memo.ts";
-import { HTTP1_LIMITS } from "#proxy/http1/limits.ts";
 import { isFailure, parseRequest } from "#proxy/http1/parser_head.ts";
 
 const FIELDS = "\r\nHost: a.example\r\nAccept: */*\r\n\r\n";
 
 function read(memo: HeadMemo, text: string): void {
   const buffer = Buffer.from(text, "latin1");
-  const request = parseRequest(text.slice(0, -4), HTTP1_LIMITS, memo.begin());
+  const request = parseRequest(text.slice(0, -4), CONNECTION_LIMITS, memo.begin());
   assert.ok(!isFailure(request));
   memo.keep(buffer, text.indexOf("\r"), buffer.length);
 }
@@ -42,7 +42,7 @@ describe("the memo of a connection's fields", () => {
   it("keeps its list from those who change the request's", () => {
     const memo = new HeadMemo();
     const text = `GET / HTTP/1.1${FIELDS}`;
-    const request = parseRequest(text.slice(0, -4), HTTP1_LIMITS, memo.begin());
+    const request = parseRequest(text.slice(0, -4), CONNECTION_LIMITS, memo.begin());
     assert.ok(!isFailure(request));
     memo.keep(Buffer.from(text, "latin1"), text.indexOf("\r"), text.length);
     request.head.fields.push("x-added", "later");

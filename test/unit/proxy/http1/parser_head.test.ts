@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { BODY_UNKNOWN } from "#proxy/exchange/exchange.ts";
 import type { Failure } from "#proxy/exchange/failure.ts";
-import { HTTP1_LIMITS } from "#proxy/http1/limits.ts";
+import { CONNECTION_LIMITS } from "#proxy/exchange/limits.ts";
 import {
   isFailure,
   type ParsedAnswer,
@@ -12,7 +12,7 @@ import {
   UNTIL_CLOSE,
 } from "#proxy/http1/parser_head.ts";
 
-const request = (text: string): ParsedRequest | Failure => parseRequest(text, HTTP1_LIMITS);
+const request = (text: string): ParsedRequest | Failure => parseRequest(text, CONNECTION_LIMITS);
 const good = (text: string): ParsedRequest => {
   const parsed = request(text);
   assert.ok(!isFailure(parsed), JSON.stringify(parsed));
@@ -238,7 +238,7 @@ describe("request heads", () => {
 });
 
 describe("answer heads", () => {
-  const answer = (text: string, method = "GET") => parseAnswer(text, method, HTTP1_LIMITS);
+  const answer = (text: string, method = "GET") => parseAnswer(text, method, CONNECTION_LIMITS);
   const fine = (text: string, method = "GET"): ParsedAnswer => {
     const parsed = answer(text, method);
     assert.ok(!isFailure(parsed), JSON.stringify(parsed));

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { HTTP1_LIMITS } from "#proxy/http1/limits.ts";
+import { CONNECTION_LIMITS } from "#proxy/exchange/limits.ts";
 import { openUpstream, request, turn } from "#test/kit/http1_ends.ts";
 
 const ASK = request({});
@@ -8,15 +8,15 @@ const ASK = request({});
 describe("a connection to an endpoint", () => {
   it("takes so many interim answers and not one more", async () => {
     for (const [count, status] of [
-      [HTTP1_LIMITS.interimMax, "204"],
-      [HTTP1_LIMITS.interimMax + 1, "bad_answer"],
+      [CONNECTION_LIMITS.interimMax, "204"],
+      [CONNECTION_LIMITS.interimMax + 1, "bad_answer"],
     ] as const) {
       const end = openUpstream(ASK);
       end.socket.say(Buffer.from("HTTP/1.1 102 Processing\r\n\r\n".repeat(count)));
       end.socket.say(Buffer.from("HTTP/1.1 204 No Content\r\n\r\n"));
       await turn();
       const interims = end.events.filter((event) => event.startsWith("interim")).length;
-      assert.equal(interims, HTTP1_LIMITS.interimMax);
+      assert.equal(interims, CONNECTION_LIMITS.interimMax);
       assert.ok(
         end.events.some((event) => event.includes(status)),
         end.events.join("\n"),

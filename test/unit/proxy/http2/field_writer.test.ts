@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { type AnswerHead, BODY_UNKNOWN, type RequestHead } from "#proxy/exchange/exchange.ts";
-import { HTTP1_LIMITS } from "#proxy/http1/limits.ts";
+import { CONNECTION_LIMITS } from "#proxy/exchange/limits.ts";
 import {
   encodeAnswer,
   encodeInterim,
@@ -57,7 +57,7 @@ describe("HTTP/2 field writer", () => {
     ];
     for (const head of heads) {
       const ends = head.body === 0;
-      assert.deepEqual(readRequest(request(head).block, ends, HTTP1_LIMITS), head);
+      assert.deepEqual(readRequest(request(head).block, ends, CONNECTION_LIMITS), head);
     }
   });
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { type AnswerHead, BODY_UNKNOWN, type RequestHead } from "#proxy/exchange/exchange.ts";
 import type { Failure } from "#proxy/exchange/failure.ts";
-import { HTTP1_LIMITS } from "#proxy/http1/limits.ts";
+import { CONNECTION_LIMITS } from "#proxy/exchange/limits.ts";
 import { hasStrayBytes } from "#proxy/http1/parser_fields.ts";
 import { isRefused, readAnswer, readRequest, readTrailers } from "#proxy/http2/fields.ts";
 import { blockOf, type Pairs } from "#test/kit/hpack.ts";
@@ -27,7 +27,7 @@ const CONNECT: Pairs = [
 ];
 
 const request = (pairs: Pairs, endStream = true): RequestHead | Failure =>
-  readRequest(blockOf(pairs), endStream, HTTP1_LIMITS);
+  readRequest(blockOf(pairs), endStream, CONNECTION_LIMITS);
 const good = (pairs: Pairs, endStream = true): RequestHead => {
   const head = request(pairs, endStream);
   assert.ok(!isRefused(head), JSON.stringify(head));

@@ -2,12 +2,12 @@ import { Socket } from "node:net";
 import {
   giveReadBuffer,
   isHeld,
+  JOIN_BYTES_MAX,
   type ReadInto,
   replaceHeld,
   SHARED_READ,
   takeReadBuffer,
-} from "#proxy/http1/held_buffers.ts";
-import { JOIN_BYTES_MAX } from "#proxy/http1/write_queue.ts";
+} from "#proxy/socket/held_buffers.ts";
 
 /** Who hears what a recycled socket reads. */
 export interface ChunkReader {

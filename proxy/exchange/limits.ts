@@ -1,7 +1,7 @@
 import type { ClientRules } from "#model/snapshot.ts";
 
 /** Bounds of one connection. Each has an answer or an end when it is passed. */
-export interface Http1Limits {
+export interface ConnectionLimits {
   /** Bytes of a head, request or answer: 431. */
   readonly headBytesMax: number;
   /** Fields of a head: 431. */
@@ -25,7 +25,7 @@ export interface Http1Limits {
 }
 
 /** The limits in force where nothing else is said. */
-export const HTTP1_LIMITS: Http1Limits = {
+export const CONNECTION_LIMITS: ConnectionLimits = {
   headBytesMax: 65_536,
   fieldsMax: 128,
   targetBytesMax: 16_384,
@@ -42,18 +42,18 @@ export const HTTP1_LIMITS: Http1Limits = {
 export const FIRST_REQUEST_MS = 1_000;
 
 /** The limits of a listener. */
-export function limitsOf(rules: ClientRules | undefined): Http1Limits {
-  if (rules === undefined) return HTTP1_LIMITS;
+export function limitsOf(rules: ClientRules | undefined): ConnectionLimits {
+  if (rules === undefined) return CONNECTION_LIMITS;
   return {
-    headBytesMax: rules.headBytesMax ?? HTTP1_LIMITS.headBytesMax,
-    fieldsMax: rules.fieldsMax ?? HTTP1_LIMITS.fieldsMax,
-    targetBytesMax: rules.targetBytesMax ?? HTTP1_LIMITS.targetBytesMax,
-    chunkLineBytesMax: HTTP1_LIMITS.chunkLineBytesMax,
-    chunkExtensionBytesMax: HTTP1_LIMITS.chunkExtensionBytesMax,
-    interimMax: HTTP1_LIMITS.interimMax,
-    headTimeoutMs: rules.headTimeoutMs ?? HTTP1_LIMITS.headTimeoutMs,
-    idleTimeoutMs: rules.idleTimeoutMs ?? HTTP1_LIMITS.idleTimeoutMs,
-    bodyTimeoutMs: rules.bodyTimeoutMs ?? HTTP1_LIMITS.bodyTimeoutMs,
-    pipelineBytesMax: HTTP1_LIMITS.pipelineBytesMax,
+    headBytesMax: rules.headBytesMax ?? CONNECTION_LIMITS.headBytesMax,
+    fieldsMax: rules.fieldsMax ?? CONNECTION_LIMITS.fieldsMax,
+    targetBytesMax: rules.targetBytesMax ?? CONNECTION_LIMITS.targetBytesMax,
+    chunkLineBytesMax: CONNECTION_LIMITS.chunkLineBytesMax,
+    chunkExtensionBytesMax: CONNECTION_LIMITS.chunkExtensionBytesMax,
+    interimMax: CONNECTION_LIMITS.interimMax,
+    headTimeoutMs: rules.headTimeoutMs ?? CONNECTION_LIMITS.headTimeoutMs,
+    idleTimeoutMs: rules.idleTimeoutMs ?? CONNECTION_LIMITS.idleTimeoutMs,
+    bodyTimeoutMs: rules.bodyTimeoutMs ?? CONNECTION_LIMITS.bodyTimeoutMs,
+    pipelineBytesMax: CONNECTION_LIMITS.pipelineBytesMax,
   };
 }

@@ -4,6 +4,9 @@
  * the last holder lets go of it, it can be read into again.
  */
 
+/** Up to this length what is written is joined into one write; a longer chunk goes by itself, uncopied, and is held. */
+export const JOIN_BYTES_MAX = 16_384;
+
 /** Holders of each memory. */
 const held = new WeakMap<ArrayBufferLike, number>();
 /** Held ones whose reader has taken another. */

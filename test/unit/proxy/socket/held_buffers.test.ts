@@ -7,7 +7,7 @@ import {
   letGo,
   replaceHeld,
   takeReadBuffer,
-} from "#proxy/http1/held_buffers.ts";
+} from "#proxy/socket/held_buffers.ts";
 
 describe("buffers that slow peers hold", () => {
   it("are read into again when the last holder has let go, not before", () => {
