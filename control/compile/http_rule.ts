@@ -11,6 +11,7 @@ const EVERY_PATH = {
   path: { type: "PathPrefix", value: "/" },
   headers: [],
   queries: [],
+  grpc: false,
 } as const;
 const SESSION_NAME = { Cookie: "espalier-session", Header: "x-espalier-session" } as const;
 
@@ -24,7 +25,7 @@ export function compileHttpRule(rule: Rule, namespace: string): RouteRule {
       matches.length === 0
         ? [{ ...EVERY_PATH, headers: [], queries: [] }]
         : matches.map(({ path, method, headers, queryParams }) =>
-            compact({ path, method, headers, queries: queryParams }),
+            compact({ path, method, headers, queries: queryParams, grpc: false }),
           ),
     filters: filters.length === 0 ? undefined : compileFilters(filters, named),
     backends: backendRefs.map((ref) =>
@@ -39,7 +40,12 @@ export function compileHttpRule(rule: Rule, namespace: string): RouteRule {
     backendTimeoutMs: timeouts.backendRequest,
     retry:
       retry &&
-      compact({ statuses: retry.codes ?? [], attempts: retry.attempts, backoffMs: retry.backoff }),
+      compact({
+        statuses: retry.codes ?? [],
+        grpcStatuses: [],
+        attempts: retry.attempts,
+        backoffMs: retry.backoff,
+      }),
     persistence: sessionPersistence && persistenceOf(sessionPersistence),
   });
 }

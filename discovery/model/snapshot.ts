@@ -179,12 +179,16 @@ const requestMatch = z.strictObject({
   /** Names in lower case. */
   headers: z.array(valueMatch).default([]),
   queries: z.array(valueMatch).default([]),
+  /** Calls of gRPC and gRPC-Web alone: a POST with a content type of theirs. */
+  grpc: z.boolean().default(false),
 });
 export type RequestMatch = z.infer<typeof requestMatch>;
 
 const retry = z.strictObject({
   /** Statuses that are tried again, with methods that allow it; empty: 502, 503, 504. */
   statuses: z.array(z.int().min(400).max(599)).default([]),
+  /** Statuses of gRPC (1 to 16) that are tried again; empty: none is looked at. */
+  grpcStatuses: z.array(z.int().min(1).max(16)).default([]),
   /** Retries of one request; absent: 3. */
   attempts: z.int().min(0).max(10).optional(),
   /** Wait before each retry. */

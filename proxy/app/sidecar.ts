@@ -32,7 +32,9 @@ export function inboundSnapshot(inbound: SidecarInbound): Snapshot {
         hostnames: [],
         rules: [
           {
-            matches: [{ path: { type: "PathPrefix", value: "/" }, headers: [], queries: [] }],
+            matches: [
+              { path: { type: "PathPrefix", value: "/" }, headers: [], queries: [], grpc: false },
+            ],
             backends: [{ service: inbound.service, weight: 1 }],
           },
         ],

@@ -19,6 +19,8 @@ export interface CompiledBackend extends Weighted {
 export interface RetryPolicy {
   /** Undefined: the statuses that say "not now". */
   readonly statuses: ReadonlySet<number> | undefined;
+  /** Of gRPC, 1 to 16. Undefined: none of them is tried again. */
+  readonly grpcStatuses: ReadonlySet<number> | undefined;
   /** Undefined: as for any other request. */
   readonly attempts: number | undefined;
   readonly backoffMs: number;
@@ -58,14 +60,16 @@ export function compileRule(
     totalWeight: backends.reduce((sum, { weight }) => sum + weight, 0),
     filters:
       rule.filters === undefined ? undefined : compileFilters(rule.filters, listener, prefix),
-    retry:
-      retry === undefined
-        ? undefined
-        : {
-            statuses: retry.statuses.length === 0 ? undefined : new Set(retry.statuses),
-            attempts: retry.attempts,
-            backoffMs: retry.backoffMs ?? 0,
-          },
+    retry: retry === undefined ? undefined : retryPolicy(retry),
     persistence,
   };
+}
+
+function retryPolicy(retry: NonNullable<RouteRule["retry"]>): RetryPolicy {
+  const { statuses, grpcStatuses, attempts, backoffMs = 0 } = retry;
+  return { statuses: setOf(statuses), grpcStatuses: setOf(grpcStatuses), attempts, backoffMs };
+}
+
+function setOf(statuses: readonly number[]): ReadonlySet<number> | undefined {
+  return statuses.length === 0 ? undefined : new Set(statuses);
 }

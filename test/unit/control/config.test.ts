@@ -48,7 +48,9 @@ describe("resources", () => {
           hostnames: [],
           rules: [
             {
-              matches: [{ path: { type: "PathPrefix", value: "/" }, headers: [], queries: [] }],
+              matches: [
+                { path: { type: "PathPrefix", value: "/" }, headers: [], queries: [], grpc: false },
+              ],
               backends: [{ service: "origin.default", weight: 1 }],
             },
           ],

@@ -195,7 +195,12 @@ describe("a relay", () => {
 
   it("has one try at a time, also when a try's limit would pass while the next one waits its turn", () => {
     const { ask } = serviceAt([1, 2, 3]);
-    const retry = { statuses: undefined, attempts: undefined, backoffMs: 500 };
+    const retry = {
+      statuses: undefined,
+      grpcStatuses: undefined,
+      attempts: undefined,
+      backoffMs: 500,
+    };
     ask({ tryTimeoutMs: 300, retry }, "GET");
     clock.advance(200);
     tries[0]!.answer(503);
