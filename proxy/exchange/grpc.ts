@@ -8,15 +8,29 @@ import { fieldValue } from "#proxy/exchange/fields.ts";
  * says itself how long it may take.
  */
 
-/** Status codes of gRPC (doc/statuscodes.md) that a proxy has reason to give. */
+/** Status codes of gRPC (doc/statuscodes.md). */
 export const GrpcStatus = {
+  OK: 0,
+  CANCELLED: 1,
+  UNKNOWN: 2,
+  INVALID_ARGUMENT: 3,
   DEADLINE_EXCEEDED: 4,
+  NOT_FOUND: 5,
+  ALREADY_EXISTS: 6,
   PERMISSION_DENIED: 7,
   RESOURCE_EXHAUSTED: 8,
+  FAILED_PRECONDITION: 9,
+  ABORTED: 10,
+  OUT_OF_RANGE: 11,
   UNIMPLEMENTED: 12,
   INTERNAL: 13,
   UNAVAILABLE: 14,
+  DATA_LOSS: 15,
+  UNAUTHENTICATED: 16,
 } as const;
+
+/** Their names, each at its number. */
+export const GRPC_STATUS_NAMES = Object.keys(GrpcStatus);
 
 /** True of gRPC's own content types, `application/grpc+proto` among them; not of gRPC-Web. */
 export function isGrpc(fields: Fields): boolean {
@@ -51,8 +65,56 @@ export function withGrpcTimeout(fields: Fields, leftMs: Millis): Fields {
   return next;
 }
 
+/**
+ * The status of a call whose answer has ended. Where the endpoint said none, what its HTTP status stands for
+ * (doc/http-grpc-status-mapping.md).
+ * @param last its trailers, or the fields of an answer that is trailers alone.
+ */
+export function grpcStatusOfAnswer(status: number, last: Fields | undefined): number {
+  const said = last === undefined ? undefined : fieldValue(last, "grpc-status");
+  if (said !== undefined) {
+    return CODE.test(said) && Number(said) < GRPC_STATUS_NAMES.length
+      ? Number(said)
+      : GrpcStatus.UNKNOWN;
+  }
+  return HTTP_STATUS_MEANS.get(status) ?? GrpcStatus.UNKNOWN;
+}
+
+const CODE = /^\d{1,2}$/;
+const HTTP_STATUS_MEANS: ReadonlyMap<number, number> = new Map([
+  [400, GrpcStatus.INTERNAL],
+  [401, GrpcStatus.UNAUTHENTICATED],
+  [403, GrpcStatus.PERMISSION_DENIED],
+  [404, GrpcStatus.UNIMPLEMENTED],
+  [429, GrpcStatus.UNAVAILABLE],
+  [502, GrpcStatus.UNAVAILABLE],
+  [503, GrpcStatus.UNAVAILABLE],
+  [504, GrpcStatus.UNAVAILABLE],
+]);
+
+/** Statuses that speak against the endpoint, as a 5xx does; others are the caller's business, or its deadline's. */
+export function isEndpointsFault(status: number): boolean {
+  return (
+    status === GrpcStatus.UNKNOWN ||
+    status === GrpcStatus.INTERNAL ||
+    status === GrpcStatus.UNAVAILABLE ||
+    status === GrpcStatus.DATA_LOSS
+  );
+}
+
+/**
+ * `grpc-retry-pushback-ms` (gRFC A6): how long the endpoint wants the call not to be sent again; infinite if it is
+ * to be left alone, undefined if it does not say.
+ */
+export function retryPushback(fields: Fields): Millis | undefined {
+  const said = fieldValue(fields, "grpc-retry-pushback-ms");
+  if (said === undefined) return undefined;
+  return /^\d{1,9}$/.test(said) ? Number(said) : Number.POSITIVE_INFINITY;
+}
+
 /** As a client is to see a failure of ours (doc/http-grpc-status-mapping.md, where it says something of it). */
 export function grpcStatusOf(kind: FailureName): number {
+  if (kind === "client_closed") return GrpcStatus.CANCELLED;
   if (kind === "overloaded") return GrpcStatus.RESOURCE_EXHAUSTED;
   if (kind === "deadline" || kind === "try_timeout" || kind === "stream_idle") {
     return GrpcStatus.DEADLINE_EXCEEDED;

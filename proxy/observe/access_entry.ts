@@ -5,6 +5,7 @@ import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
 import { type Exchange, opensTunnel } from "#proxy/exchange/exchange.ts";
 import type { Failure } from "#proxy/exchange/failure.ts";
 import { fieldValue } from "#proxy/exchange/fields.ts";
+import { GRPC_STATUS_NAMES, isEndpointsFault } from "#proxy/exchange/grpc.ts";
 import { type AccessLine, FIELD_CHARS_MAX, lineOf } from "#proxy/observe/access_line.ts";
 import type { AccessLog } from "#proxy/observe/access_log.ts";
 
@@ -36,6 +37,8 @@ export class AccessEntry {
   resends = 0;
   /** 0: none was sent. */
   status = 0;
+  /** Of a call of gRPC; undefined: it is none, or has no status. */
+  grpcStatus: number | undefined = undefined;
   requestBytes = 0;
   answerBytes = 0;
   /** Why it failed; undefined: it did not. */
@@ -57,6 +60,7 @@ export class AccessEntry {
     this.endpoint = undefined;
     this.resends = 0;
     this.status = 0;
+    this.grpcStatus = undefined;
     this.requestBytes = 0;
     this.answerBytes = 0;
     this.failure = undefined;
@@ -64,7 +68,7 @@ export class AccessEntry {
 
   /** The request is over; it is written down if it was sampled or has failed. */
   end(log: AccessLog | undefined, clock: Clock): void {
-    if (this.#sampled || this.failure !== undefined || this.status >= 500) {
+    if (this.#sampled || this.#hasFailed) {
       log?.write(lineOf(clock.wall(), (line) => this.#fill(line, clock.now())));
     }
     // Slices of the head: they would keep it as long as the connection.
@@ -73,7 +77,12 @@ export class AccessEntry {
     this.#authority = "";
   }
 
-  /** Named after OpenTelemetry's semantic conventions for HTTP (1.27). */
+  get #hasFailed(): boolean {
+    if (this.failure !== undefined || this.status >= 500) return true;
+    return this.grpcStatus !== undefined && isEndpointsFault(this.grpcStatus);
+  }
+
+  /** Named after OpenTelemetry's semantic conventions for HTTP and gRPC (1.27). */
   #fill(line: AccessLine, now: Millis): void {
     const { peer, listener, raw, serverName, head } = this.#exchange;
     const { failure, endpoint, status } = this;
@@ -90,6 +99,7 @@ export class AccessEntry {
     line.number(isTunnel ? "espalier.bytes_sent" : "http.response.body.size", this.answerBytes);
     if (failure !== undefined) line.text("error.type", failure.kind);
     else if (status >= 500) line.text("error.type", String(status));
+    else if (this.#hasFailed) line.text("error.type", GRPC_STATUS_NAMES[this.grpcStatus!]);
     line.text("error.message", failure?.detail);
     if (this.resends > 0) line.number("http.request.resend_count", this.resends);
     line.text("espalier.listener", listener);
@@ -120,6 +130,7 @@ export class AccessEntry {
     if (mark >= 0) line.text("url.query", withoutSecrets(target.slice(mark + 1)));
     fillHost(line, this.#authority);
     if (this.status > 0) line.number("http.response.status_code", this.status);
+    if (this.grpcStatus !== undefined) line.number("rpc.grpc.status_code", this.grpcStatus);
     line.text("user_agent.original", fieldValue(head.fields, "user-agent"));
   }
 }

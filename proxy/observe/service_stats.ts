@@ -1,10 +1,7 @@
 import type { Metrics, Sample } from "#kernel/metrics.ts";
 import { FAILURES, type FailureName } from "#proxy/exchange/failure.ts";
-
-/** Upper bounds of the latency histogram, seconds. */
-const LATENCY_BOUNDS_S = [
-  0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
-] as const;
+import { GrpcStats, type NamedGrpcStats, registerGrpc } from "#proxy/observe/grpc_stats.ts";
+import { bucketOf, LATENCY_BOUNDS_S } from "#proxy/observe/latency_buckets.ts";
 
 const FAILURE_NAMES = Object.keys(FAILURES) as FailureName[];
 const FAILURE_INDEX = new Map(FAILURE_NAMES.map((name, i) => [name, i]));
@@ -30,6 +27,18 @@ export class ServiceStats {
   retriesDenied = 0;
   /** Requests running now. */
   inflight = 0;
+  #grpc: GrpcStats | undefined = undefined;
+
+  /** Its calls of gRPC, made with the first one; undefined: there were none. */
+  get grpc(): GrpcStats | undefined {
+    return this.#grpc;
+  }
+
+  /** Counts a call of gRPC that has ended, besides what is counted of every request. */
+  called(path: string, status: number, elapsedMs: number): void {
+    this.#grpc ??= new GrpcStats();
+    this.#grpc.ended(path, status, elapsedMs);
+  }
 
   /** Counts an answered request. @param elapsedMs from its head to the end of its answer. */
   answered(status: number, elapsedMs: number): void {
@@ -50,12 +59,6 @@ export class ServiceStats {
   failed(kind: FailureName): void {
     this.failures[FAILURE_INDEX.get(kind)!]! += 1;
   }
-}
-
-function bucketOf(seconds: number): number {
-  let bucket = 0;
-  while (bucket < LATENCY_BOUNDS_S.length && seconds > LATENCY_BOUNDS_S[bucket]!) bucket++;
-  return bucket;
 }
 
 /** All services' statistics; outlives snapshots, so counters never go back. */
@@ -129,6 +132,7 @@ export class RequestStats {
       },
       () => this.#each((s, name) => [{ labels: [name], value: s.retriesDenied }]),
     );
+    registerGrpc(metrics, () => this.#callers());
     metrics.gauge(
       { name: "espalier_requests_inflight", help: "Requests running now.", labels },
       () => this.#each((s, name) => [{ labels: [name], value: s.inflight }]),
@@ -160,6 +164,10 @@ export class RequestStats {
       },
       () => this.#each((s, name) => [{ labels: [name], value: s.tunnels }]),
     );
+  }
+
+  *#callers(): Iterable<NamedGrpcStats> {
+    for (const [name, { grpc }] of this.#services) if (grpc !== undefined) yield [name, grpc];
   }
 
   #each<T>(read: (stats: ServiceStats, name: string) => T[]): T[] {

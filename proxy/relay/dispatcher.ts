@@ -244,7 +244,8 @@ function planFor(tables: Tables, exchange: Exchange, wanted: Wanted): Result<Rel
   }
   const { head } = exchange;
   // Calls have a body: others need not be looked at.
-  const clientMs = head.body !== 0 && isGrpc(head.fields) ? grpcTimeout(head.fields) : undefined;
+  const isCall = head.body !== 0 && isGrpc(head.fields);
+  const clientMs = isCall ? grpcTimeout(head.fields) : undefined;
   return ok({
     service,
     head: connection ?? head,
@@ -253,6 +254,7 @@ function planFor(tables: Tables, exchange: Exchange, wanted: Wanted): Result<Rel
     foreign: peer.kind === "gateway" && peer.cluster !== tables.self,
     deadlineMs: requestDeadline(rule?.requestTimeoutMs, hop.deadlineMs, clientMs),
     deadlineCoversBody: rule?.requestTimeoutMs !== undefined || clientMs !== undefined,
+    isCall,
     tellsDeadline: clientMs !== undefined,
     tryTimeoutMs: rule?.backendTimeoutMs ?? 0,
     retry: wanted.retry,

@@ -40,6 +40,8 @@ export interface RelayPlan {
   readonly deadlineMs: Millis;
   /** True: the deadline holds to the end of the answer; false: to the answer's head. */
   readonly deadlineCoversBody: boolean;
+  /** It is a call of gRPC: its status is in its trailers. */
+  readonly isCall: boolean;
   /** The client has said its own deadline, and endpoints are told what remains of it (`grpc-timeout`). */
   readonly tellsDeadline: boolean;
   /** To the head of one try's answer; 0: none. */

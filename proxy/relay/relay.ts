@@ -21,7 +21,14 @@ import {
   failure,
   type RetryRule,
 } from "#proxy/exchange/failure.ts";
-import { withGrpcTimeout } from "#proxy/exchange/grpc.ts";
+import {
+  GrpcStatus,
+  grpcStatusOf,
+  grpcStatusOfAnswer,
+  isEndpointsFault,
+  retryPushback,
+  withGrpcTimeout,
+} from "#proxy/exchange/grpc.ts";
 import type { AccessEntry } from "#proxy/observe/access_entry.ts";
 import { answerFailure } from "#proxy/relay/failure_answer.ts";
 import { headFor } from "#proxy/relay/mesh_head.ts";
@@ -63,6 +70,10 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
   #status = 0;
   /** As the client has seen it; 0: none. */
   #answerStatus = 0;
+  /** Of a call of gRPC, once its answer has ended. */
+  #grpcStatus: number | undefined = undefined;
+  /** Of an answer that may be trailers alone: its fields. */
+  #answerFields: Fields | undefined = undefined;
   #requestBytes = 0;
   #answerBytes = 0;
   /** Why it ended, if not well. */
@@ -207,10 +218,9 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
       this.#tryFailed(failure("refused_by_gateway", refusal), now);
       return;
     }
-    if (this.#isRetryable(head.status)) {
-      this.#plan.service.stats.failed("retryable_status");
-      if (this.#retryInstead(now)) return;
-    }
+    if (this.#plan.isCall && head.body === 0) this.#answerFields = head.fields;
+    const rule = this.#retryRule(head);
+    if (rule !== undefined && this.#retryInstead(rule, head.fields, now)) return;
     this.#state = isTunnel ? "tunnel" : "answering";
     if (this.#tryTimeout !== undefined) this.#ports.wheel.disarm(this.#tryTimeout);
     // Later than the deadline that is armed, as a rule: that costs the wheel one number.
@@ -249,7 +259,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     }
     this.#stream = undefined;
     const now = this.#ports.clock.now();
-    this.#endTry(this.#status >= 500 ? "failed" : "ok", now);
+    this.#endTry(this.#isWell(trailers) ? "ok" : "failed", now);
     this.#finish(now);
     this.#exchange.answerEnd(trailers);
   }
@@ -325,8 +335,25 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     });
   }
 
-  #isRetryable(status: number): boolean {
-    return this.#plan.retry?.statuses?.has(status) ?? isRetryableStatus(status);
+  /**
+   * Whether an answer says "not now", as its route or its status has it; undefined: it does not. Of a call that is
+   * the status of an answer without messages (gRFC A6): later the client has something of it. Who lists statuses
+   * of gRPC means that acting twice does no harm, for calls are all POST.
+   */
+  #retryRule({ status, body, fields }: AnswerHead): RetryRule | undefined {
+    const { retry, isCall } = this.#plan;
+    if (isCall && retry?.grpcStatuses !== undefined && (body === 0 || status !== 200)) {
+      if (retry.grpcStatuses.has(grpcStatusOfAnswer(status, fields))) return "always";
+    }
+    const isListed = retry?.statuses?.has(status) ?? isRetryableStatus(status);
+    return isListed ? "idempotent" : undefined;
+  }
+
+  /** Whether an answer that has ended speaks for its endpoint. */
+  #isWell(trailers: Fields | undefined): boolean {
+    if (!this.#plan.isCall) return this.#status < 500;
+    this.#grpcStatus = grpcStatusOfAnswer(this.#status, trailers ?? this.#answerFields);
+    return !isEndpointsFault(this.#grpcStatus);
   }
 
   #startMirrors(): void {
@@ -345,12 +372,15 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
   }
 
   /** True if an answer that says "not now" was dropped for another try. */
-  #retryInstead(now: Millis): boolean {
-    const next = this.#next("idempotent", now, false);
+  #retryInstead(rule: RetryRule, fields: Fields, now: Millis): boolean {
+    this.#plan.service.stats.failed("retryable_status");
+    const pushback = this.#plan.isCall ? retryPushback(fields) : undefined;
+    if (pushback === Number.POSITIVE_INFINITY) return false;
+    const next = this.#next(rule, now, false);
     if (next === undefined) return false;
     this.#touched = true;
     this.#endTry("failed");
-    this.#tryAgain(next, now);
+    this.#tryAgain(next, now, pushback);
     return true;
   }
 
@@ -376,12 +406,13 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     return undefined;
   }
 
-  #tryAgain(endpoint: EndpointState, now: Millis): void {
+  /** @param waitMs what the endpoint asks for, in place of the route's back-off. */
+  #tryAgain(endpoint: EndpointState, now: Millis, waitMs?: Millis): void {
     this.#retriesLeft--;
     // The client has not seen that answer.
     this.#status = 0;
     this.#plan.service.stats.retries++;
-    const backoffMs = this.#plan.retry?.backoffMs ?? 0;
+    const backoffMs = waitMs ?? this.#plan.retry?.backoffMs ?? 0;
     if (backoffMs === 0) {
       this.#resend(endpoint, now);
       return;
@@ -453,11 +484,14 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     this.#ports.wheel.disarm(this);
     if (this.#tryTimeout !== undefined) this.#ports.wheel.disarm(this.#tryTimeout);
     if (this.#backoff !== undefined) this.#ports.wheel.disarm(this.#backoff);
+    const elapsedMs = now - this.#startedAt;
+    if (this.#plan.isCall) {
+      if (this.#failure !== undefined) this.#grpcStatus = grpcStatusOf(this.#failure.kind);
+      stats.called(this.#head.target, this.#grpcStatus ?? GrpcStatus.UNKNOWN, elapsedMs);
+    }
     if (this.#exchange.log !== undefined) this.#writeDown(this.#exchange.log);
     stats.inflight--;
-    if (this.#status > 0) {
-      stats.answered(this.#status, now - this.#startedAt);
-    }
+    if (this.#status > 0) stats.answered(this.#status, elapsedMs);
   }
 
   #writeDown(entry: AccessEntry): void {
@@ -465,6 +499,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     entry.service = this.#plan.service.name;
     entry.resends = this.#plan.hop.retries - this.#retriesLeft;
     entry.status = this.#answerStatus;
+    entry.grpcStatus = this.#grpcStatus;
     entry.requestBytes = this.#requestBytes;
     entry.answerBytes = this.#answerBytes;
     entry.failure = this.#failure;

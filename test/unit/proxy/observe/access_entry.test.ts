@@ -66,6 +66,15 @@ const GATEWAY: Peer = {
 };
 
 describe("a line of the access log", () => {
+  it("is written of every call of gRPC whose status speaks against its endpoint", () => {
+    const ended = (grpcStatus: number) =>
+      linesOf({ sampled: false }, (entry) => Object.assign(entry, { status: 200, grpcStatus }));
+    assert.deepEqual(ended(5), []);
+    const line = JSON.parse(ended(14)[0]!);
+    assert.equal(line["rpc.grpc.status_code"], 14);
+    assert.equal(line["error.type"], "UNAVAILABLE");
+  });
+
   it("has the names of OpenTelemetry's conventions", () => {
     const fields = ["user-agent", "curl/8", "x-request-id", "r1", "traceparent", TRACE];
     const line = fieldsOf(

@@ -1,0 +1,136 @@
+import assert from "node:assert/strict";
+import { seededRng } from "#kernel/rng.ts";
+import { TimerWheel } from "#kernel/timer_wheel.ts";
+import { VirtualClock } from "#kernel/virtual_clock.ts";
+import type { ClusterName, ServiceName } from "#model/names.ts";
+import { buildTables } from "#proxy/app/tables.ts";
+import { FIRST_HOP } from "#proxy/authorize/hop.ts";
+import type {
+  AnswerHead,
+  AnswerSink,
+  BodySink,
+  Fields,
+  RequestHead,
+  Stage,
+  UpstreamStream,
+} from "#proxy/exchange/exchange.ts";
+import { FAILURES } from "#proxy/exchange/failure.ts";
+import { RequestStats, type ServiceStats } from "#proxy/observe/service_stats.ts";
+import type { RelayPlan } from "#proxy/relay/plan.ts";
+import { Relay } from "#proxy/relay/relay.ts";
+import type { Upstreams } from "#proxy/upstream/upstreams.ts";
+import { simpleSnapshot } from "#test/kit/proxy.ts";
+import { SimExchange } from "#test/sim/exchange.ts";
+
+const SELF = "core.acme.mesh" as ClusterName;
+/** A gateway: only those are told that nobody has acted on their request. */
+const CLIENT = {
+  kind: "gateway" as const,
+  address: "sim",
+  id: "spiffe://a",
+  cluster: "eu.acme.mesh" as ClusterName,
+};
+
+/** A client's request whose body the test sends. */
+class WithBody extends SimExchange {
+  body: BodySink | undefined = undefined;
+
+  override readBody(sink?: BodySink): void {
+    this.body = sink;
+  }
+}
+
+/** A try whose endpoint does what the test says. */
+export class Try implements UpstreamStream {
+  stage: Stage = "begun";
+  cancelled = false;
+  readonly port: number;
+  readonly sink: AnswerSink;
+
+  constructor(port: number, sink: AnswerSink) {
+    this.port = port;
+    this.sink = sink;
+  }
+
+  answer(status: number, fields: Fields = [], body = 0): void {
+    this.sink.onAnswer({ status, reason: "", fields, body, upgrade: undefined });
+  }
+  sendBody(): boolean {
+    return true;
+  }
+  sendEnd(): void {}
+  resume(): void {}
+  cancel(): void {
+    this.cancelled = true;
+  }
+}
+
+/** Relays whose endpoints do what the test says, in virtual time. */
+export class RelayStand {
+  readonly clock = new VirtualClock();
+  readonly wheel = new TimerWheel(this.clock);
+  readonly tries: Try[] = [];
+  /** Of the tries to come. */
+  stage: Stage = "begun";
+
+  /** A service at these ports and requests to it. */
+  serviceAt(ports: readonly number[]) {
+    const { clock, wheel } = this;
+    const stats = new RequestStats();
+    const tables = buildTables(simpleSnapshot(ports), undefined, stats, clock.now());
+    const service = tables.services.get("origin.shop" as ServiceName)!;
+    const upstreams: Upstreams = {
+      open: ({ port }, _head, sink) => {
+        const begun = new Try(port, sink);
+        begun.stage = this.stage;
+        this.tries.push(begun);
+        return begun;
+      },
+      sever: () => {},
+      retain: () => {},
+      close: () => {},
+    };
+    const raw = { open: () => assert.fail("no raw connection is asked for") };
+    const effects = { self: SELF, clock, wheel, rng: seededRng(1), upstreams, raw };
+    return {
+      stats: service.stats,
+      endpoints: service.balancer.locales[0]!.endpoints,
+      ask: (change: Partial<RelayPlan> = {}, method = "POST", body = 0, target = "/") => {
+        const head: RequestHead = {
+          ...{ method, target, authority: "a", fields: [], body },
+          ...{ upgrade: undefined, takesTrailers: false },
+        };
+        const met: { answer?: AnswerHead } = {};
+        const exchange = new WithBody(
+          head,
+          { peer: CLIENT, listener: "mesh" },
+          {
+            answer: (answer) => {
+              met.answer = answer;
+            },
+            abort: () => {},
+          },
+        );
+        const plan: RelayPlan = {
+          ...{ service, head, hop: FIRST_HOP, within: undefined, foreign: false, deadlineMs: 0 },
+          ...{
+            deadlineCoversBody: false,
+            isCall: false,
+            tellsDeadline: false,
+            tryTimeoutMs: 0,
+            retry: undefined,
+            session: undefined,
+          },
+          ...{ editAnswer: undefined, mirrors: [], ...change },
+        };
+        new Relay(effects, exchange, plan).start();
+        return Object.assign(met, { exchange });
+      },
+    };
+  }
+}
+
+/** The kinds of failure that were counted, each as often as it was. */
+export function failuresIn(stats: ServiceStats): string[] {
+  return Object.keys(FAILURES).flatMap((kind, i) => Array<string>(stats.failures[i]!).fill(kind));
+}
