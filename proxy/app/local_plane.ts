@@ -22,7 +22,7 @@ import { LinkProber } from "#proxy/health/link_probe.ts";
 import { groupPorts } from "#proxy/listen/port_groups.ts";
 import type { LineLog } from "#proxy/observe/line_log.ts";
 import { RequestStats } from "#proxy/observe/service_stats.ts";
-import { Dispatcher, PING_TARGET, type Tables } from "#proxy/relay/dispatcher.ts";
+import { Dispatcher, type Tables } from "#proxy/relay/dispatcher.ts";
 import { TcpUpstreams } from "#proxy/tcp/upstream.ts";
 import { HttpUpstreams } from "#proxy/upstream/http_upstreams.ts";
 import { UpstreamCounters } from "#proxy/upstream/upstream_counters.ts";
@@ -99,8 +99,7 @@ export class LocalPlane implements DataPlane {
     this.#prober = new LinkProber({
       clock,
       rng,
-      upstreams,
-      pingTarget: PING_TARGET,
+      links: upstreams,
       onReading: (link, rttMs) => this.#onLinkReading(link.cluster, rttMs),
     });
     registerMetrics(this.#metrics, {

@@ -3,7 +3,6 @@ import type { Clock, Timer } from "#kernel/clock.ts";
 import type { Rng } from "#kernel/rng.ts";
 import type { ClusterName } from "#model/names.ts";
 import type { Endpoint } from "#model/snapshot.ts";
-import type { AnswerSink, UpstreamStream } from "#proxy/exchange/exchange.ts";
 import {
   afterProbe,
   LINK_PROBE,
@@ -11,7 +10,7 @@ import {
   type LinkState,
   NEW_LINK,
 } from "#proxy/health/link_state.ts";
-import { endpointKey, type Upstreams } from "#proxy/upstream/upstreams.ts";
+import { endpointKey, type Links } from "#proxy/upstream/upstreams.ts";
 
 /** A way to another cluster: one of its gateways. */
 export interface Link {
@@ -22,9 +21,7 @@ export interface Link {
 export interface LinkProberOptions {
   readonly clock: Clock;
   readonly rng: Rng;
-  readonly upstreams: Upstreams;
-  /** Path that a gateway answers itself. */
-  readonly pingTarget: string;
+  readonly links: Links;
   readonly policy?: LinkProbePolicy;
   /** Told of each reading; `rttMs` undefined: the link is down. */
   readonly onReading: (link: Link, rttMs: Millis | undefined) => void;
@@ -34,11 +31,12 @@ interface Watched {
   readonly link: Link;
   state: LinkState;
   timer: Timer;
-  probe: { readonly stream: UpstreamStream; readonly timeout: Timer } | undefined;
+  /** Ends the probe that is running, whatever comes of it. */
+  drop: () => void;
 }
 
 /**
- * Asks each peer gateway for a sign of life over the same connections that requests use, so that a
+ * Asks each peer gateway for a sign of life on the very connections that requests use, so that a
  * black hole is told from a slow service: the requests on a dead link are failed at once, the others
  * wait for their answers.
  */
@@ -72,7 +70,7 @@ export class LinkProber {
   }
 
   #begin(link: Link): Watched {
-    const watched: Watched = { link, state: NEW_LINK, timer: NO_TIMER, probe: undefined };
+    const watched: Watched = { link, state: NEW_LINK, timer: NO_TIMER, drop() {} };
     this.#schedule(watched, 0);
     return watched;
   }
@@ -80,8 +78,7 @@ export class LinkProber {
   #forget(key: string, watched: Watched): void {
     this.#watched.delete(key);
     watched.timer.cancel();
-    watched.probe?.timeout.cancel();
-    watched.probe?.stream.cancel();
+    watched.drop();
   }
 
   /** Jittered by ±20 %, so that a fleet does not probe in step. */
@@ -91,37 +88,29 @@ export class LinkProber {
   }
 
   #probe(watched: Watched): void {
-    const { clock, upstreams, pingTarget } = this.#options;
+    const { clock, links } = this.#options;
+    const { timeoutMs, periodMs } = this.#policy;
     const startedAt = clock.now();
-    const done = (alive: boolean): void => {
-      watched.probe?.timeout.cancel();
-      watched.probe = undefined;
-      this.#read(watched, alive ? clock.now() - startedAt : undefined);
-      this.#schedule(watched, this.#policy.periodMs);
+    let isOver = false;
+    let timeout: Timer;
+    const drop = (): void => {
+      isOver = true;
+      timeout.cancel();
     };
-    const head = {
-      method: "GET",
-      target: pingTarget,
-      authority: watched.link.cluster,
-      fields: [],
-      body: 0,
-      upgrade: undefined,
-      takesTrailers: false,
+    const done = (rttMs: Millis | undefined): void => {
+      if (isOver) return;
+      drop();
+      this.#read(watched, rttMs);
+      this.#schedule(watched, periodMs);
     };
-    // A link whose connections are all busy is not dead: its probe does not wait for one.
-    const stream = upstreams.open(watched.link.endpoint, head, probeSink(done), true);
-    const { timeoutMs } = this.#policy;
-    const giveUp = (): void => {
-      stream.cancel();
-      done(false);
-    };
-    const timeout = clock.after(timeoutMs, () => {
+    timeout = clock.after(timeoutMs, () => {
       // If this process stood still, the answer may have come and only lie unread.
       const stoodStill = clock.now() - startedAt > timeoutMs + STALL_MS;
-      if (stoodStill) watched.probe = { stream, timeout: clock.after(STALL_MS, giveUp) };
-      else giveUp();
+      if (stoodStill) timeout = clock.after(STALL_MS, () => done(undefined));
+      else done(undefined);
     });
-    watched.probe = { stream, timeout };
+    watched.drop = drop;
+    links.ping(watched.link.endpoint, done);
   }
 
   #read(watched: Watched, rttMs: Millis | undefined): void {
@@ -133,7 +122,7 @@ export class LinkProber {
       return;
     }
     this.#options.onReading(watched.link, undefined);
-    if (wasUp) this.#options.upstreams.sever(watched.link.endpoint);
+    if (wasUp) this.#options.links.sever(watched.link.endpoint);
   }
 }
 
@@ -141,17 +130,3 @@ export class LinkProber {
 const STALL_MS: Millis = 100;
 
 const NO_TIMER: Timer = { cancel() {} };
-
-function probeSink(done: (alive: boolean) => void): AnswerSink {
-  let status = 0;
-  return {
-    onInterim() {},
-    onAnswer: (head) => {
-      status = head.status;
-    },
-    onAnswerBody: () => true,
-    onAnswerEnd: () => done(status === 204),
-    onRequestDrain() {},
-    onFailure: () => done(false),
-  };
-}

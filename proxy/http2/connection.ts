@@ -29,6 +29,7 @@ const UNSENT_MAX = 1_048_576;
 /** Pings of ours, by what they are for. */
 const SAMPLE_PING = Buffer.from("espalier");
 const DRAIN_PING = Buffer.from("drained?");
+const LIFE_PING = Buffer.from("alive?  ");
 
 /** `heldBytesMax` of a connection that carries the requests of many: that of all streams it is likely to have. */
 export const HELD_BETWEEN_PROXIES = 16_777_216;
@@ -88,7 +89,9 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
   protected abstract onGoaway(last: number, code: number): void;
   protected abstract onSettings(): void;
   /** The peer has seen all that we had said before `askDrained`. */
-  protected abstract onDrainPing(): void;
+  protected onDrainPing(): void {}
+  /** The peer has answered `askAlive`. */
+  protected onAlive(): void {}
   /** True of an id that no stream has had yet. */
   protected abstract isIdle(id: number): boolean;
   /** The highest stream of the peer that we have acted on. */
@@ -337,6 +340,12 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
     if (opaque.equals(SAMPLE_PING)) {
       if (this.window.sampling) this.window.endSample();
     } else if (opaque.equals(DRAIN_PING)) this.onDrainPing();
+    else if (opaque.equals(LIFE_PING)) this.onAlive();
+  }
+
+  /** `onAlive` is called when the peer has answered. */
+  protected askAlive(): void {
+    this.frames.ping(LIFE_PING, 0, false);
   }
 
   /** `onDrainPing` is called when the peer has seen all that was said before. */

@@ -274,7 +274,7 @@ export class Http2Downstream extends Http2Connection implements ServerCarrier, C
 
   protected onSettings(): void {}
 
-  protected onDrainPing(): void {
+  protected override onDrainPing(): void {
     if (this.#drain === "asked") this.#tellDrained();
   }
 

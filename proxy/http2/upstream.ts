@@ -50,6 +50,10 @@ export class Http2Upstream extends Http2Connection {
   /** Requests that it has been given. */
   requests = 0;
   readonly #options: Http2UpstreamOptions;
+  /** Pings that were due since it last answered one. */
+  silentPings = 0;
+  #pinged: ((rttMs: Millis | undefined) => void) | undefined = undefined;
+  #pingedAt: Millis = 0;
   #ready = false;
   #nextId = 1;
   /** Why it takes no further request; undefined: it does. */
@@ -154,6 +158,24 @@ export class Http2Upstream extends Http2Connection {
     this.lose(reason.detail);
   }
 
+  /**
+   * Asks the endpoint for a sign of life; one that it has not answered yet goes on.
+   * @param done told of the round trip, ms; undefined: the connection has ended, or another ping has begun.
+   */
+  ping(done: (rttMs: Millis | undefined) => void): void {
+    const before = this.#pinged;
+    this.#pinged = this.over ? undefined : done;
+    if (this.over) process.nextTick(done, undefined);
+    else if (before !== undefined) this.silentPings++;
+    else if (this.#ready) this.#askAlive();
+    before?.(undefined);
+  }
+
+  #askAlive(): void {
+    this.#pingedAt = this.#options.clock.now();
+    this.askAlive();
+  }
+
   /** Takes no further request: closes now if idle, else after the last running one. */
   retire(why: CloseReason): void {
     if (this.over) return;
@@ -197,6 +219,7 @@ export class Http2Upstream extends Http2Connection {
       return;
     }
     this.#ready = true;
+    if (this.#pinged !== undefined) this.#askAlive();
     this.#options.upstreamCounters.opened++;
     this.#options.wheel.arm(this, this.#options.owner.idleTimeoutMs);
   }
@@ -253,7 +276,12 @@ export class Http2Upstream extends Http2Connection {
     this.#options.owner.onRoom(this);
   }
 
-  protected onDrainPing(): void {}
+  protected override onAlive(): void {
+    const done = this.#pinged;
+    this.#pinged = undefined;
+    this.silentPings = 0;
+    done?.(this.#options.clock.now() - this.#pingedAt);
+  }
 
   protected onForgotten(): void {
     if (this.streams.size > 0) {
@@ -282,5 +310,7 @@ export class Http2Upstream extends Http2Connection {
     this.socket.destroySoon();
     if (!this.socket.destroyed) wheel.arm(this, LINGER_MS);
     owner.onClosed(this);
+    this.#pinged?.(undefined);
+    this.#pinged = undefined;
   }
 }

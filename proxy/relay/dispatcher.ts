@@ -28,9 +28,6 @@ import type { CompiledRule, RetryPolicy } from "#proxy/route/rule.ts";
 import type { StreamTable } from "#proxy/route/streams.ts";
 import type { RouteTable } from "#proxy/route/table.ts";
 
-/** Asked of a gateway by its own name: answered by itself, for the probes of its peers. */
-export const PING_TARGET = "/ping";
-
 /** The tables of one snapshot, as the dispatcher reads them. Swapped whole. */
 export interface Tables {
   readonly mesh: MeshName;
@@ -80,10 +77,6 @@ export class Dispatcher implements Handler {
     const hop = readHop(head.fields, peer, this.#ports.self, tables.mesh);
     if (!hop.ok) {
       this.#refuse(exchange, hop.error);
-      return;
-    }
-    if (head.target === PING_TARGET && head.authority === this.#ports.self) {
-      pong(exchange);
       return;
     }
     if (head.method === "OPTIONS" && !this.#mayPass(exchange)) return;
@@ -271,11 +264,6 @@ function asksForConnection({ raw, head, peer }: Exchange): boolean {
 }
 
 const NO_MIRRORS: readonly ServiceRuntime[] = [];
-
-function pong(exchange: Exchange): void {
-  exchange.answer(bare(204));
-  exchange.answerEnd(undefined);
-}
 
 function bare(status: number): AnswerHead {
   return { status, reason: "", fields: [], body: 0, upgrade: undefined };

@@ -1,3 +1,4 @@
+import type { Millis } from "#kernel/brand.ts";
 import type { Endpoint } from "#model/snapshot.ts";
 import type { AnswerSink, RequestHead, UpstreamStream } from "#proxy/exchange/exchange.ts";
 import {
@@ -10,7 +11,12 @@ import {
 import { EndpointPool } from "#proxy/upstream/endpoint_pool.ts";
 import { MultiplexedPool } from "#proxy/upstream/multiplexed_pool.ts";
 import type { Pool, PoolOptions } from "#proxy/upstream/pool.ts";
-import { type EndpointRules, endpointKey, type Upstreams } from "#proxy/upstream/upstreams.ts";
+import {
+  type EndpointRules,
+  endpointKey,
+  type Links,
+  type Upstreams,
+} from "#proxy/upstream/upstreams.ts";
 
 /** Connections per endpoint, as metrics show them. */
 export interface PoolCount {
@@ -22,7 +28,7 @@ export interface PoolCount {
 }
 
 /** Connections to endpoints: a pool each, of the protocol that the endpoint speaks. */
-export class HttpUpstreams implements Upstreams {
+export class HttpUpstreams implements Upstreams, Links {
   readonly #options: PoolOptions;
   readonly #pools = new Map<string, Pool>();
   /** The same pools by the endpoint objects of snapshots: no text is built per request. */
@@ -37,6 +43,13 @@ export class HttpUpstreams implements Upstreams {
     let pool = this.#byEndpoint.get(endpoint);
     if (pool === undefined || pool.retired) pool = this.#poolOf(endpoint);
     return pool.open(endpoint, head, sink, atOnce);
+  }
+
+  ping(endpoint: Endpoint, done: (rttMs: Millis | undefined) => void): void {
+    const pool = this.#poolOf(endpoint);
+    // Proxies of the mesh speak HTTP/2: whatever does not is none.
+    if (pool instanceof MultiplexedPool) pool.ping(endpoint, done);
+    else process.nextTick(done, undefined);
   }
 
   sever(endpoint: Endpoint): void {

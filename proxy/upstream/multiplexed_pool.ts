@@ -1,6 +1,7 @@
+import type { Millis } from "#kernel/brand.ts";
 import type { Endpoint } from "#model/snapshot.ts";
 import type { AnswerSink, RequestHead, UpstreamStream } from "#proxy/exchange/exchange.ts";
-import type { Failure } from "#proxy/exchange/failure.ts";
+import { type Failure, failure } from "#proxy/exchange/failure.ts";
 import { HELD_BETWEEN_PROXIES } from "#proxy/http2/connection.ts";
 import { type Http2Owner, Http2Upstream } from "#proxy/http2/upstream.ts";
 import { ConnectionPool } from "#proxy/upstream/connection_pool.ts";
@@ -11,6 +12,8 @@ import { RefusedStream } from "#proxy/upstream/refused_stream.ts";
 const SPREAD_OVER = 4;
 /** Requests on each connection from which on another is worth its handshake. */
 const SPREAD_FROM = 16;
+/** Pings without an answer after which a connection is given up, while others of its link are well. */
+const SILENT_PINGS_MAX = 3;
 /** Requests that another system call is worth. */
 const WRITE_WORTH = 16;
 
@@ -41,6 +44,35 @@ export class MultiplexedPool extends ConnectionPool<Http2Upstream> implements Ht
   renew(): void {
     for (const connection of [...this.all.keys()]) {
       if (connection.endpoint.identity !== undefined) connection.retire("lifetime");
+    }
+  }
+
+  /** As `Links.ping` says. */
+  ping(endpoint: Endpoint, done: (rttMs: Millis | undefined) => void): void {
+    const asked = [...this.all.keys()];
+    if (asked.length === 0) {
+      const first = this.connect(endpoint);
+      if (!(first instanceof Http2Upstream)) {
+        process.nextTick(done, undefined);
+        return;
+      }
+      asked.push(first);
+    }
+    // A link that is silent on all of them is for its watcher to give up.
+    const isAlive = asked.some(({ silentPings }) => silentPings === 0);
+    let unheard = asked.length;
+    let isOver = false;
+    for (const connection of asked) {
+      const isSilent = connection.isReady && connection.silentPings >= SILENT_PINGS_MAX;
+      if (isAlive && isSilent) {
+        connection.fail(failure("link_down", "it answers no ping, others do"), "link");
+      }
+      connection.ping((rttMs) => {
+        unheard--;
+        if (isOver || (rttMs === undefined && unheard > 0)) return;
+        isOver = true;
+        done(rttMs);
+      });
     }
   }
 

@@ -1,3 +1,4 @@
+import type { Millis } from "#kernel/brand.ts";
 import type { ConnectionRules, Endpoint } from "#model/snapshot.ts";
 import type { AnswerSink, RequestHead, UpstreamStream } from "#proxy/exchange/exchange.ts";
 
@@ -17,14 +18,25 @@ export interface Upstreams {
    * @param atOnce waits for no connection: for questions of the proxy's own, which are few.
    */
   open(endpoint: Endpoint, head: RequestHead, sink: AnswerSink, atOnce?: boolean): UpstreamStream;
-  /** Fails every running request to the endpoint with `link_down` and closes its connections. */
-  sever(endpoint: Endpoint): void;
   /**
    * Closes idle connections to endpoints that are not in `keep`, where running requests end in peace;
    * to the others, their rules apply from now on.
    */
   retain(keep: Iterable<EndpointRules>): void;
   close(): void;
+}
+
+/** What is asked of the ways to other clusters, beside requests. */
+export interface Links {
+  /**
+   * Asks for a sign of life on each connection to `endpoint`, opening one where there is none. A connection that has
+   * been silent to several of them while another one answered is closed, and what runs on it fails with `link_down`.
+   * @param done told of the first answer, once and not before this call has returned: its round trip, without what
+   *   opening took; undefined: there can be none. Silence is for the caller to notice.
+   */
+  ping(endpoint: Endpoint, done: (rttMs: Millis | undefined) => void): void;
+  /** Fails every running request to the endpoint with `link_down` and closes its connections. */
+  sever(endpoint: Endpoint): void;
 }
 
 /** What an endpoint that takes connections as they are is told of the client (PROXY protocol). */

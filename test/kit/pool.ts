@@ -104,13 +104,15 @@ export class TestPools {
   readonly counters = new UpstreamCounters();
   readonly endpoint: Endpoint;
   readonly upstreams: HttpUpstreams;
+  readonly #http2: boolean;
 
   constructor(
     port: number,
     rules: ConnectionRules | undefined,
-    more: { early?: number; tls?: ConnectionOptions } = {},
+    more: { early?: number; tls?: ConnectionOptions; http2?: boolean } = {},
   ) {
-    const { early = 0, tls } = more;
+    const { early = 0, tls, http2 = false } = more;
+    this.#http2 = http2;
     const identity = tls === undefined ? {} : { identity: "spiffe://a.b/c" };
     this.endpoint = { address: "127.0.0.1", port, weight: 1, ...identity };
     this.upstreams = new HttpUpstreams({
@@ -125,7 +127,7 @@ export class TestPools {
   }
 
   follow(rules: ConnectionRules | undefined): void {
-    this.upstreams.retain([{ endpoint: this.endpoint, rules }]);
+    this.upstreams.retain([{ endpoint: this.endpoint, rules, http2: this.#http2 }]);
   }
 
   ask(target: string, change: Partial<RequestHead> = {}, atOnce = false): Asked {

@@ -86,7 +86,6 @@ export class RelayStand {
         this.tries.push(begun);
         return begun;
       },
-      sever: () => {},
       retain: () => {},
       close: () => {},
     };

@@ -11,8 +11,7 @@ import type {
   UpstreamStream,
 } from "#proxy/exchange/exchange.ts";
 import { type FailureName, failure } from "#proxy/exchange/failure.ts";
-import { PING_TARGET } from "#proxy/relay/dispatcher.ts";
-import { endpointKey, type Upstreams } from "#proxy/upstream/upstreams.ts";
+import { endpointKey, type Links, type Upstreams } from "#proxy/upstream/upstreams.ts";
 import { SimExchange } from "#test/sim/exchange.ts";
 
 /** An endpoint of a service. */
@@ -89,7 +88,7 @@ export class SimNetwork {
 }
 
 /** The upstream side of one simulated gateway. */
-export class SimUpstreams implements Upstreams {
+export class SimUpstreams implements Upstreams, Links {
   readonly #network: SimNetwork;
   readonly #self: ClusterName;
   readonly #streams = new Map<string, Set<SimStream>>();
@@ -109,6 +108,20 @@ export class SimUpstreams implements Upstreams {
     if (origin !== undefined) this.#toOrigin(origin, stream);
     else this.#toGate(endpoint, head, stream);
     return stream;
+  }
+
+  ping(endpoint: Endpoint, done: (rttMs: number | undefined) => void): void {
+    const { clock } = this.#network;
+    const gate = this.#network.gate(endpoint.port);
+    if (gate?.alive !== true || endpoint.identity !== gatewayId(gate.cluster)) {
+      clock.after(1, () => done(undefined));
+      return;
+    }
+    const startedAt = clock.now();
+    this.#over(gate.cluster, () => {
+      if (!gate.alive) done(undefined);
+      else this.#over(gate.cluster, () => done(clock.now() - startedAt));
+    });
   }
 
   sever(endpoint: Endpoint): void {
@@ -150,8 +163,7 @@ export class SimUpstreams implements Upstreams {
       clock.after(1, () => stream.fail("tls_failed"));
       return;
     }
-    // A probe has no path: it goes nowhere from there.
-    if (head.target !== PING_TARGET) this.#network.onHop(this.#self, gate.cluster, pathOf(head));
+    this.#network.onHop(this.#self, gate.cluster, pathOf(head));
     const peer = {
       kind: "gateway" as const,
       address: "sim",

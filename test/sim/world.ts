@@ -22,7 +22,7 @@ import { buildTables, linksOf } from "#proxy/app/tables.ts";
 import { anonymous } from "#proxy/exchange/peer.ts";
 import { LinkProber } from "#proxy/health/link_probe.ts";
 import { RequestStats } from "#proxy/observe/service_stats.ts";
-import { Dispatcher, PING_TARGET, type Tables } from "#proxy/relay/dispatcher.ts";
+import { Dispatcher, type Tables } from "#proxy/relay/dispatcher.ts";
 import type { RawUpstreams } from "#proxy/upstream/upstreams.ts";
 import { SimExchange } from "#test/sim/exchange.ts";
 import { SimNetwork, type SimOrigin, SimUpstreams } from "#test/sim/network.ts";
@@ -87,8 +87,7 @@ export class SimCluster {
     this.#prober = new LinkProber({
       clock,
       rng,
-      upstreams,
-      pingTarget: PING_TARGET,
+      links: upstreams,
       onReading: ({ cluster }, rttMs) => {
         for (const { balancer } of this.tables?.services.values() ?? []) {
           balancer.linkRtt(cluster, rttMs, clock.now());

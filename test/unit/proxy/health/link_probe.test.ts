@@ -4,10 +4,8 @@ import type { Clock } from "#kernel/clock.ts";
 import { seededRng } from "#kernel/rng.ts";
 import { VirtualClock } from "#kernel/virtual_clock.ts";
 import type { ClusterName } from "#model/names.ts";
-import type { AnswerSink, UpstreamStream } from "#proxy/exchange/exchange.ts";
-import { failure } from "#proxy/exchange/failure.ts";
 import { LinkProber } from "#proxy/health/link_probe.ts";
-import type { Upstreams } from "#proxy/upstream/upstreams.ts";
+import type { Links } from "#proxy/upstream/upstreams.ts";
 
 const CLUSTER = "eu.acme.mesh" as ClusterName;
 const LINK = { cluster: CLUSTER, endpoint: { address: "10.0.0.1", port: 1, weight: 1 } };
@@ -24,44 +22,23 @@ function watched() {
   };
   const link = { rttMs: 10, mode: "answers" as "answers" | "refuses" | "swallows" };
   const seen = { readings: [] as Array<number | undefined>, severed: [] as number[], open: 0 };
-  const upstreams: Upstreams = {
-    open: (_endpoint, head, sink: AnswerSink, atOnce): UpstreamStream => {
-      assert.deepEqual([head.target, head.authority, atOnce], ["/ping", CLUSTER, true]);
+  const links: Links = {
+    ping: (_endpoint, done) => {
       seen.open++;
-      let over = false;
-      const end = (act: () => void): void => {
-        if (over) return;
-        over = true;
+      const end = (rttMs: number | undefined): void => {
         seen.open--;
-        act();
+        done(rttMs);
       };
-      if (link.mode === "answers") {
-        clock.after(link.rttMs, () =>
-          end(() => {
-            sink.onAnswer({ status: 204, reason: "", fields: [], body: 0, upgrade: undefined });
-            sink.onAnswerEnd(undefined);
-          }),
-        );
-      } else if (link.mode === "refuses") {
-        clock.after(1, () => end(() => sink.onFailure(failure("connect_refused", ""))));
-      }
-      return {
-        stage: "begun",
-        sendBody: () => true,
-        sendEnd: () => {},
-        resume: () => {},
-        cancel: () => end(() => {}),
-      };
+      if (link.mode === "answers") clock.after(link.rttMs, () => end(link.rttMs));
+      else if (link.mode === "refuses") clock.after(1, () => end(undefined));
+      else clock.after(60_000, () => end(1));
     },
     sever: () => void seen.severed.push(clock.now()),
-    retain: () => {},
-    close: () => {},
   };
   const prober = new LinkProber({
     clock: stalling,
     rng: seededRng(1),
-    upstreams,
-    pingTarget: "/ping",
+    links,
     onReading: (_link, rttMs) => seen.readings.push(rttMs),
   });
   prober.watch([LINK]);
@@ -124,12 +101,11 @@ describe("link prober", () => {
     assert.ok(!seen.readings.includes(undefined));
   });
 
-  it("leaves nothing running when it is told to watch nothing", () => {
-    const { clock, link, seen, prober } = watched();
-    link.mode = "swallows";
+  it("hears nothing more of what it watches no longer", () => {
+    const { clock, seen, prober } = watched();
     clock.advance(600);
+    while (seen.open === 0) clock.advance(1);
     prober.watch([]);
-    assert.equal(seen.open, 0);
     const { length } = seen.readings;
     clock.advance(10_000);
     assert.equal(seen.readings.length, length);

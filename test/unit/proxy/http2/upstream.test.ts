@@ -81,3 +81,38 @@ describe("answers over HTTP/2", () => {
     assert.equal(end.connection.running, 0);
   });
 });
+
+describe("a ping of a connection", () => {
+  const ack = (): Buffer => frame(FrameType.PING, 1, 0, Buffer.from("alive?  "));
+
+  it("tells the round trip, without what opening took", () => {
+    const end = new ClientEnd();
+    const heard: unknown[] = [];
+    end.connection.ping((rttMs) => heard.push(rttMs));
+    end.clock.advance(40);
+    end.say(frame(FrameType.PING, 1, 0, Buffer.from("espalier")));
+    assert.deepEqual(heard, [], "that was another one");
+    end.say(ack());
+    end.say(ack());
+    assert.deepEqual(heard, [40]);
+  });
+
+  it("is not sent again before it is answered, and counts as silence meanwhile", () => {
+    const end = new ClientEnd();
+    const heard: unknown[] = [];
+    for (let i = 0; i < 3; i++) end.connection.ping((rttMs) => heard.push(rttMs));
+    assert.deepEqual(heard, [undefined, undefined]);
+    assert.equal(end.connection.silentPings, 2);
+    end.say(ack());
+    assert.equal(end.connection.silentPings, 0);
+    assert.equal(heard.length, 3);
+  });
+
+  it("has no answer once the connection is over", () => {
+    const end = new ClientEnd();
+    const heard: unknown[] = [];
+    end.connection.ping((rttMs) => heard.push(rttMs));
+    end.socket.sayEnd();
+    assert.deepEqual(heard, [undefined]);
+  });
+});

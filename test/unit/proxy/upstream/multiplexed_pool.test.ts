@@ -1,0 +1,72 @@
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, describe, it } from "node:test";
+import { FrameType } from "#proxy/http2/frames.ts";
+import { Speech } from "#test/kit/http2_ends.ts";
+import { frame, type HeardFrame, takeFrames } from "#test/kit/http2_raw.ts";
+import { type Asked, HeldOrigin, TestPools } from "#test/kit/pool.ts";
+import { until } from "#test/kit/processes.ts";
+
+const PREFACE_BYTES = 24;
+
+describe("pings of a link", () => {
+  let origin: HeldOrigin;
+  let pools: TestPools;
+
+  beforeEach(async () => {
+    origin = await HeldOrigin.start();
+    pools = new TestPools(origin.port, undefined, { http2: true });
+  });
+
+  afterEach(() => {
+    pools.stop();
+    origin.stop();
+  });
+
+  /** Pings that connection `i` was sent. */
+  const pings = (i: number): Buffer[] => {
+    const frames: HeardFrame[] = [];
+    takeFrames(Buffer.from(origin.said[i]?.slice(PREFACE_BYTES) ?? "", "latin1"), frames);
+    return frames
+      .filter(({ type, flags }) => type === FrameType.PING && flags === 0)
+      .map(({ payload }) => payload);
+  };
+  const acknowledge = async (i: number, which: number): Promise<void> => {
+    await until(`ping ${which} on connection ${i}`, () => pings(i).length > which);
+    origin.sockets[i]!.write(frame(FrameType.PING, 1, 0, pings(i)[which]!));
+  };
+  const ping = (): Promise<number | undefined> =>
+    new Promise((resolve) => {
+      pools.upstreams.ping(pools.endpoint, resolve);
+    });
+
+  it("open a connection where there is none, and fail where there can be none", async () => {
+    const asked = ping();
+    await until("a connection", () => origin.sockets.length === 1);
+    origin.sockets[0]!.write(Speech.settings());
+    await acknowledge(0, 0);
+    assert.equal(await asked, 0);
+    origin.stop();
+    pools.upstreams.sever(pools.endpoint);
+    assert.equal(await ping(), undefined);
+  });
+
+  it("find out the one connection that is dead while the others are well", async () => {
+    const asked: Asked[] = [];
+    for (let i = 0; i < 17; i++) asked.push(pools.ask(`/${i}`));
+    // The last one found a connection with 16, and made a second.
+    asked.push(pools.ask("/second"));
+    await until("a second connection", () => origin.sockets.length === 2);
+    for (const socket of origin.sockets) socket.write(Speech.settings());
+    const rounds = 5;
+    for (let round = 0; round < rounds; round++) {
+      const answered = ping();
+      await acknowledge(0, round);
+      assert.equal(await answered, 0);
+      await until("a ping on the other", () => pings(1).length === 1);
+    }
+    await until("the second is gone", () => pools.count[0] === 1);
+    const failed = asked.filter(({ failure }) => failure?.kind === "link_down");
+    assert.ok(failed.length > 0 && failed.length < asked.length, String(failed.length));
+    assert.equal(asked.filter(({ failure }) => failure !== undefined).length, failed.length);
+  });
+});
