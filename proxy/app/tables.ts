@@ -24,6 +24,7 @@ export function buildTables(
     services.set(service.name, {
       name: service.name,
       raw: service.appProtocol === "tcp",
+      http2: service.appProtocol === "kubernetes.io/h2c",
       proxyProtocol: service.proxyProtocol,
       balancer: new ServiceBalancer(service, snapshot.cluster, now, known?.balancer),
       budget: known?.budget ?? new RetryBudget(now),

@@ -13,6 +13,8 @@ import {
 } from "#proxy/exchange/exchange.ts";
 import { FAILURES, type Failure, failure } from "#proxy/exchange/failure.ts";
 import { grpcTimeout, isGrpc } from "#proxy/exchange/grpc.ts";
+import { asGrpc } from "#proxy/filter/grpc_web.ts";
+import { translated } from "#proxy/filter/grpc_web_exchange.ts";
 import { AccessEntry } from "#proxy/observe/access_entry.ts";
 import type { ServiceStats } from "#proxy/observe/service_stats.ts";
 import { TraceIds } from "#proxy/observe/trace_ids.ts";
@@ -83,8 +85,10 @@ export class Dispatcher implements Handler {
     setForwarding(exchange, this.#ports.self, this.#ids);
     const plan = this.#route(tables, exchange, hop.value);
     if (plan === undefined) return;
-    if (plan.ok) new Relay(this.#ports, exchange, plan.value).start();
-    else this.#refuse(exchange, plan.error);
+    if (plan.ok) {
+      const answered = translated(exchange, plan.value.head, this.#ports.self);
+      new Relay(this.#ports, answered, plan.value).start();
+    } else this.#refuse(exchange, plan.error);
   }
 
   /** A connection, not a request: by its port and its server name alone. */
@@ -235,7 +239,7 @@ function planFor(tables: Tables, exchange: Exchange, wanted: Wanted): Result<Rel
     const kind = service.raw ? "connections" : "requests";
     return err(failure("forbidden", `service ${name} takes ${kind}`));
   }
-  const { head } = exchange;
+  const head = service.http2 ? asGrpc(exchange.head) : exchange.head;
   // Calls have a body: others need not be looked at.
   const isCall = head.body !== 0 && isGrpc(head.fields);
   const clientMs = isCall ? grpcTimeout(head.fields) : undefined;

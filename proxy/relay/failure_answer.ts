@@ -1,8 +1,9 @@
 import { REFUSED_FIELD } from "#proxy/authorize/hop.ts";
-import type { Exchange } from "#proxy/exchange/exchange.ts";
+import type { Exchange, RequestHead } from "#proxy/exchange/exchange.ts";
 import { FAILURES, type Failure } from "#proxy/exchange/failure.ts";
 import { grpcStatusOf, isGrpc } from "#proxy/exchange/grpc.ts";
 import { ownAnswer } from "#proxy/exchange/own_answer.ts";
+import { readGrpcWeb } from "#proxy/filter/grpc_web.ts";
 
 /** What else the answer says. */
 export interface FailureAnswer {
@@ -20,8 +21,9 @@ export function answerFailure(exchange: Exchange, failure: Failure, about: Failu
     return;
   }
   // A gateway is told in HTTP: it may try elsewhere.
-  if (exchange.peer.kind !== "gateway" && isGrpc(exchange.head.fields)) {
-    answerGrpc(exchange, failure, about);
+  const callType = exchange.peer.kind === "gateway" ? undefined : answerTypeOf(exchange.head);
+  if (callType !== undefined) {
+    answerGrpc(exchange, callType, failure, about);
     return;
   }
   const { head, text } = ownAnswer(failure.kind, about.self);
@@ -36,9 +38,19 @@ export function answerFailure(exchange: Exchange, failure: Failure, about: Failu
   exchange.answerEnd(undefined);
 }
 
-/** Trailers alone: an answer of gRPC without a message. */
-function answerGrpc(exchange: Exchange, { kind }: Failure, { self }: FailureAnswer): void {
-  const fields = ["content-type", "application/grpc"];
+/** The content type that answers a call; undefined: it is none. */
+function answerTypeOf(head: RequestHead): string | undefined {
+  return isGrpc(head.fields) ? "application/grpc" : readGrpcWeb(head)?.answerType;
+}
+
+/** Trailers alone: an answer of gRPC without a message, which gRPC-Web has just so. */
+function answerGrpc(
+  exchange: Exchange,
+  type: string,
+  { kind }: Failure,
+  { self }: FailureAnswer,
+): void {
+  const fields = ["content-type", type];
   fields.push("grpc-status", String(grpcStatusOf(kind)), "grpc-message", `${self}: ${kind}`);
   fields.push("proxy-status", `${self}; error=${FAILURES[kind].proxyError}`);
   exchange.answer({ status: 200, reason: "", fields, body: 0, upgrade: undefined });

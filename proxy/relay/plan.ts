@@ -19,6 +19,8 @@ export interface ServiceRuntime {
   readonly name: ServiceName;
   /** Takes connections as they are, not requests. */
   readonly raw: boolean;
+  /** Its endpoints speak HTTP/2, and gRPC if they are asked so. */
+  readonly http2: boolean;
   readonly proxyProtocol: Service["proxyProtocol"];
   readonly balancer: ServiceBalancer;
   readonly budget: RetryBudget;
