@@ -4,6 +4,7 @@ import { FAILURES, type Failure } from "#proxy/exchange/failure.ts";
 import { grpcStatusOf, isGrpc } from "#proxy/exchange/grpc.ts";
 import { ownAnswer } from "#proxy/exchange/own_answer.ts";
 import { readGrpcWeb } from "#proxy/filter/grpc_web.ts";
+import type { AnswerEdit } from "#proxy/relay/plan.ts";
 
 /** What else the answer says. */
 export interface FailureAnswer {
@@ -11,6 +12,8 @@ export interface FailureAnswer {
   readonly self: string;
   /** True if no endpoint can have acted on the request: told to gateways, who may then try elsewhere. */
   readonly untouched: boolean;
+  /** What its route does to answers: a page of another origin may read ours only if CORS says so. */
+  readonly edit?: AnswerEdit | undefined;
 }
 
 /** Answers `exchange` for `failure`: the only place where the proxy speaks for itself. */
@@ -33,6 +36,7 @@ export function answerFailure(exchange: Exchange, failure: Failure, about: Failu
   if (about.untouched && exchange.peer.kind === "gateway") {
     head.fields.push(REFUSED_FIELD, failure.kind);
   }
+  about.edit?.(head.fields, undefined);
   exchange.answer(head);
   exchange.answerBody(Buffer.from(text));
   exchange.answerEnd(undefined);
@@ -48,11 +52,12 @@ function answerGrpc(
   exchange: Exchange,
   type: string,
   { kind }: Failure,
-  { self }: FailureAnswer,
+  { self, edit }: FailureAnswer,
 ): void {
   const fields = ["content-type", type];
   fields.push("grpc-status", String(grpcStatusOf(kind)), "grpc-message", `${self}: ${kind}`);
   fields.push("proxy-status", `${self}; error=${FAILURES[kind].proxyError}`);
+  edit?.(fields, undefined);
   exchange.answer({ status: 200, reason: "", fields, body: 0, upgrade: undefined });
   exchange.answerEnd(undefined);
 }

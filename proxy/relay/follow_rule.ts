@@ -33,10 +33,10 @@ export function followRule(
   filters?.editRequest(head);
   if (backend.request !== undefined) applyEdits(head.fields, backend.request);
   const { answer } = backend;
-  const editAnswer = (fields: Fields, by: EndpointState): void => {
+  const editAnswer = (fields: Fields, by: EndpointState | undefined): void => {
     if (answer !== undefined) applyEdits(fields, answer);
     ofRule?.(fields);
-    if (session === undefined) return;
+    if (session === undefined || by === undefined) return;
     markSession(persistence!, session, { key: by.sessionKey, wall, secure }, fields);
   };
   const edits = answer !== undefined || ofRule !== undefined || session !== undefined;

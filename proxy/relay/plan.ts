@@ -58,8 +58,8 @@ export interface RelayPlan {
   readonly mirrors: readonly ServiceRuntime[];
 }
 
-/** @param by the endpoint that answered. */
-export type AnswerEdit = (fields: Fields, by: EndpointState) => void;
+/** @param by the endpoint that answered; undefined: we did. */
+export type AnswerEdit = (fields: Fields, by: EndpointState | undefined) => void;
 
 /** Effects that a relay may have. */
 export interface RelayPorts {

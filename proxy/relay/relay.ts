@@ -468,7 +468,11 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     this.#status = FAILURES[reason.kind].status;
     this.#answerStatus = this.#status;
     this.#finish();
-    answerFailure(this.#exchange, reason, { self: this.#ports.self, untouched: !this.#touched });
+    answerFailure(this.#exchange, reason, {
+      self: this.#ports.self,
+      untouched: !this.#touched,
+      edit: this.#plan.editAnswer,
+    });
   }
 
   #cutShort(reason: Failure): void {

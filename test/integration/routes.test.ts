@@ -17,7 +17,11 @@ describe("an HTTPRoute", { timeout: 60_000 }, () => {
 
   /** Runs `use` with the port of a proxy that has these rules. */
   async function through(rules: string[], use: (port: number) => Promise<void>): Promise<void> {
-    const yaml = gatewayYaml(rules, { a: [a.port], b: [b.port], pair: [a.port, a2.port] });
+    const yaml = gatewayYaml(rules, {
+      ...{ a: [a.port], b: [b.port], pair: [a.port, a2.port] },
+      // Nobody listens there.
+      down: [1],
+    });
     const { plane, port } = await startPlane(snapshotOf(yaml));
     for (const origin of [a, a2, b]) origin.seen.length = 0;
     try {
@@ -129,6 +133,8 @@ describe("an HTTPRoute", { timeout: 60_000 }, () => {
       [
         `{ filters: [{ type: CORS, cors: { allowOrigins: ["https://*.shop.example"], allowMethods: [GET, PUT],
           allowHeaders: ["*"], allowCredentials: true, exposeHeaders: [x-served-by], maxAge: 60 } }], ${TO_A} }`,
+        `{ matches: [{ path: { value: /down } }], filters: [{ type: CORS, cors: { allowOrigins: ["*"] } }],
+          backendRefs: [{ name: down, port: 80 }] }`,
       ],
       async (port) => {
         const origin = "https://eu.shop.example";
@@ -157,6 +163,9 @@ describe("an HTTPRoute", { timeout: 60_000 }, () => {
         }
         const plain = await get(port);
         assert.equal(plain.headers["access-control-allow-origin"], undefined);
+        const failed = await get(port, { path: "/down", headers: { origin } });
+        assert.equal(failed.status, 503);
+        assert.equal(failed.headers["access-control-allow-origin"], origin);
       },
     ));
 
