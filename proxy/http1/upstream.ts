@@ -27,7 +27,7 @@ import { isHeld, READ_BYTES, type ReadInto, replaceHeld } from "#proxy/socket/he
 import { headText } from "#proxy/socket/latin1.ts";
 import { reset } from "#proxy/socket/reset.ts";
 import { beginWork, endWork } from "#proxy/socket/work.ts";
-import { openingFailure } from "#proxy/upstream/opening_failure.ts";
+import { lateRefusal, openingFailure } from "#proxy/upstream/opening_failure.ts";
 import {
   type CloseReason,
   isConnectFailure,
@@ -410,10 +410,11 @@ export class UpstreamConnection
     const detail = error.code ?? error.message;
     if (!this.#ready) {
       this.fail(openingFailure(detail, this.#options.readyEvent === "secureConnect"));
-    } else if (!this.#reused && !this.#answering && HANDSHAKE_ALERT.test(detail)) {
-      // TLS 1.3 tells a client of its refusal after the client has finished its handshake.
-      this.fail(failure("tls_failed", detail));
-    } else this.#lost(detail);
+      return;
+    }
+    const refusal = this.#reused || this.#answering ? undefined : lateRefusal(detail);
+    if (refusal !== undefined) this.fail(refusal);
+    else this.#lost(detail);
   }
 
   #lost(detail: string): void {
@@ -439,9 +440,6 @@ export class UpstreamConnection
     this.#options.owner.onClosed(this);
   }
 }
-
-/** What a server says of a client that it does not let in (RFC 8446 §6.2), as OpenSSL names it. */
-const HANDSHAKE_ALERT = /^ERR_SSL_.*(?:CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED|HANDSHAKE_FAILURE)/;
 
 /** True of a head that has begun and can only become an error: who waits for it would wait in vain. */
 function isNoAnswer(text: string, seen: number): boolean {

@@ -9,7 +9,7 @@ import { type ConnectionOptions, Http2Connection } from "#proxy/http2/connection
 import { ErrorCode, PREFACE, Setting } from "#proxy/http2/frames.ts";
 import type { DecodeVerdict, HeaderBlock } from "#proxy/http2/hpack_decoder.ts";
 import { type ReadInto, SHARED_READ } from "#proxy/socket/held_buffers.ts";
-import { openingFailure } from "#proxy/upstream/opening_failure.ts";
+import { lateRefusal, openingFailure } from "#proxy/upstream/opening_failure.ts";
 import {
   type CloseReason,
   isConnectFailure,
@@ -226,8 +226,14 @@ export class Http2Upstream extends Http2Connection {
 
   #onError(error: NodeJS.ErrnoException): void {
     const detail = error.code ?? error.message;
-    if (this.#ready) this.lose(detail);
-    else this.fail(openingFailure(detail, this.#options.readyEvent === "secureConnect"));
+    if (!this.#ready) {
+      this.fail(openingFailure(detail, this.#options.readyEvent === "secureConnect"));
+      return;
+    }
+    // Settings are the first that a server says.
+    const refusal = this.peerSettings.settled ? undefined : lateRefusal(detail);
+    if (refusal !== undefined) this.fail(refusal);
+    else this.lose(detail);
   }
 
   override onTimeout(): void {

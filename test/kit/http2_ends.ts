@@ -183,7 +183,7 @@ export function ok(change: Partial<AnswerHead> = {}): AnswerHead {
   return { status: 200, reason: "", fields: [], body: -1, upgrade: undefined, ...change };
 }
 
-/** A connection to an endpoint that has said hello. */
+/** A connection to an endpoint, that has said hello or says it later. */
 export class ClientEnd {
   readonly clock = new VirtualClock();
   readonly socket = new FakeSocket();
@@ -193,7 +193,7 @@ export class ClientEnd {
   takes = true;
   readonly connection: Http2Upstream;
 
-  constructor() {
+  constructor(hasSpoken = true) {
     this.connection = new Http2Upstream({
       ...{ clock: this.clock, wheel: new TimerWheel(this.clock), limits: CONNECTION_LIMITS },
       ...{ counters: new Http2Counters(), trust: 1, heldBytesMax: 1_000_000 },
@@ -208,7 +208,7 @@ export class ClientEnd {
       upstreamCounters: new UpstreamCounters(),
     });
     this.socket.emit("connect");
-    this.say(Speech.settings());
+    if (hasSpoken) this.say(Speech.settings());
   }
 
   say(...frames: readonly Buffer[]): void {

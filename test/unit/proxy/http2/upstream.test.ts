@@ -116,3 +116,21 @@ describe("a ping of a connection", () => {
     assert.deepEqual(heard, [undefined]);
   });
 });
+
+describe("a connection over HTTP/2", () => {
+  for (const [code, heard, failure] of [
+    ["ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED", false, "tls_failed"],
+    ["ERR_SSL_SSL/TLS_ALERT_BAD_CERTIFICATE", false, "tls_failed"],
+    ["ERR_SSL_TLSV1_ALERT_ACCESS_DENIED", false, "tls_failed"],
+    ["ERR_SSL_TLSV1_ALERT_CERTIFICATE_EXPIRED", true, "closed_early"],
+    ["ERR_SSL_TLSV1_ALERT_INTERNAL_ERROR", false, "closed_early"],
+    ["ECONNRESET", false, "closed_early"],
+  ] as const) {
+    it(`fails with ${failure} by ${code} ${heard ? "after" : "before"} the server has spoken`, () => {
+      const end = new ClientEnd(heard);
+      end.begin({ method: "POST", body: 3 });
+      end.socket.emit("error", Object.assign(new Error("x"), { code }));
+      assert.deepEqual(end.events, [`failure ${failure}`]);
+    });
+  }
+});
