@@ -22,6 +22,7 @@ import {
   UNTIL_CLOSE,
 } from "#proxy/http1/parser_head.ts";
 import { requestText } from "#proxy/http1/serializer.ts";
+import { isWebSocket, provesKey, webSocketKey } from "#proxy/http1/websocket.ts";
 import { WriteQueue } from "#proxy/http1/write_queue.ts";
 import { isHeld, READ_BYTES, type ReadInto, replaceHeld } from "#proxy/socket/held_buffers.ts";
 import { headText } from "#proxy/socket/latin1.ts";
@@ -87,6 +88,8 @@ export class UpstreamConnection
   #method = "";
   /** What the request asks to switch to. */
   #upgrade: string | undefined = undefined;
+  /** The nonce of its WebSocket. */
+  #socketKey: string | undefined = undefined;
   #chunked = false;
   /** The request has left us whole. */
   #sent = true;
@@ -136,6 +139,7 @@ export class UpstreamConnection
     this.#sink = sink;
     this.#method = head.method;
     this.#upgrade = head.upgrade;
+    this.#socketKey = head.upgrade === undefined ? undefined : webSocketKey(head.fields);
     this.#chunked = head.body === BODY_UNKNOWN;
     this.#sent = head.body === 0;
     this.#answering = false;
@@ -319,6 +323,12 @@ export class UpstreamConnection
   #onSwitch(head: AnswerHead): boolean {
     if (!isAsked(head.upgrade, this.#upgrade)) {
       this.fail(failure("bad_answer", "101 unasked"));
+      return false;
+    }
+    // A client of HTTP/2 has no key that it could check itself.
+    const key = isWebSocket(head.upgrade) ? this.#socketKey : undefined;
+    if (key !== undefined && !provesKey(head.fields, key)) {
+      this.fail(failure("bad_answer", "Sec-WebSocket-Accept"));
       return false;
     }
     return this.#onTunnel(head);

@@ -25,12 +25,25 @@ export function addWebSocketKey(fields: Fields): boolean {
 
 /** An answer's fields with the proof that the client's key asks for: an HTTP/2 endpoint has sent none. */
 export function withWebSocketAccept(fields: Fields, asked: Fields): Fields {
-  const key = fieldValue(asked, KEY);
+  const key = webSocketKey(asked);
   if (key === undefined || fieldValue(fields, ACCEPT) !== undefined) return fields;
-  const proof = createHash("sha1")
+  return [...fields, ACCEPT, proofOf(key)];
+}
+
+/** The nonce of a request; undefined: it has none. */
+export function webSocketKey(fields: Fields): string | undefined {
+  return fieldValue(fields, KEY);
+}
+
+/** Whether a 101 proves that its endpoint has read this key (RFC 6455 §4.1): else it may not know what it says. */
+export function provesKey(fields: Fields, key: string): boolean {
+  return fieldValue(fields, ACCEPT) === proofOf(key);
+}
+
+function proofOf(key: string): string {
+  return createHash("sha1")
     .update(key + GUID)
     .digest("base64");
-  return [...fields, ACCEPT, proof];
 }
 
 const ACCEPT_ALONE: ReadonlySet<string> = new Set([ACCEPT]);

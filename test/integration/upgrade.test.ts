@@ -1,12 +1,14 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { createServer as createHttp } from "node:http";
+import { connect as connectHttp2, type IncomingHttpHeaders } from "node:http2";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { afterEach, describe, it } from "node:test";
 import { WebSocket, WebSocketServer } from "ws";
 import { rawExchange } from "#test/kit/http.ts";
 import { until } from "#test/kit/processes.ts";
-import { simpleSnapshot, startPlane } from "#test/kit/proxy.ts";
+import { counterOf, simpleSnapshot, startPlane } from "#test/kit/proxy.ts";
 
 const close: Array<() => Promise<unknown> | unknown> = [];
 afterEach(async () => {
@@ -238,4 +240,71 @@ describe("an upgrade", { timeout: 60_000 }, () => {
       /espalier_requests_total\{service="origin.shop",code_class="1xx"\} 1/,
     );
   });
+
+  it("to a WebSocket needs the proof that the endpoint has read the key, whoever has made it", async () => {
+    const proofOf = (key: string): string =>
+      createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
+    const accept = (value: string): string => `sec-websocket-accept: ${value}\r\n`;
+    const cases: ReadonlyArray<readonly [boolean, (key: string) => string]> = [
+      [true, (key) => accept(proofOf(key))],
+      [false, (key) => accept(proofOf(`${key}x`))],
+      [false, (key) => accept(proofOf(key).toLowerCase())],
+      [false, (key) => accept(proofOf(key)) + accept(proofOf(key))],
+      [false, () => ""],
+    ];
+    for (const [isProof, fieldsFor] of cases) {
+      const keys: string[] = [];
+      const port = await rawOrigin((socket) => {
+        socket.on("data", (chunk) => {
+          const [, key = ""] = /sec-websocket-key: (.*)\r\n/i.exec(chunk.toString("latin1")) ?? [];
+          keys.push(key);
+          const fields = `upgrade: websocket\r\nconnection: upgrade\r\n${fieldsFor(key)}`;
+          socket.write(`HTTP/1.1 101 Switching Protocols\r\n${fields}\r\nsecret`);
+        });
+      });
+      const { proxy, plane } = await proxyTo(port);
+      const what = fieldsFor("key");
+      const asked = await extendedConnect(proxy);
+      assert.equal(asked.status, isProof ? 200 : 502, what);
+      assert.equal(asked.body.includes("secret"), isProof, what);
+      assert.equal(Buffer.from(keys[0]!, "base64").length, 16);
+      assert.equal(asked.proof, undefined);
+      const said = await rawExchange(
+        proxy,
+        `GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: abc=\r\n\r\n`,
+        500,
+      );
+      assert.match(said, isProof ? /^HTTP\/1\.1 101 [\s\S]*secret/ : /^HTTP\/1\.1 502 /);
+      const failed = counterOf(
+        await plane.metricsText(),
+        "espalier_failures_total",
+        'kind="bad_answer"',
+      );
+      assert.equal(failed > 0, !isProof, what);
+    }
+  });
 });
+
+/** Asks for a WebSocket as an HTTP/2 client does, until its head and, of a tunnel, the first bytes are there. */
+async function extendedConnect(port: number) {
+  const session = connectHttp2(`http://127.0.0.1:${port}`);
+  close.push(() => session.destroy());
+  session.on("error", () => {});
+  await once(session, "remoteSettings");
+  const stream = session.request({
+    ":method": "CONNECT",
+    ":protocol": "websocket",
+    ":path": "/",
+    "sec-websocket-version": "13",
+  });
+  let body = "";
+  stream.on("data", (chunk) => {
+    body += String(chunk);
+  });
+  const [head] = (await once(stream, "response")) as [IncomingHttpHeaders];
+  await until("the first of its body", () => body !== "");
+  const { ":status": status, "sec-websocket-accept": proof } = head as typeof head & {
+    ":status": number;
+  };
+  return { status, proof, body };
+}
