@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs the outside suites that test/outside runs: varnishtest and slowhttptest (Debian packages; needs root), and Autobahn's
-# wstest (PyPI; needs a Python 2.7) into .tools/. What cannot be had is left out, and its tests are skipped and say so.
+# Installs the outside suites that test/outside runs: varnishtest and slowhttptest (Debian packages; needs root), and into .tools/
+# Autobahn's wstest (PyPI; needs a Python 2.7) and what is written in Go. What cannot be had is left out, and its tests are skipped
+# and say so.
 set -u
 cd "$(dirname "$0")/.."
 if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
@@ -24,10 +25,16 @@ if [ -n "$python" ] && "$python" -m pip install --quiet --target "$dir" autobahn
 else
   echo "no wstest: it needs a Python 2.7 with pip" >&2
 fi
-# h2spec (Go) into .tools/bin.
+# h2spec, h2specd and the interoperability client and server of grpc-go (Go) into .tools/.
 if command -v go >/dev/null; then
-  GOBIN=$PWD/.tools/bin GOFLAGS=-mod=mod go install github.com/summerwind/h2spec/cmd/h2spec@latest ||
-    echo "no h2spec: its Go module cannot be had" >&2
+  for tool in h2spec h2specd; do
+    GOBIN=$PWD/.tools/bin GOFLAGS=-mod=mod go install github.com/summerwind/h2spec/cmd/$tool@latest ||
+      echo "no $tool: its Go module cannot be had" >&2
+  done
+  for end in client server; do
+    GOBIN=$PWD/.tools/grpc-go GOFLAGS=-mod=mod go install google.golang.org/grpc/interop/$end@v1.84.0 ||
+      echo "no grpc-go $end: its Go module cannot be had" >&2
+  done
 else
-  echo "no h2spec: it needs Go" >&2
+  echo "no h2spec, no h2specd, no grpc-go: they need Go" >&2
 fi
