@@ -1,6 +1,7 @@
 import { line, nanos } from "#bench/micro/nanos.ts";
 import { systemClock } from "#kernel/clock.ts";
 import { seededRng } from "#kernel/rng.ts";
+import { callPath } from "#model/call.ts";
 import type { ClusterName, MeshName } from "#model/names.ts";
 import { parseSnapshot, type Snapshot } from "#model/snapshot.ts";
 import { readHop } from "#proxy/authorize/hop.ts";
@@ -71,6 +72,32 @@ function lookupAmong(count: number): number {
   return nanos((i) => table.match("http", asked[i & 63]!));
 }
 
+/** ns of a call's way among methods of 100 services, one in five known by an expression alone. */
+function callAmong(): number {
+  const snapshot = snapshotWith(1, 1);
+  const [route] = snapshot.routes;
+  const match = { headers: [], queries: [], grpc: true };
+  const matches = Array.from({ length: 100 }, (_, i) => {
+    const exact = i % 5 !== 0;
+    const [service, method] = [`shop.v${i}.Orders`, exact ? "Buy" : "B.*"];
+    return {
+      ...match,
+      path: callPath({ type: exact ? "Exact" : "RegularExpression", service, method }),
+    };
+  });
+  const rule = { ...route!.rules[0]!, matches };
+  const table = compileRoutes({ ...snapshot, routes: [{ ...route!, rules: [rule] }] });
+  const asked = Array.from({ length: 64 }, (_, i) =>
+    callOf(`/shop.v${1 + 5 * (i % 19)}.Orders/Buy`),
+  );
+  return nanos((i) => table.match("http", asked[i & 63]!));
+}
+
+function callOf(target: string): RequestHead {
+  const fields = ["te", "trailers", "content-type", "application/grpc", "user-agent", "grpc-node"];
+  return { ...headOf(target), method: "POST", fields, body: -1 };
+}
+
 function headOf(target: string): RequestHead {
   return {
     method: "GET",
@@ -138,6 +165,7 @@ export function decisionLines(): string[] {
     line("match its route", match),
     line("… among 10 routes", lookupAmong(10)),
     line("… among 10,000", lookupAmong(10_000)),
+    line("match a call of gRPC by its method", callAmong()),
     line("look for fields of a hop", hop),
     line("locale and endpoint, and their record", pick, "100 services × 20 locales × 3 endpoints"),
     line("access log, a request left out", logged.unsampled),

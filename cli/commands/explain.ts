@@ -11,10 +11,13 @@ interface ExplainOptions {
   readonly admin: HostPort;
   readonly method: string;
   readonly header?: readonly string[];
+  readonly grpc?: boolean;
   readonly json?: boolean;
 }
 
 const TIMEOUT_MS = 10_000;
+/** What makes a request a call of gRPC. */
+const CALL = "content-type: application/grpc";
 
 export function registerExplain(program: Command): void {
   program
@@ -24,6 +27,7 @@ export function registerExplain(program: Command): void {
     .option("--from <cluster>", "the cluster whose gateway is asked, where one port serves several")
     .option("--method <name>", "of the request", "GET")
     .option("--header <name:value>", "of the request; may be given several times", collected)
+    .option("--grpc", "a call: the URL's path is /package.Service/Method")
     .addOption(adminOption("admin port of a running proxy or tree"))
     .option("--json", "as JSON")
     .action((url: string, options: ExplainOptions) => run(url, options));
@@ -38,10 +42,10 @@ async function run(url: string, options: ExplainOptions): Promise<void> {
 }
 
 function ask(url: string, options: ExplainOptions): Promise<Explanation> {
-  const { from, admin, method, header = [] } = options;
-  const query = new URLSearchParams({ url, method });
+  const { from, admin, grpc = false, header = [] } = options;
+  const query = new URLSearchParams({ url, method: grpc ? "POST" : options.method });
   if (from !== undefined) query.set("from", from);
-  for (const line of header) query.append("header", line);
+  for (const line of grpc ? [CALL, ...header] : header) query.append("header", line);
   return new Promise((resolve, reject) => {
     const { address: host, port } = admin;
     const asked = request({ host, port, path: `/explain?${query}`, timeout: TIMEOUT_MS });

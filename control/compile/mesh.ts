@@ -4,7 +4,7 @@ import { fresher } from "#control/catalog/merge.ts";
 import { compact } from "#control/compile/compact.ts";
 import { compileListeners } from "#control/compile/listeners.ts";
 import { withRevision } from "#control/compile/revision.ts";
-import { compileHttpRoutes, compileStreamRoutes } from "#control/compile/routes.ts";
+import { compileRequestRoutes, compileStreamRoutes } from "#control/compile/routes.ts";
 import type { Resources } from "#control/config/resources.ts";
 import type { HostPort } from "#control/config/scalars.ts";
 import type { ClusterSpec } from "#control/config/schema.ts";
@@ -37,7 +37,7 @@ export function compileGateway(input: CompileInput): Snapshot {
     mesh: catalog.mesh,
     cluster: catalog.cluster,
     listeners: [...compileListeners(resources), mesh],
-    routes: compileHttpRoutes(resources),
+    routes: compileRequestRoutes(resources),
     streamRoutes: compileStreamRoutes(resources),
     services: namesOf(catalog).map((name) => gatewayService(input, name)),
   });
@@ -53,7 +53,7 @@ export function compileSidecar(input: CompileInput): Snapshot {
     mesh: catalog.mesh,
     cluster: catalog.cluster,
     listeners: [],
-    routes: compileHttpRoutes(resources),
+    routes: compileRequestRoutes(resources),
     streamRoutes: [],
     services: namesOf(catalog).map((name) => sidecarService(catalog, name)),
   });

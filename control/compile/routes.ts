@@ -1,26 +1,51 @@
+import { compileGrpcRule } from "#control/compile/grpc_rule.ts";
 import { compileHttpRule } from "#control/compile/http_rule.ts";
 import { listenerName } from "#control/compile/listeners.ts";
-import { takesKind } from "#control/config/gateway_references.ts";
+import { attachmentsOf } from "#control/config/gateway_references.ts";
+import { byPrecedence } from "#control/config/precedence.ts";
 import type { Resource, Resources } from "#control/config/resources.ts";
-import type { ParentRef } from "#control/config/schema_route.ts";
+import type { ParentRef } from "#control/config/schema_rule_parts.ts";
 import { serviceName } from "#model/names.ts";
-import type { Route, StreamRoute } from "#model/snapshot.ts";
+import type { Route, RouteRule, StreamRoute } from "#model/snapshot.ts";
 
-/** Every HTTPRoute, attached to the listeners that it names. */
-export function compileHttpRoutes(resources: Resources): Route[] {
-  return [...resources.routes].sort(byPrecedence).map((route) => ({
-    name: `${route.metadata.namespace}/${route.metadata.name}`,
-    listeners: attachedTo(route, resources),
+/** Every HTTPRoute and GRPCRoute, attached to the listeners that it names. */
+export function compileRequestRoutes(resources: Resources): Route[] {
+  const { routes, grpcRoutes } = resources;
+  return [
+    ...routes
+      .toSorted(byPrecedence)
+      .map((route) => compileRoute(route, route.spec.rules, compileHttpRule, resources)),
+    ...grpcRoutes
+      .toSorted(byPrecedence)
+      .map((route) => compileRoute(route, route.spec.rules, compileGrpcRule, resources)),
+  ];
+}
+
+type RequestRoute = Resource<{
+  readonly parentRefs: readonly ParentRef[];
+  readonly hostnames: string[];
+}>;
+
+function compileRoute<R>(
+  route: RequestRoute,
+  rules: readonly R[],
+  compile: (rule: R, namespace: string) => RouteRule,
+  resources: Resources,
+): Route {
+  const { name, namespace } = route.metadata;
+  return {
+    name: `${namespace}/${name}`,
+    listeners: listenersOf(route, resources),
     hostnames: route.spec.hostnames,
-    rules: route.spec.rules.map((rule) => compileHttpRule(rule, route.metadata.namespace)),
-  }));
+    rules: rules.map((rule) => compile(rule, namespace)),
+  };
 }
 
 /** Every TCPRoute and TLSRoute. */
 export function compileStreamRoutes(resources: Resources): StreamRoute[] {
   return [...resources.streamRoutes].sort(byPrecedence).map((route) => ({
     name: `${route.metadata.namespace}/${route.metadata.name}`,
-    listeners: attachedTo(route, resources),
+    listeners: listenersOf(route, resources),
     hostnames: route.spec.hostnames,
     backends: route.spec.rules[0]!.backendRefs.map((ref) => ({
       service: serviceName(ref.name, ref.namespace ?? route.metadata.namespace),
@@ -29,37 +54,11 @@ export function compileStreamRoutes(resources: Resources): StreamRoute[] {
   }));
 }
 
-/** The listeners that a route names and that take its kind, from its namespace. */
-function attachedTo(
-  { kind, spec, metadata }: Resource<{ readonly parentRefs: readonly ParentRef[] }>,
-  { gateways }: Resources,
+function listenersOf(
+  route: Resource<{ readonly parentRefs: readonly ParentRef[] }>,
+  resources: Resources,
 ): string[] {
-  const names = spec.parentRefs.flatMap((ref) => {
-    const namespace = ref.namespace ?? metadata.namespace;
-    const gateway = gateways.find(
-      (one) => one.metadata.name === ref.name && one.metadata.namespace === namespace,
-    );
-    if (gateway === undefined) return [];
-    return gateway.spec.listeners
-      .filter(({ name }) => ref.sectionName === undefined || ref.sectionName === name)
-      .filter(({ port }) => ref.port === undefined || ref.port === port)
-      .filter(({ protocol }) => takesKind(protocol, kind))
-      .filter(({ allowedRoutes }) => {
-        const { from } = allowedRoutes.namespaces;
-        return from === "All" || (from === "Same" && metadata.namespace === namespace);
-      })
-      .map(({ name }) => listenerName(gateway, name));
-  });
-  return [...new Set(names)];
-}
-
-/** Gateway API: where two are equally specific the older one wins, then the one earlier in the alphabet. */
-function byPrecedence(a: Resource<unknown>, b: Resource<unknown>): number {
-  const age = (one: Resource<unknown>): number =>
-    Date.parse(one.metadata.creationTimestamp ?? "") || Number.POSITIVE_INFINITY;
-  const [ageA, ageB] = [age(a), age(b)];
-  if (ageA !== ageB) return ageA < ageB ? -1 : 1;
-  const name = ({ metadata }: Resource<unknown>): string =>
-    `${metadata.namespace}/${metadata.name}`;
-  return name(a) < name(b) ? -1 : 1;
+  return attachmentsOf(route, resources).map(({ gateway, listener }) =>
+    listenerName(gateway, listener.name),
+  );
 }

@@ -1,7 +1,7 @@
 import { compileConnections } from "#control/catalog/connections.ts";
 import { compileListeners } from "#control/compile/listeners.ts";
 import { withRevision } from "#control/compile/revision.ts";
-import { compileHttpRoutes, compileStreamRoutes } from "#control/compile/routes.ts";
+import { compileRequestRoutes, compileStreamRoutes } from "#control/compile/routes.ts";
 import { meshNameOf, type Resource, type Resources } from "#control/config/resources.ts";
 import type { ServiceSpec } from "#control/config/schema.ts";
 import { coreOf, type MeshName } from "#model/names.ts";
@@ -17,7 +17,7 @@ export function compileStatic(resources: Resources): Snapshot {
     mesh: LOCAL_MESH,
     cluster,
     listeners: compileListeners(resources),
-    routes: compileHttpRoutes(resources),
+    routes: compileRequestRoutes(resources),
     streamRoutes: compileStreamRoutes(resources),
     services: resources.services.map((service) => compileLocal(service)),
   });

@@ -1,6 +1,6 @@
 import { problemAt, type Resource, type Resources } from "#control/config/resources.ts";
 import type { GatewaySpec } from "#control/config/schema_gateway.ts";
-import type { ParentRef } from "#control/config/schema_route.ts";
+import type { ParentRef } from "#control/config/schema_rule_parts.ts";
 import type { Problem } from "#kernel/result.ts";
 
 /** What is wrong with Gateways as they stand beside each other and beside what they refer to. */
@@ -18,6 +18,7 @@ export function gatewayProblems(resources: Resources): Problem[] {
 export function takesKind(protocol: string, kind: string): boolean {
   switch (kind) {
     case "HTTPRoute":
+    case "GRPCRoute":
       return protocol === "HTTP" || protocol === "HTTPS";
     case "TLSRoute":
       return protocol === "TLS";
@@ -87,6 +88,38 @@ function parametersProblems(
   if (found) return [];
   const at = ["spec", "infrastructure", "parametersRef", "name"];
   return [problemAt(origin, at, `no GatewayParameters ${namespace}/${name} is defined`)];
+}
+
+/** A listener that a route is attached to. */
+export interface Attachment {
+  readonly gateway: Resource<GatewaySpec>;
+  readonly listener: GatewaySpec["listeners"][number];
+}
+
+/** The listeners that a route names and that take its kind, from its namespace. */
+export function attachmentsOf(
+  { kind, spec, metadata }: Resource<{ readonly parentRefs: readonly ParentRef[] }>,
+  { gateways }: Resources,
+): Attachment[] {
+  const found = new Map<Attachment["listener"], Attachment>();
+  for (const ref of spec.parentRefs) {
+    const namespace = ref.namespace ?? metadata.namespace;
+    const gateway = gateways.find(
+      (one) => one.metadata.name === ref.name && one.metadata.namespace === namespace,
+    );
+    for (const listener of gateway?.spec.listeners ?? []) {
+      const { name, port, protocol, allowedRoutes } = listener;
+      const { from } = allowedRoutes.namespaces;
+      const isNamed =
+        (ref.sectionName === undefined || ref.sectionName === name) &&
+        (ref.port === undefined || ref.port === port);
+      const isOpen = from === "All" || (from === "Same" && metadata.namespace === namespace);
+      if (isNamed && isOpen && takesKind(protocol, kind)) {
+        found.set(listener, { gateway: gateway!, listener });
+      }
+    }
+  }
+  return [...found.values()];
 }
 
 /** What a route says of its Gateways that is not so. */

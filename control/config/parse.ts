@@ -69,6 +69,8 @@ function listOf(into: Resources, kind: string): unknown[] {
       return into.gateways;
     case "HTTPRoute":
       return into.routes;
+    case "GRPCRoute":
+      return into.grpcRoutes;
     case "TCPRoute":
     case "TLSRoute":
       return into.streamRoutes;

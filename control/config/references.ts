@@ -1,5 +1,7 @@
 import { gatewayProblems, parentProblems } from "#control/config/gateway_references.ts";
+import { kindProblems } from "#control/config/kind_clashes.ts";
 import { meshNameOf, problemAt, type Resource, type Resources } from "#control/config/resources.ts";
+import type { RouteFilter } from "#control/config/schema_filters.ts";
 import type { RouteSpec } from "#control/config/schema_route.ts";
 import type { Problem } from "#kernel/result.ts";
 import { serviceName } from "#model/names.ts";
@@ -17,8 +19,13 @@ export function referenceProblems(resources: Resources, rules: ReferenceRules): 
     ...gatewayProblems(resources),
     ...resources.routes.flatMap((route) => [
       ...parentProblems(route, resources),
-      ...backendProblems(route, resources, rules),
+      ...backendProblems(route, resources, rules, onlyTunnels),
     ]),
+    ...resources.grpcRoutes.flatMap((route) => [
+      ...parentProblems(route, resources),
+      ...backendProblems(route, resources, rules, () => false),
+    ]),
+    ...kindProblems(resources),
     ...resources.streamRoutes.flatMap((route) => [
       ...parentProblems(route, resources),
       ...route.spec.rules[0]!.backendRefs.flatMap((ref, b) =>
@@ -49,20 +56,34 @@ function duplicates(resources: Resources): Problem[] {
   return problems;
 }
 
-function backendProblems(
-  route: Resource<RouteSpec>,
+interface RuleLike {
+  readonly backendRefs: readonly Ref[];
+  readonly filters: readonly RouteFilter[];
+}
+
+interface Ref {
+  readonly name: string;
+  readonly namespace?: string | undefined;
+  readonly port: number;
+}
+
+/** True of a rule for CONNECT alone: its connections may go to either kind of service. */
+function onlyTunnels({ matches }: RouteSpec["rules"][number]): boolean {
+  return matches.length > 0 && matches.every(({ method }) => method === "CONNECT");
+}
+
+function backendProblems<R extends RuleLike>(
+  route: Resource<{ readonly rules: readonly R[] }>,
   resources: Resources,
   rules: ReferenceRules,
+  tunnels: (rule: R) => boolean,
 ): Problem[] {
   const problems: Problem[] = [];
   route.spec.rules.forEach((rule, r) => {
     const at = ["spec", "rules", r];
-    const { matches } = rule;
-    const tunnels = matches.length > 0 && matches.every(({ method }) => method === "CONNECT");
     rule.backendRefs.forEach((ref, b) => {
-      problems.push(
-        ...refProblems(route, [...at, "backendRefs", b], ref, resources, rules, tunnels),
-      );
+      const place = [...at, "backendRefs", b];
+      problems.push(...refProblems(route, place, ref, resources, rules, tunnels(rule)));
     });
     rule.filters.forEach((filter, f) => {
       if (filter.type !== "RequestMirror") return;
@@ -74,14 +95,23 @@ function backendProblems(
   return problems;
 }
 
-/** @param tunnels the rule takes CONNECT alone: its connections may go to either kind of service. */
+/** What the services of a kind of route must speak. */
+function wantedOf(kind: string): { readonly name: string; takes(appProtocol: string): boolean } {
+  if (kind === "HTTPRoute") return { name: "http", takes: (spoken) => spoken !== "tcp" };
+  if (kind === "GRPCRoute") {
+    return { name: "grpc", takes: (spoken) => spoken === "kubernetes.io/h2c" };
+  }
+  return { name: "tcp", takes: (spoken) => spoken === "tcp" };
+}
+
+/** @param takesAny whatever the service speaks is fine. */
 function refProblems(
   route: Resource<unknown>,
   at: readonly PropertyKey[],
-  ref: { readonly name: string; readonly namespace?: string | undefined; readonly port: number },
+  ref: Ref,
   { services }: Resources,
   { elsewhere }: ReferenceRules,
-  tunnels = false,
+  takesAny = false,
 ): Problem[] {
   const name = serviceName(ref.name, ref.namespace ?? route.metadata.namespace);
   const service = services.find((s) => meshNameOf(s) === name);
@@ -90,10 +120,9 @@ function refProblems(
     return [problemAt(route.origin, [...at, "name"], `no Service ${name} is defined`)];
   }
   const { port, appProtocol } = service.spec.ports[0]!;
-  const wantsHttp = route.kind === "HTTPRoute";
-  if ((appProtocol === "tcp") === wantsHttp && !tunnels) {
-    const wanted = wantsHttp ? "http" : "tcp";
-    const message = `${route.kind} needs appProtocol ${wanted}; Service ${name} has ${appProtocol}`;
+  const wanted = wantedOf(route.kind);
+  if (!takesAny && !wanted.takes(appProtocol)) {
+    const message = `${route.kind} needs appProtocol ${wanted.name}; Service ${name} has ${appProtocol}`;
     return [problemAt(route.origin, [...at, "name"], message)];
   }
   if (port === ref.port) return [];

@@ -5,6 +5,7 @@ import type {
   GatewaySpec,
   ParametersSpec,
 } from "#control/config/schema_gateway.ts";
+import type { GrpcRouteSpec } from "#control/config/schema_grpc_route.ts";
 import type { RouteSpec } from "#control/config/schema_route.ts";
 import type { StreamRouteSpec } from "#control/config/schema_stream_route.ts";
 import type { Problem } from "#kernel/result.ts";
@@ -36,6 +37,7 @@ export interface SecretSpec {
 export interface Resources {
   readonly gateways: Resource<GatewaySpec>[];
   readonly routes: Resource<RouteSpec>[];
+  readonly grpcRoutes: Resource<GrpcRouteSpec>[];
   /** TCPRoute and TLSRoute. */
   readonly streamRoutes: Resource<StreamRouteSpec>[];
   readonly secrets: Resource<SecretSpec>[];
@@ -51,6 +53,7 @@ export function noResources(): Resources {
   return {
     gateways: [],
     routes: [],
+    grpcRoutes: [],
     streamRoutes: [],
     secrets: [],
     certificates: [],
@@ -71,6 +74,7 @@ export function resourcesOf(all: Resources, cluster: string): Resources {
   return {
     gateways: all.gateways.filter(isIts),
     routes: all.routes.filter(isIts),
+    grpcRoutes: all.grpcRoutes.filter(isIts),
     streamRoutes: all.streamRoutes.filter(isIts),
     secrets: all.secrets.filter(isIts),
     certificates: all.certificates.filter(isIts),

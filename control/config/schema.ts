@@ -7,6 +7,7 @@ import {
   parametersSpec,
   tlsSecretFields,
 } from "#control/config/schema_gateway.ts";
+import { grpcRouteSpec } from "#control/config/schema_grpc_route.ts";
 import { routeSpec } from "#control/config/schema_route.ts";
 import { tcpRouteSpec, tlsRouteSpec } from "#control/config/schema_stream_route.ts";
 import { APP_PROTOCOLS, appProtocolOf } from "#model/app_protocol.ts";
@@ -128,6 +129,7 @@ const apiVersions = {
 export const KINDS = {
   [`${apiVersions.gateway}/Gateway`]: resource(metadata, gatewaySpec),
   [`${apiVersions.gateway}/HTTPRoute`]: resource(metadata, routeSpec),
+  [`${apiVersions.gateway}/GRPCRoute`]: resource(metadata, grpcRouteSpec),
   [`${apiVersions.mcs}/ServiceExport`]: z.strictObject({
     apiVersion: z.string(),
     kind: z.string(),

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { hostname } from "#control/config/scalars.ts";
-import { parentRef, serviceBackendRef } from "#control/config/schema_route.ts";
+import { parentRef, serviceBackendRef } from "#control/config/schema_rule_parts.ts";
 
 /* TCPRoute and TLSRoute of Gateway API: connections that go whole to a service. */
 

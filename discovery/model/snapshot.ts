@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { err, ok, type Problem, type Result } from "#kernel/result.ts";
 import { APP_PROTOCOLS } from "#model/app_protocol.ts";
+import { callOf } from "#model/call.ts";
 import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
 import { parseClusterName, parseMeshName, parseServiceName } from "#model/names.ts";
 import { parsePattern } from "#model/pattern.ts";
@@ -173,15 +174,20 @@ const pathMatch = z.discriminatedUnion("type", [
 export type PathMatch = z.infer<typeof pathMatch>;
 
 /** All that it says must hold. */
-const requestMatch = z.strictObject({
-  path: pathMatch,
-  method: z.string().optional(),
-  /** Names in lower case. */
-  headers: z.array(valueMatch).default([]),
-  queries: z.array(valueMatch).default([]),
-  /** Calls of gRPC and gRPC-Web alone: a POST with a content type of theirs. */
-  grpc: z.boolean().default(false),
-});
+const requestMatch = z
+  .strictObject({
+    path: pathMatch,
+    method: z.string().optional(),
+    /** Names in lower case. */
+    headers: z.array(valueMatch).default([]),
+    queries: z.array(valueMatch).default([]),
+    /** Calls of gRPC and gRPC-Web alone: a POST with a content type of theirs. */
+    grpc: z.boolean().default(false),
+  })
+  .refine(({ path, grpc }) => !grpc || callOf(path) !== undefined, {
+    path: ["path"],
+    message: "is no path of calls",
+  });
 export type RequestMatch = z.infer<typeof requestMatch>;
 
 const retry = z.strictObject({

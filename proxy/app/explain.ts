@@ -3,6 +3,7 @@ import { err, ok, type Result } from "#kernel/result.ts";
 import { explainLocales, type LocaleExplanation } from "#proxy/balance/explain_locales.ts";
 import type { Fields, RequestHead } from "#proxy/exchange/exchange.ts";
 import { fieldValue } from "#proxy/exchange/fields.ts";
+import { isGrpc } from "#proxy/exchange/grpc.ts";
 import type { Tables } from "#proxy/relay/dispatcher.ts";
 
 /** Why a request would go where it goes (DESIGN §4.6). */
@@ -45,6 +46,10 @@ export function askedOf(query: URLSearchParams): Result<AskedRequest, string> {
   return ok({ url, method: query.get("method") ?? "GET", fields });
 }
 
+/** How a client is told. */
+const WORDS = { noRoute: "404", nobody: "503" } as const;
+const CALL_WORDS = { noRoute: "UNIMPLEMENTED", nobody: "UNAVAILABLE" } as const;
+
 /** @param listener name of the plain listener that the request is thought to come to. */
 export function explain(
   tables: Tables,
@@ -63,13 +68,15 @@ export function explain(
     upgrade: undefined,
     takesTrailers: false,
   };
+  const says = isGrpc(head.fields) ? CALL_WORDS : WORDS;
   const match = tables.routes.match(listener, head);
-  if (match === undefined) return { ...base, services: [], problem: "no route matches (404)" };
+  if (match === undefined)
+    return { ...base, services: [], problem: `no route matches (${says.noRoute})` };
   const answer = match.kind === "address" ? undefined : match.filters?.answerFor(head);
   if (answer !== undefined && match.kind === "rule") {
     const to = fieldValue(answer.fields, "location");
-    const says = to === undefined ? "a CORS preflight" : `to ${to}`;
-    const problem = `answered by the proxy: ${answer.status} ${says}`;
+    const how = to === undefined ? "a CORS preflight" : `to ${to}`;
+    const problem = `answered by the proxy: ${answer.status} ${how}`;
     return { ...base, route: match.route.name, services: [], problem };
   }
   const within = match.kind === "address" ? match.within : undefined;
@@ -87,7 +94,8 @@ export function explain(
   }
   const route = match.kind === "address" ? `mesh address ${url.hostname}` : match.route.name;
   const unknown = services.find((s) => s.locales.length === 0);
-  if (services.length === 0) return { ...base, route, services, problem: "no backend (503)" };
+  if (services.length === 0)
+    return { ...base, route, services, problem: `no backend (${says.nobody})` };
   if (unknown === undefined) return { ...base, route, services };
-  return { ...base, route, services, problem: `nobody serves ${unknown.service} (503)` };
+  return { ...base, route, services, problem: `nobody serves ${unknown.service} (${says.nobody})` };
 }

@@ -1,7 +1,12 @@
 import type { Pattern } from "#model/pattern.ts";
 import type { PathMatch } from "#model/snapshot.ts";
 import type { RequestHead } from "#proxy/exchange/exchange.ts";
-import { type Conditions, conditionsHold, patternOf } from "#proxy/route/conditions.ts";
+import {
+  type Conditions,
+  compareConditions,
+  conditionsHold,
+  patternOf,
+} from "#proxy/route/conditions.ts";
 
 interface Candidate<T> {
   readonly conditions: Conditions | undefined;
@@ -25,7 +30,7 @@ export class PathTable<T> {
     const candidates = this.#candidatesOf(match);
     candidates.push({ conditions, value });
     // Stable: equals stay in the order in which they were added.
-    candidates.sort((a, b) => compare(b.conditions, a.conditions));
+    candidates.sort((a, b) => compareConditions(b.conditions, a.conditions));
     const root = this.#prefix.get("");
     const simple = this.#prefix.size === 1 && this.#exact.size === 0 && this.#patterns.length === 0;
     this.#only =
@@ -99,14 +104,6 @@ function pick<T>(
     if (conditions === undefined || conditionsHold(conditions, head, query)) return value;
   }
   return undefined;
-}
-
-/** Positive if `a` is more specific. */
-function compare(a: Conditions | undefined, b: Conditions | undefined): number {
-  const method = Number(a?.method !== undefined) - Number(b?.method !== undefined);
-  if (method !== 0) return method;
-  const headers = (a?.headers.length ?? 0) - (b?.headers.length ?? 0);
-  return headers !== 0 ? headers : (a?.queries.length ?? 0) - (b?.queries.length ?? 0);
 }
 
 function withoutSlash(path: string): string {

@@ -2,6 +2,7 @@ import { type MeshName, parseServiceAddress, type ServiceAddress } from "#model/
 import type { Listener, Route, Snapshot } from "#model/snapshot.ts";
 import type { RequestHead } from "#proxy/exchange/exchange.ts";
 import { groupPorts, type PortGroup } from "#proxy/listen/port_groups.ts";
+import { CallTable } from "#proxy/route/calls.ts";
 import { compileConditions } from "#proxy/route/conditions.ts";
 import { hostnamesOn, hostOf, isIsolated } from "#proxy/route/host.ts";
 import { PathTable } from "#proxy/route/paths.ts";
@@ -10,11 +11,18 @@ import { type CompiledRule, compileRule } from "#proxy/route/rule.ts";
 /** Where a request is to go: by a route's rule, or by an address of the mesh itself. */
 export type RouteMatch = CompiledRule | ({ readonly kind: "address" } & ServiceAddress);
 
+/** The routes of one host. Where configurations come from it has routes of one kind. */
+interface HostRoutes {
+  readonly paths: PathTable<RouteMatch>;
+  /** Undefined: no route is for calls of gRPC alone. */
+  calls: CallTable<RouteMatch> | undefined;
+}
+
 /** The routes of one port: by exact host, by `*.` suffix, and for every other host. */
 interface Hosts {
-  readonly exact: Map<string, PathTable<RouteMatch>>;
-  readonly wildcard: Map<string, PathTable<RouteMatch>>;
-  any: PathTable<RouteMatch> | undefined;
+  readonly exact: Map<string, HostRoutes>;
+  readonly wildcard: Map<string, HostRoutes>;
+  any: HostRoutes | undefined;
 }
 
 /** All routes of a snapshot, compiled. Immutable. */
@@ -38,11 +46,12 @@ export class RouteTable {
       const address = parseServiceAddress(host, this.#mesh);
       if (address !== undefined) return { kind: "address", ...address };
     }
-    return (named ?? hosts.any)?.find(head);
+    const routes = named ?? hosts.any;
+    return routes?.calls?.find(head) ?? routes?.paths.find(head);
   }
 }
 
-function findNamed(hosts: Hosts, host: string): PathTable<RouteMatch> | undefined {
+function findNamed(hosts: Hosts, host: string): HostRoutes | undefined {
   const exact = hosts.exact.size === 0 ? undefined : hosts.exact.get(host);
   if (exact !== undefined || hosts.wildcard.size === 0) return exact;
   for (let dot = host.indexOf("."); dot >= 0; dot = host.indexOf(".", dot + 1)) {
@@ -66,7 +75,7 @@ function compilePort(group: PortGroup, routes: readonly Route[]): Hosts {
   for (const listener of group.listeners) {
     // A host that a listener claims is not answered by routes of a less specific one.
     if (group.listeners.length > 1 && listener.hostname !== undefined) {
-      tableFor(hosts, listener.hostname);
+      routesFor(hosts, listener.hostname);
     }
     for (const route of routes) {
       if (route.listeners.includes(listener.name)) addRoute(hosts, group, listener, route);
@@ -78,30 +87,40 @@ function compilePort(group: PortGroup, routes: readonly Route[]): Hosts {
 function addRoute(hosts: Hosts, group: PortGroup, listener: Listener, route: Route): void {
   for (const hostname of hostnamesOn(listener, route.hostnames)) {
     if (isIsolated(group, listener, hostname)) continue;
-    const paths = tableFor(hosts, hostname);
+    const routes = routesFor(hosts, hostname);
     for (const rule of route.rules) {
       for (const match of rule.matches) {
-        const { path } = match;
+        const { path, grpc } = match;
         const prefix = path.type === "PathPrefix" ? path.value : undefined;
         const compiled = compileRule({ route, rule, listener }, prefix);
-        paths.add(path, compileConditions(match), compiled);
+        const conditions = compileConditions(match);
+        if (!grpc) {
+          routes.paths.add(path, conditions, compiled);
+          continue;
+        }
+        routes.calls ??= new CallTable();
+        routes.calls.add(path, conditions, compiled, rule.filters?.cors !== undefined);
       }
     }
   }
 }
 
-function tableFor(hosts: Hosts, hostname: string | undefined): PathTable<RouteMatch> {
+function routesFor(hosts: Hosts, hostname: string | undefined): HostRoutes {
   if (hostname === undefined) {
-    hosts.any ??= new PathTable();
+    hosts.any ??= noRoutes();
     return hosts.any;
   }
   const wildcard = hostname.startsWith("*.");
   const map = wildcard ? hosts.wildcard : hosts.exact;
   const key = wildcard ? hostname.slice(1) : hostname;
-  let table = map.get(key);
-  if (table === undefined) {
-    table = new PathTable();
-    map.set(key, table);
+  let routes = map.get(key);
+  if (routes === undefined) {
+    routes = noRoutes();
+    map.set(key, routes);
   }
-  return table;
+  return routes;
+}
+
+function noRoutes(): HostRoutes {
+  return { paths: new PathTable(), calls: undefined };
 }

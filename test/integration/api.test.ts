@@ -18,7 +18,7 @@ import { systemRng } from "#kernel/rng.ts";
 import type { ClusterName, MeshName } from "#model/names.ts";
 import type { Snapshot } from "#model/snapshot.ts";
 import { ControlSource } from "#proxy/subscribe/control_source.ts";
-import { EVERY_RULE_FIELD, snapshotOf } from "#test/kit/gateway.ts";
+import { EVERY_CALL_FIELD, EVERY_RULE_FIELD, snapshotOf } from "#test/kit/gateway.ts";
 import { cluster, MESH, must, TestTree } from "#test/kit/mesh.ts";
 import { until } from "#test/kit/processes.ts";
 import { simpleSnapshot } from "#test/kit/proxy.ts";
@@ -132,7 +132,7 @@ describe("the control API", { timeout: 60_000 }, () => {
 
   it("sends each proxy what is made for it, the same to the last field", async () => {
     const simple = simpleSnapshot([9_000, 9_001], { revision: "one", requestTimeoutMs: 500 });
-    const { routes } = snapshotOf(EVERY_RULE_FIELD);
+    const routes = [EVERY_RULE_FIELD, EVERY_CALL_FIELD].flatMap((yaml) => snapshotOf(yaml).routes);
     const services = simple.services.map((service) => ({ ...service, connections: CONNECTIONS }));
     const sent = { ...simple, routes: [...simple.routes, ...routes], services };
     hub.publish("gateway", sent);

@@ -49,6 +49,16 @@ spec:
 ${rules.map((rule) => `    - ${rule}\n`).join("")}${services.join("")}`;
 }
 
+/** The same with a GRPCRoute, and Services that speak HTTP/2. */
+export function grpcGatewayYaml(
+  rules: readonly string[],
+  origins: Readonly<Record<string, readonly number[]>>,
+): string {
+  return gatewayYaml(rules, origins)
+    .replace("kind: HTTPRoute", "kind: GRPCRoute")
+    .replaceAll("ports: [{ port: 80 }]", "ports: [{ port: 80, appProtocol: grpc }]");
+}
+
 const EDITS = "{ set: [{ name: a, value: b }], add: [{ name: c, value: d }], remove: [e] }";
 
 /** A file in which a rule says everything that one can say. */
@@ -71,6 +81,30 @@ export const EVERY_RULE_FIELD = gatewayYaml(
         backendRefs: [{ name: a, port: 80, weight: 3, filters: [
           { type: RequestHeaderModifier, requestHeaderModifier: ${EDITS} },
           { type: ResponseHeaderModifier, responseHeaderModifier: ${EDITS} }] }] }`,
+  ],
+  { a: [1] },
+);
+
+/** A file in which rules for calls say everything that one can say. */
+export const EVERY_CALL_FIELD = grpcGatewayYaml(
+  [
+    `{ name: one, matches: [
+          { method: { service: pack.Shop, method: Buy }, headers: [{ name: H, value: v }] },
+          { method: { type: Exact, service: pack.Shop } }, { method: { method: Buy } },
+          { method: { type: RegularExpression, service: "pack[.].+", method: "Get.*" } },
+          { headers: [{ type: RegularExpression, name: lane, value: "a|b" }] }],
+        filters: [{ type: RequestHeaderModifier, requestHeaderModifier: ${EDITS} },
+          { type: ResponseHeaderModifier, responseHeaderModifier: ${EDITS} },
+          { type: RequestMirror, requestMirror: { backendRef: { name: a, port: 80 }, percent: 5 } },
+          { type: RequestMirror, requestMirror: { backendRef: { name: a, port: 80 }, fraction: { numerator: 1 } } },
+          { type: CORS, cors: { allowOrigins: ["*"], allowHeaders: [x-grpc-web], exposeHeaders: [grpc-status] } }],
+        retry: { codes: [UNAVAILABLE, 8, RESOURCE_EXHAUSTED], attempts: 1, backoff: 1s },
+        sessionPersistence: { type: Header, sessionName: S },
+        timeouts: { request: 2s, backendRequest: 1s },
+        backendRefs: [{ name: a, port: 80, weight: 3, filters: [
+          { type: RequestHeaderModifier, requestHeaderModifier: ${EDITS} },
+          { type: ResponseHeaderModifier, responseHeaderModifier: ${EDITS} }] }] }`,
+    "{ name: two, retry: {}, backendRefs: [{ name: a, port: 80 }] }",
   ],
   { a: [1] },
 );
