@@ -1,4 +1,4 @@
-import { attachmentsOf } from "#control/config/gateway_references.ts";
+import { type Attachment, attachmentsOf } from "#control/config/gateway_references.ts";
 import { byPrecedence } from "#control/config/precedence.ts";
 import { problemAt, type Resource, type Resources } from "#control/config/resources.ts";
 import type { ParentRef } from "#control/config/schema_rule_parts.ts";
@@ -17,40 +17,56 @@ export function kindProblems(resources: Resources): Problem[] {
   const { routes, grpcRoutes } = resources;
   if (routes.length === 0 || grpcRoutes.length === 0) return [];
   const problems: Problem[] = [];
-  const kept = new Map<unknown, RequestRoute[]>();
+  const kept: Kept = { HTTPRoute: new Map(), GRPCRoute: new Map() };
   for (const route of [...routes, ...grpcRoutes].toSorted(byPrecedence)) {
     const attachments = attachmentsOf(route, resources);
-    const clash = attachments
-      .flatMap(({ gateway, listener }) =>
-        (kept.get(listener) ?? []).flatMap((before) => {
-          const host = overlapOf(route, before, listener.hostname);
-          const at = `${gateway.metadata.namespace}/${gateway.metadata.name}/${listener.name}`;
-          return host === undefined ? [] : [{ ...host, before, at }];
-        }),
-      )
-      .at(0);
-    if (clash !== undefined) {
-      const { path, host, before, at } = clash;
-      const { namespace, name } = before.metadata;
-      const message = `on listener ${at} ${host} belongs to ${before.kind} ${namespace}/${name}, which goes first`;
-      problems.push(problemAt(route.origin, path, message));
+    const isHttp = route.kind === "HTTPRoute";
+    const [own, others] = isHttp
+      ? [kept.HTTPRoute, kept.GRPCRoute]
+      : [kept.GRPCRoute, kept.HTTPRoute];
+    const problem = clashOf(route, attachments, others);
+    if (problem !== undefined) {
+      problems.push(problem);
       continue;
     }
     for (const { listener } of attachments) {
-      const others = kept.get(listener) ?? [];
-      kept.set(listener, [...others, route]);
+      const known = own.get(listener);
+      if (known === undefined) own.set(listener, [route]);
+      else known.push(route);
     }
   }
   return problems;
 }
 
-/** The first host of `route` that `before`, of the other kind, has on a listener too, and where it stands. */
+/** Routes that stay, by listener. */
+type OnListeners = Map<Attachment["listener"], RequestRoute[]>;
+type Kept = Readonly<Record<"HTTPRoute" | "GRPCRoute", OnListeners>>;
+
+/** @param others of the other kind. */
+function clashOf(
+  route: RequestRoute,
+  attachments: readonly Attachment[],
+  others: OnListeners,
+): Problem | undefined {
+  for (const { gateway, listener } of attachments) {
+    for (const before of others.get(listener) ?? []) {
+      const overlap = overlapOf(route, before, listener.hostname);
+      if (overlap === undefined) continue;
+      const at = `${gateway.metadata.namespace}/${gateway.metadata.name}/${listener.name}`;
+      const owner = `${before.kind} ${before.metadata.namespace}/${before.metadata.name}`;
+      const message = `on listener ${at} ${overlap.host} belongs to ${owner}, which goes first`;
+      return problemAt(route.origin, overlap.path, message);
+    }
+  }
+  return undefined;
+}
+
+/** The first host of `route` that `before` has on a listener too, and where it stands. */
 function overlapOf(
   route: RequestRoute,
   before: RequestRoute,
   listenerHost: string | undefined,
 ): { readonly host: string; readonly path: readonly PropertyKey[] } | undefined {
-  if (route.kind === before.kind) return undefined;
   const hosts = hostsOf(route);
   for (const [i, host] of hosts.entries()) {
     const meets = hostsOf(before).some(

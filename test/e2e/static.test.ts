@@ -77,6 +77,9 @@ describe("espalier proxy -f", { timeout: 120_000 }, () => {
         `127.0.0.1:${admin}`,
       );
       assert.equal(JSON.parse(explained.out).services[0].locales[0].kind, "local");
+      const place = ["--grpc", "--admin", `127.0.0.1:${admin}`];
+      const call = await espalier("explain", "http://no.one.svc.local/a.B/C", ...place);
+      assert.match(call.out, /nobody serves no\.one \(UNAVAILABLE\)/);
       assert.equal(await proxy.stop(), 0);
     });
   }
