@@ -69,7 +69,7 @@ function endpointsAt(ports: readonly number[]): Snapshot {
     const path = { type: "PathPrefix" as const, value: `/${port}` };
     return {
       ...rule!,
-      matches: [{ path, headers: [], queries: [] }],
+      matches: [{ path, headers: [], queries: [], grpc: false }],
       backends: [{ service: name(port), weight: 1 }],
     };
   });
