@@ -5,6 +5,7 @@ import { adminOption, collected } from "#cli/options.ts";
 import { jsonLine, tableText } from "#cli/output.ts";
 import type { HostPort } from "#control/config/scalars.ts";
 import type { Explanation } from "#proxy/app/explain.ts";
+import type { LocaleExplanation } from "#proxy/balance/explain_locales.ts";
 
 interface ExplainOptions {
   readonly from?: string;
@@ -97,13 +98,21 @@ function explanationText(explanation: Explanation): string {
         l.rttMs === null ? "-" : `${l.rttMs.toFixed(1)} ms`,
         l.capacity === null ? "-" : String(Math.round(l.capacity)),
         String(l.inflight),
-        l.ejected > 0 ? `${l.endpoints} (${l.ejected} ejected)` : String(l.endpoints),
+        endpointsText(l),
         l.reason,
       ]);
     }
     lines.push(tableText(rows));
   }
   return lines.join("\n");
+}
+
+function endpointsText({ endpoints, ejected, unhealthy }: LocaleExplanation): string {
+  const out = [
+    ...(ejected > 0 ? [`${ejected} ejected`] : []),
+    ...(unhealthy > 0 ? [`${unhealthy} unhealthy (check)`] : []),
+  ];
+  return out.length === 0 ? String(endpoints) : `${endpoints} (${out.join(", ")})`;
 }
 
 function percent(share: number): string {

@@ -1,3 +1,4 @@
+import type { HealthCheck } from "#model/health_check.ts";
 import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
 import type { ConnectionRules, Freshness, Service } from "#model/snapshot.ts";
 import type { GatewayAddress, Summary, ViewEntry } from "#model/summary.ts";
@@ -13,6 +14,7 @@ export interface OwnService {
   readonly appProtocol: Service["appProtocol"];
   readonly proxyProtocol: Service["proxyProtocol"];
   readonly connections: ConnectionRules | undefined;
+  readonly healthCheck: HealthCheck | undefined;
 }
 
 /** One endpoint of an own service. */

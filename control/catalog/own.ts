@@ -1,5 +1,6 @@
 import type { OwnService } from "#control/catalog/catalog.ts";
 import { compileConnections } from "#control/catalog/connections.ts";
+import { compileHealthCheck } from "#control/catalog/health_check.ts";
 import { meshNameOf, type Resources } from "#control/config/resources.ts";
 import type { ClusterName } from "#model/names.ts";
 
@@ -8,7 +9,7 @@ export function ownServices(resources: Resources, cluster: ClusterName): OwnServ
   const exported = new Set(resources.exports.map(meshNameOf));
   return resources.services.map((service) => {
     const name = meshNameOf(service);
-    const { ports, endpoints, capacity, proxyProtocol, connections } = service.spec;
+    const { ports, endpoints, capacity, proxyProtocol, connections, healthCheck } = service.spec;
     return {
       name,
       port: ports[0]!.port,
@@ -23,6 +24,7 @@ export function ownServices(resources: Resources, cluster: ClusterName): OwnServ
       appProtocol: ports[0]!.appProtocol,
       proxyProtocol,
       connections: compileConnections(connections),
+      healthCheck: compileHealthCheck(healthCheck),
     };
   });
 }

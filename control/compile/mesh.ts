@@ -140,7 +140,8 @@ function sidecarService(catalog: Catalog, name: ServiceName): Service {
 
 /** What is said of the cluster's own endpoints; nobody else needs to know. */
 function rulesOf(own: OwnService | undefined) {
-  return compact({ proxyProtocol: own?.proxyProtocol, connections: own?.connections });
+  const { proxyProtocol, connections, healthCheck } = own ?? {};
+  return compact({ proxyProtocol, connections, healthCheck });
 }
 
 /** What other clusters have of a service, in sum. */

@@ -1,4 +1,5 @@
 import { compileConnections } from "#control/catalog/connections.ts";
+import { compileHealthCheck } from "#control/catalog/health_check.ts";
 import { compileListeners } from "#control/compile/listeners.ts";
 import { withRevision } from "#control/compile/revision.ts";
 import { compileRequestRoutes, compileStreamRoutes } from "#control/compile/routes.ts";
@@ -25,6 +26,7 @@ export function compileStatic(resources: Resources): Snapshot {
   function compileLocal(service: Resource<ServiceSpec>): Service {
     const { ports, endpoints, capacity, proxyProtocol } = service.spec;
     const connections = compileConnections(service.spec.connections);
+    const healthCheck = compileHealthCheck(service.spec.healthCheck);
     return {
       name: meshNameOf(service),
       port: ports[0]!.port,
@@ -32,6 +34,7 @@ export function compileStatic(resources: Resources): Snapshot {
       ...(proxyProtocol === undefined ? {} : { proxyProtocol }),
       exported: false,
       ...(connections === undefined ? {} : { connections }),
+      ...(healthCheck === undefined ? {} : { healthCheck }),
       locales: [
         {
           kind: "local",

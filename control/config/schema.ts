@@ -8,6 +8,7 @@ import {
   tlsSecretFields,
 } from "#control/config/schema_gateway.ts";
 import { grpcRouteSpec } from "#control/config/schema_grpc_route.ts";
+import { healthCheckProblem, healthCheckSpec } from "#control/config/schema_health.ts";
 import { routeSpec } from "#control/config/schema_route.ts";
 import { tcpRouteSpec, tlsRouteSpec } from "#control/config/schema_stream_route.ts";
 import { APP_PROTOCOLS, appProtocolOf } from "#model/app_protocol.ts";
@@ -57,8 +58,11 @@ const serviceSpec = z
       .optional()
       .describe("tells the endpoints of a tcp service who the client is"),
     connections: connectionsSpec.optional(),
+    healthCheck: healthCheckSpec.optional(),
   })
-  .superRefine(({ ports, proxyProtocol, endpoints, connections }, ctx) => {
+  .superRefine(({ ports, proxyProtocol, endpoints, connections, healthCheck }, ctx) => {
+    const check = healthCheckProblem(healthCheck, ports[0]?.appProtocol);
+    if (check !== undefined) ctx.addIssue({ code: "custom", ...check });
     if (ports[0]?.appProtocol === "tcp") {
       endpoints.forEach(({ identity }, i) => {
         if (identity === undefined) return;

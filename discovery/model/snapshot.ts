@@ -2,6 +2,7 @@ import { z } from "zod";
 import { err, ok, type Problem, type Result } from "#kernel/result.ts";
 import { APP_PROTOCOLS } from "#model/app_protocol.ts";
 import { callOf } from "#model/call.ts";
+import { healthCheckSchema } from "#model/health_check.ts";
 import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
 import { parseClusterName, parseMeshName, parseServiceName } from "#model/names.ts";
 import { parsePattern } from "#model/pattern.ts";
@@ -83,6 +84,8 @@ const service = z.strictObject({
   exported: z.boolean().default(true),
   /** Of its own endpoints; the way to other clusters has the defaults. */
   connections: connectionRules.optional(),
+  /** Of its own endpoints; absent: they are judged by requests alone. */
+  healthCheck: healthCheckSchema.optional(),
   locales: z.array(locale),
 });
 export type Service = z.infer<typeof service>;

@@ -2,6 +2,7 @@ import { pid } from "node:process";
 import type { Millis } from "#kernel/brand.ts";
 import type { ListenerSet } from "#proxy/app/listener_set.ts";
 import { explainLocales, type LocaleExplanation } from "#proxy/balance/explain_locales.ts";
+import type { CheckVerdict } from "#proxy/health/active_check.ts";
 import type { ClientInfo } from "#proxy/listen/client_set.ts";
 import type { ServiceRuntime } from "#proxy/relay/plan.ts";
 import type { HttpUpstreams, PoolCount } from "#proxy/upstream/http_upstreams.ts";
@@ -20,8 +21,10 @@ export interface EndpointInfo {
   /** Expected response time. */
   readonly costMs: number;
   readonly failuresInRow: number;
-  /** 0: it takes traffic. */
+  /** 0: it is not ejected. */
   readonly ejectedForMs: number;
+  /** What health checks say, and what the one that decided has seen; null: nothing. */
+  readonly check: CheckVerdict | null;
 }
 
 /** What one process knows of its endpoints and connections. */
@@ -74,6 +77,7 @@ function serviceInfo({ name, balancer }: ServiceRuntime, now: Millis) {
       costMs: state.ewma.read(now),
       failuresInRow: state.outlier.failures,
       ejectedForMs: Math.max(0, Math.round(state.outlier.ejectedUntil - now)),
+      check: state.verdict ?? null,
     })),
   );
   const locales = explainLocales(balancer, ANY_REQUEST, now);

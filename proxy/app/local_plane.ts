@@ -8,6 +8,7 @@ import { TimerWheel } from "#kernel/timer_wheel.ts";
 import type { ClusterName } from "#model/names.ts";
 import type { ServiceReport } from "#model/report.ts";
 import type { Snapshot } from "#model/snapshot.ts";
+import { registerChecks } from "#proxy/app/check_metrics.ts";
 import type { DataPlane, ListenerStatus } from "#proxy/app/data_plane.ts";
 import { type AskedRequest, type Explanation, explain } from "#proxy/app/explain.ts";
 import { HeldPorts } from "#proxy/app/held_ports.ts";
@@ -16,8 +17,9 @@ import { ListenerSet } from "#proxy/app/listener_set.ts";
 import { MeshTls } from "#proxy/app/mesh_tls.ts";
 import { ProxyPortOpener } from "#proxy/app/port_opener.ts";
 import { registerMetrics } from "#proxy/app/proxy_metrics.ts";
-import { buildTables, endpointsOf, linksOf } from "#proxy/app/tables.ts";
+import { buildTables, checksOf, endpointsOf, linksOf } from "#proxy/app/tables.ts";
 import { CONNECTION_LIMITS } from "#proxy/exchange/limits.ts";
+import { EndpointChecker, type EndpointVerdict } from "#proxy/health/endpoint_checker.ts";
 import { LinkProber } from "#proxy/health/link_probe.ts";
 import { groupPorts } from "#proxy/listen/port_groups.ts";
 import type { LineLog } from "#proxy/observe/line_log.ts";
@@ -46,6 +48,11 @@ export interface LocalPlaneOptions {
   readonly process?: string;
   /** Of all its metrics, where a process has more than one data plane. */
   readonly labels?: Readonly<Record<string, string>>;
+  /**
+   * Takes the verdicts of this process's checks to the others. Then checks are sent only once `setChecking` says so;
+   * absent: this process is alone, and sends them.
+   */
+  readonly tellVerdict?: (verdict: EndpointVerdict) => void;
 }
 
 /** One process's data plane, from open ports to upstream connections. Wiring only. */
@@ -59,6 +66,7 @@ export class LocalPlane implements DataPlane {
   readonly #rotation: { close(): void } | undefined;
   readonly #listeners: ListenerSet;
   readonly #prober: LinkProber;
+  readonly #checker: EndpointChecker;
   readonly #dispatcher: Dispatcher;
   #tables: Tables | undefined = undefined;
   #snapshot: Snapshot | undefined = undefined;
@@ -102,6 +110,12 @@ export class LocalPlane implements DataPlane {
       links: upstreams,
       onReading: (link, rttMs) => this.#onLinkReading(link.cluster, rttMs),
     });
+    this.#checker = new EndpointChecker({
+      ...{ clock, rng, log, upstreams, raw },
+      onVerdict: (verdict, isOwn) => this.#onVerdict(verdict, isOwn),
+    });
+    this.#checker.setActive(options.tellVerdict === undefined);
+    registerChecks(this.#metrics, this.#checker);
     registerMetrics(this.#metrics, {
       stats: this.#stats,
       listeners: this.#listeners,
@@ -123,7 +137,18 @@ export class LocalPlane implements DataPlane {
     this.#dispatcher.use(this.#tables);
     this.#upstreams.retain(endpointsOf(snapshot));
     this.#prober.watch(linksOf(snapshot));
+    this.#checker.watch(checksOf(snapshot));
     this.#listeners.follow(snapshot.listeners);
+  }
+
+  /** Whether this process is the one that sends checks. */
+  setChecking(checking: boolean): void {
+    this.#checker.setActive(checking);
+  }
+
+  /** What another process's checks have shown. */
+  learn(verdicts: readonly EndpointVerdict[]): void {
+    this.#checker.learn(verdicts);
   }
 
   settled(): Promise<readonly ListenerStatus[]> {
@@ -174,12 +199,20 @@ export class LocalPlane implements DataPlane {
 
   async drain(maxMs: Millis): Promise<void> {
     this.#prober.close();
+    this.#checker.close();
     await this.#listeners.drain(maxMs);
     this.#upstreams.close();
     this.#rotation?.close();
     this.#meshTls?.close();
     await this.#options.accessLog?.close();
     this.#wheel.close();
+  }
+
+  #onVerdict(verdict: EndpointVerdict, isOwn: boolean): void {
+    const { service, endpoint } = verdict;
+    const balancer = this.#tables?.services.get(service)?.balancer;
+    balancer?.judge(endpoint, verdict, this.#options.clock.now());
+    if (isOwn) this.#options.tellVerdict?.(verdict);
   }
 
   #onLinkReading(cluster: ClusterName, rttMs: Millis | undefined): void {

@@ -125,6 +125,15 @@ function registerEndpoints(metrics: Metrics, { services, now }: MetricSources): 
     },
     () => perLocale((endpoints) => endpoints.filter((one) => one.isEjected(now())).length),
   );
+  metrics.gauge(
+    {
+      name: "espalier_endpoints_unhealthy",
+      help: "Endpoints that get no requests because health checks failed.",
+      labels,
+      merge: "max",
+    },
+    () => perLocale((endpoints) => endpoints.filter((one) => one.isUnhealthy).length),
+  );
 }
 
 function registerLinks(metrics: Metrics, prober: LinkProber): void {

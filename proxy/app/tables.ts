@@ -2,6 +2,7 @@ import type { Millis } from "#kernel/brand.ts";
 import type { ServiceName } from "#model/names.ts";
 import type { Snapshot } from "#model/snapshot.ts";
 import { ServiceBalancer } from "#proxy/balance/service_balancer.ts";
+import type { CheckTarget } from "#proxy/health/check_request.ts";
 import type { Link } from "#proxy/health/link_probe.ts";
 import type { RequestStats } from "#proxy/observe/service_stats.ts";
 import type { Tables } from "#proxy/relay/dispatcher.ts";
@@ -51,6 +52,17 @@ export function* endpointsOf(snapshot: Snapshot): Iterable<EndpointRules> {
         const http2 = endpoint.identity !== undefined || appProtocol === "kubernetes.io/h2c";
         yield { endpoint, rules, http2 };
       }
+    }
+  }
+}
+
+/** The endpoints of this cluster that `snapshot` wants to be checked. Gateways are watched otherwise: `linksOf`. */
+export function* checksOf(snapshot: Snapshot): Iterable<CheckTarget> {
+  for (const { name: service, healthCheck: check, proxyProtocol, locales } of snapshot.services) {
+    if (check === undefined) continue;
+    for (const { kind, endpoints } of locales) {
+      if (kind !== "local") continue;
+      for (const endpoint of endpoints) yield { service, endpoint, check, proxyProtocol };
     }
   }
 }

@@ -3,6 +3,7 @@ import type { ClusterName } from "#model/names.ts";
 import type { Endpoint, Locale } from "#model/snapshot.ts";
 import { PeakEwma } from "#proxy/balance/peak_ewma.ts";
 import { sessionKeyOf } from "#proxy/balance/session_key.ts";
+import type { CheckVerdict } from "#proxy/health/active_check.ts";
 import { HEALTHY, type OutlierState } from "#proxy/health/outlier.ts";
 import { endpointKey } from "#proxy/upstream/upstreams.ts";
 
@@ -16,6 +17,8 @@ export class EndpointState {
   inflight = 0;
   readonly ewma: PeakEwma;
   outlier: OutlierState = HEALTHY;
+  /** What active checks say of it; undefined: nothing yet, or it is not checked. */
+  verdict: CheckVerdict | undefined = undefined;
   /** When a failure that did not eject it is forgotten; 0: there is none. */
   #forgiveAt: Millis = 0;
   #sessionKey: string | undefined = undefined;
@@ -34,6 +37,23 @@ export class EndpointState {
 
   isEjected(now: Millis): boolean {
     return now < this.outlier.ejectedUntil;
+  }
+
+  /** Active checks call it unhealthy. One that nobody has checked yet is not: passive ejection guards against it. */
+  get isUnhealthy(): boolean {
+    return this.verdict?.healthy === false;
+  }
+
+  /** Ejected or unhealthy, one of them is enough: takes no request while another can. */
+  isOut(now: Millis): boolean {
+    return this.isUnhealthy || this.isEjected(now);
+  }
+
+  /** Active checks have said something. Its ejection stays: that is about requests, which a check knows nothing of. */
+  judge(verdict: CheckVerdict, now: Millis): void {
+    // How slow it was when it went says nothing of how it comes back.
+    if (this.isUnhealthy && verdict.healthy) this.ewma.reset(now);
+    this.verdict = verdict;
   }
 
   /** A try has failed and did not eject it. */

@@ -16,7 +16,10 @@ export interface LocaleExplanation {
   readonly capacity: number | null;
   readonly inflight: number;
   readonly endpoints: number;
+  /** Of them, out because requests failed. */
   readonly ejected: number;
+  /** Of them, out because active checks failed; one may be both. */
+  readonly unhealthy: number;
   /** Why it gets what it gets. */
   readonly reason: string;
 }
@@ -39,6 +42,7 @@ export function explainLocales(
       inflight: locale.inflight,
       endpoints: locale.endpoints.length,
       ejected: locale.endpoints.filter((endpoint) => endpoint.isEjected(now)).length,
+      unhealthy: locale.endpoints.filter((endpoint) => endpoint.isUnhealthy).length,
       reason: reasonFor(balancer, locale, constraint, now),
     };
   });
@@ -57,7 +61,13 @@ function reasonFor(
   if (!locale.linkUp) return "link is down";
   if (locale.locale.healthy === 0) return "its owner has nobody healthy";
   if (locale.endpoints.length === 0) return "has no endpoint";
-  if (!balancer.isUsable(locale, now)) return "all endpoints ejected";
+  if (!balancer.isUsable(locale, now)) return allOut(locale, now);
   if (locale.weight > 0) return "takes traffic";
   return locale.locale.freshness === "fresh" ? "dearer" : `dearer or ${locale.locale.freshness}`;
+}
+
+function allOut({ endpoints }: LocaleState, now: Millis): string {
+  if (endpoints.every((endpoint) => endpoint.isUnhealthy)) return "all endpoints unhealthy (check)";
+  if (endpoints.every((endpoint) => endpoint.isEjected(now))) return "all endpoints ejected";
+  return "all endpoints ejected or unhealthy (check)";
 }

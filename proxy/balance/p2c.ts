@@ -3,7 +3,7 @@ import type { Rng } from "#kernel/rng.ts";
 import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
 
 /** How far to look for an endpoint: from the wanted to the desperate. */
-export type Reach = "healthy" | "ejected" | "tried";
+export type Reach = "healthy" | "out" | "tried";
 
 /**
  * Power of two choices (M. Mitzenmacher, 2001) over the endpoints that `reach` allows: draws two at
@@ -50,5 +50,5 @@ function isAllowed(
 ): boolean {
   if (about.reach === "tried") return true;
   if (about.tried.length > 0 && about.tried.includes(endpoint)) return false;
-  return about.reach === "ejected" || !endpoint.isEjected(now);
+  return about.reach === "out" || !endpoint.isOut(now);
 }

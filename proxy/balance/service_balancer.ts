@@ -12,12 +12,13 @@ import {
 import { LatencyWindow } from "#proxy/balance/latency_window.ts";
 import { pickP2c, type Reach } from "#proxy/balance/p2c.ts";
 import { PERIOD_MS, type WaterfallState, waterfall } from "#proxy/balance/waterfall.ts";
+import type { CheckVerdict } from "#proxy/health/active_check.ts";
 import { afterRequest, CONNECT_FAILURE_WEIGHT } from "#proxy/health/outlier.ts";
 import { endpointKey } from "#proxy/upstream/upstreams.ts";
 
 /** A failed try is remembered as at least this slow, or fast failures would attract traffic. */
 const FAILURE_PENALTY_MS = 1_000;
-const REACHES: readonly Reach[] = ["healthy", "ejected", "tried"];
+const REACHES: readonly Reach[] = ["healthy", "out", "tried"];
 
 /** Where the requests of one service go, as seen from this worker. */
 export class ServiceBalancer {
@@ -27,6 +28,8 @@ export class ServiceBalancer {
   readonly #latency: LatencyWindow;
   #state: WaterfallState | undefined = undefined;
   #nextAt: Millis = 0;
+  /** Endpoints of this cluster by their keys; made when a first check is heard of. */
+  #checked: ReadonlyMap<string, readonly EndpointState[]> | undefined = undefined;
 
   /** @param previous the balancer of the snapshot before, whose experience is carried over. */
   constructor(service: Service, self: ClusterName, now: Millis, previous?: ServiceBalancer) {
@@ -38,6 +41,9 @@ export class ServiceBalancer {
     this.locales = service.locales.map((locale) => {
       const state = new LocaleState(locale);
       carryOver(state, known.get(localeKey(locale)), now);
+      // Nobody would ever say otherwise.
+      if (service.healthCheck === undefined)
+        for (const endpoint of state.endpoints) endpoint.verdict = undefined;
       return state;
     });
     if (previous !== undefined && sameLocales(previous.service, service)) {
@@ -136,10 +142,25 @@ export class ServiceBalancer {
     }
   }
 
+  /**
+   * Active checks have said something of an endpoint of this cluster; nothing happens if it is not here any more.
+   * @param endpoint its `endpointKey`.
+   */
+  judge(endpoint: string, verdict: CheckVerdict, now: Millis): void {
+    if (this.service.healthCheck === undefined) return;
+    const local = this.locales.find((locale) => locale.kind === "local");
+    this.#checked ??= Map.groupBy(local?.endpoints ?? [], (one) => endpointKey(one.endpoint));
+    for (const state of this.#checked.get(endpoint) ?? []) {
+      // It may have emptied its locale, or filled it: traffic must not wait for the next period.
+      if (state.isUnhealthy === verdict.healthy) this.#nextAt = 0;
+      state.judge({ healthy: verdict.healthy, reason: verdict.reason }, now);
+    }
+  }
+
   /** For the service's summary: endpoints of this cluster that take traffic, and the median wait. */
   localHealth(now: Millis): { healthy: number; p50Ms: Millis | undefined } {
     const local = this.locales.find((locale) => locale.kind === "local");
-    const healthy = local?.endpoints.filter((endpoint) => !endpoint.isEjected(now)).length ?? 0;
+    const healthy = local?.endpoints.filter((endpoint) => !endpoint.isOut(now)).length ?? 0;
     return { healthy, p50Ms: this.#latency.median() };
   }
 
@@ -148,7 +169,7 @@ export class ServiceBalancer {
     const { endpoints } = locale;
     if (endpoints.length === 1) return endpoints[0]!.ewma.read(now) + locale.locale.egressMs;
     const costs = endpoints
-      .filter((endpoint) => !endpoint.isEjected(now))
+      .filter((endpoint) => !endpoint.isOut(now))
       .map((endpoint) => endpoint.ewma.read(now))
       .sort((a, b) => a - b);
     return (costs[(costs.length - 1) >> 1] ?? locale.seedMs()) + locale.locale.egressMs;
@@ -159,13 +180,13 @@ export class ServiceBalancer {
     if (capacity === undefined) return Number.POSITIVE_INFINITY;
     if (locale.kind !== "local") return capacity;
     const { endpoints } = locale;
-    const usable = endpoints.filter((endpoint) => !endpoint.isEjected(now)).length;
+    const usable = endpoints.filter((endpoint) => !endpoint.isOut(now)).length;
     return endpoints.length === 0 ? 0 : (capacity * usable) / endpoints.length;
   }
 
   isUsable(locale: LocaleState, now: Millis): boolean {
     if (!locale.linkUp || locale.locale.healthy === 0) return false;
-    return locale.endpoints.some((endpoint) => !endpoint.isEjected(now));
+    return locale.endpoints.some((endpoint) => !endpoint.isOut(now));
   }
 
   /** False if the rules of the path forbid `locale` to this request. */
@@ -210,7 +231,7 @@ export class ServiceBalancer {
     for (const locale of this.locales) {
       if (!this.isUsable(locale, now) || !this.allows(locale, constraint)) continue;
       const known = locale.endpoints.find((endpoint) => endpoint.sessionKey === key);
-      if (known !== undefined) return known.isEjected(now) ? undefined : known;
+      if (known !== undefined) return known.isOut(now) ? undefined : known;
     }
     return undefined;
   }
@@ -261,7 +282,10 @@ function carryOver(state: LocaleState, known: LocaleState | undefined, now: Mill
   for (const endpoint of state.locale.endpoints) {
     const old = before.get(endpointKey(endpoint));
     if (old === undefined || old.endpoint.weight !== endpoint.weight) {
-      state.endpoints.push(new EndpointState(endpoint, state, now));
+      const fresh = new EndpointState(endpoint, state, now);
+      // Its share has changed, not its health.
+      fresh.verdict = old?.verdict;
+      state.endpoints.push(fresh);
       continue;
     }
     // The same object: running requests still count on it. Its locale becomes the new one.

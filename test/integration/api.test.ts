@@ -15,7 +15,7 @@ import { WIRE } from "#discovery/wire/definition.ts";
 import { systemClock } from "#kernel/clock.ts";
 import { MemoryLogger } from "#kernel/log.ts";
 import { systemRng } from "#kernel/rng.ts";
-import type { ClusterName, MeshName } from "#model/names.ts";
+import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
 import type { Snapshot } from "#model/snapshot.ts";
 import { ControlSource } from "#proxy/subscribe/control_source.ts";
 import { EVERY_CALL_FIELD, EVERY_RULE_FIELD, snapshotOf } from "#test/kit/gateway.ts";
@@ -35,6 +35,14 @@ const CONNECTIONS = {
   lifetimeMs: 359_996_400_000,
   requests: 4_000_000_000,
 };
+const CHECK_POLICY = {
+  ...{ intervalMs: 3_600_000, timeoutMs: 100, unhealthyThreshold: 100, healthyThreshold: 1 },
+};
+const HEALTH_CHECKS = [
+  { ...CHECK_POLICY, grpc: { service: "" } },
+  { ...CHECK_POLICY, tcp: {} },
+  { ...CHECK_POLICY, http: { path: "/", statuses: [{ from: 200, to: 599 }], host: "a" } },
+];
 const ANY_PORT = { address: "127.0.0.1", port: 0 };
 
 describe("the control API", { timeout: 60_000 }, () => {
@@ -133,7 +141,13 @@ describe("the control API", { timeout: 60_000 }, () => {
   it("sends each proxy what is made for it, the same to the last field", async () => {
     const simple = simpleSnapshot([9_000, 9_001], { revision: "one", requestTimeoutMs: 500 });
     const routes = [EVERY_RULE_FIELD, EVERY_CALL_FIELD].flatMap((yaml) => snapshotOf(yaml).routes);
-    const services = simple.services.map((service) => ({ ...service, connections: CONNECTIONS }));
+    const services = simple.services.flatMap((service) =>
+      HEALTH_CHECKS.map((healthCheck, i) => ({
+        ...service,
+        name: `origin-${i}.shop` as ServiceName,
+        ...{ connections: CONNECTIONS, healthCheck },
+      })),
+    );
     const sent = { ...simple, routes: [...simple.routes, ...routes], services };
     hub.publish("gateway", sent);
     const { got } = await follow(gatewayId(CORE), CORE);

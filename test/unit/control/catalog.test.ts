@@ -55,6 +55,7 @@ function catalog(change: Partial<Catalog> = {}): Catalog {
         appProtocol: "http",
         proxyProtocol: undefined,
         connections: undefined,
+        healthCheck: undefined,
       },
       {
         name: "secret.shop" as ServiceName,
@@ -65,6 +66,7 @@ function catalog(change: Partial<Catalog> = {}): Catalog {
         appProtocol: "http",
         proxyProtocol: undefined,
         connections: undefined,
+        healthCheck: undefined,
       },
     ],
     health: new Map(),
