@@ -12,7 +12,10 @@ const worker = new Worker({
   clock: systemClock,
   rng: systemRng(),
   log: jsonLogger("info", { worker: process.pid }),
-  send: (message) => process.send?.(message),
+  // The primary may have been killed a moment ago: what cannot be said to it any more ends nobody.
+  send: (message) => {
+    if (process.connected) process.send?.(message, undefined, undefined, () => {});
+  },
   onDrained: () => process.exit(0),
 });
 process.on("message", (message) => worker.hear(message as ToWorker));

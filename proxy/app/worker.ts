@@ -51,6 +51,12 @@ export class Worker {
         this.#plane ??= this.#begin(message.snapshot.cluster);
         this.#plane.apply(message.snapshot);
         return;
+      case "check":
+        this.#plane?.setChecking(true);
+        return;
+      case "verdicts":
+        this.#plane?.learn(message.verdicts);
+        return;
       case "drain":
         void this.drain(message.maxMs);
         return;
@@ -71,7 +77,7 @@ export class Worker {
   }
 
   #begin(cluster: LocalPlaneOptions["cluster"]): LocalPlane {
-    const { clock, rng, log } = this.#options;
+    const { clock, rng, log, send } = this.#options;
     const identity = this.#identity;
     const { ticketKeys, accessLog, process } = this.#begun!;
     return new LocalPlane({
@@ -79,6 +85,7 @@ export class Worker {
       ...(identity === undefined ? {} : { identity }),
       ticketKeys: Buffer.from(ticketKeys),
       accessLog: new LineLog(accessLog, clock, log),
+      tellVerdict: (verdict) => send({ kind: "verdict", verdict }),
     });
   }
 

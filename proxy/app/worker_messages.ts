@@ -6,6 +6,7 @@ import type { Snapshot } from "#model/snapshot.ts";
 import type { ListenerStatus } from "#proxy/app/data_plane.ts";
 import type { AskedRequest, Explanation } from "#proxy/app/explain.ts";
 import type { Inventory } from "#proxy/app/inventory.ts";
+import type { EndpointVerdict } from "#proxy/health/endpoint_checker.ts";
 
 /*
  * What the primary and its workers say to each other over the process's own IPC channel. Both ends are
@@ -28,6 +29,10 @@ export type ToWorker =
   | { readonly kind: "reopen_logs" }
   /** `held`: ports that processes of this proxy have already. */
   | { readonly kind: "snapshot"; readonly snapshot: Snapshot; readonly held: readonly number[] }
+  /** It is the one that sends health checks from now on. */
+  | { readonly kind: "check" }
+  /** What the one that does has learnt. */
+  | { readonly kind: "verdicts"; readonly verdicts: readonly EndpointVerdict[] }
   | { readonly kind: "drain"; readonly maxMs: number }
   | { readonly kind: "ask"; readonly id: number; readonly question: Question };
 
@@ -46,9 +51,12 @@ export interface Answers {
   readonly inventory: readonly Inventory[];
 }
 
-export type FromWorker = {
-  readonly kind: "answer";
-  readonly id: number;
-  /** Undefined: there is nothing to tell before a first snapshot. */
-  readonly value: Answers[keyof Answers] | undefined;
-};
+export type FromWorker =
+  | {
+      readonly kind: "answer";
+      readonly id: number;
+      /** Undefined: there is nothing to tell before a first snapshot. */
+      readonly value: Answers[keyof Answers] | undefined;
+    }
+  /** News of an endpoint that it has checked. */
+  | { readonly kind: "verdict"; readonly verdict: EndpointVerdict };

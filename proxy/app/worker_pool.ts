@@ -13,6 +13,7 @@ import type { DataPlane, ListenerStatus } from "#proxy/app/data_plane.ts";
 import type { AskedRequest, Explanation } from "#proxy/app/explain.ts";
 import type { HeldPorts } from "#proxy/app/held_ports.ts";
 import type { Inventory } from "#proxy/app/inventory.ts";
+import { WorkerChecks } from "#proxy/app/worker_checks.ts";
 import type { Answers, Question, ToWorker } from "#proxy/app/worker_messages.ts";
 import { WorkerProcess } from "#proxy/app/worker_process.ts";
 
@@ -59,6 +60,7 @@ export class WorkerPool implements DataPlane {
   readonly #ticketKeys = randomBytes(48);
   readonly #workers: Worker[] = [];
   readonly #metrics = new Metrics();
+  readonly #checks = new WorkerChecks();
   /** What workers had counted that are gone: a sum that shrinks would be taken for a restart of all. */
   #departed: MetricsData = [];
   #snapshot: Snapshot | undefined = undefined;
@@ -95,6 +97,7 @@ export class WorkerPool implements DataPlane {
 
   apply(snapshot: Snapshot): void {
     this.#snapshot = snapshot;
+    this.#checks.follow(snapshot);
     this.#spreading = true;
     this.#settling = this.#spread(snapshot);
     this.#settling.catch(() => {});
@@ -197,6 +200,7 @@ export class WorkerPool implements DataPlane {
     const { answerMs = ANSWER_MS, answerMs: firstAnswerMs = FIRST_ANSWER_MS } = this.#options;
     const started = new WorkerProcess({
       ...{ program, clock, answerMs, firstAnswerMs },
+      onVerdict: (verdict) => this.#checks.heard(started, verdict),
       onEnd: (why) => this.#restart(worker, started, why),
     });
     worker.process = started;
@@ -221,12 +225,14 @@ export class WorkerPool implements DataPlane {
     });
     const held = [...this.#bound, ...this.#options.held.all()];
     worker.tell({ kind: "snapshot", snapshot: { ...snapshot, listeners }, held });
+    this.#checks.given(worker);
   }
 
   #restart(worker: Worker, ended: WorkerProcess, why: string): void {
     worker.process = undefined;
     this.#lastEnd = why;
     if (this.#closing) return;
+    this.#checks.ended(ended);
     this.#departed = countersOf([this.#departed, ended.metrics ?? []]);
     const { clock, rng, log } = this.#options;
     if (clock.now() - ended.startedAt > STABLE_MS) worker.crashes = 0;

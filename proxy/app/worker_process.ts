@@ -4,6 +4,7 @@ import type { Clock, Timer } from "#kernel/clock.ts";
 import type { MetricsData } from "#kernel/metrics.ts";
 import type { ListenerStatus } from "#proxy/app/data_plane.ts";
 import type { Answers, FromWorker, Question, ToWorker } from "#proxy/app/worker_messages.ts";
+import type { EndpointVerdict } from "#proxy/health/endpoint_checker.ts";
 
 /** What a worker says to a question; `gone`: it ended, or said nothing in time and was ended. */
 export type Said<Q extends Question> =
@@ -23,6 +24,7 @@ export interface WorkerProcessOptions {
   /** How long it may take to answer before it is taken for hung; the first answer may take longer. */
   readonly answerMs: Millis;
   readonly firstAnswerMs: Millis;
+  readonly onVerdict: (verdict: EndpointVerdict) => void;
   /** It has ended, or could not be started. Called once. */
   readonly onEnd: (why: string) => void;
 }
@@ -53,9 +55,10 @@ export class WorkerProcess {
     const execArgv = [...process.execArgv, ...LEAN];
     this.#child = fork(options.program, { serialization: "advanced", execArgv });
     this.#child.on("message", (message) => {
-      const { id, value } = message as FromWorker;
+      const said = message as FromWorker;
       this.#answered = true;
-      this.#asked.get(id)?.({ kind: "said", value } as Said<Question>);
+      if (said.kind === "verdict") options.onVerdict(said.verdict);
+      else this.#asked.get(said.id)?.({ kind: "said", value: said.value } as Said<Question>);
     });
     this.#ended = new Promise((resolve) => {
       const end = (why: string): void => {

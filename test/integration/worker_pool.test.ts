@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { connect, type Socket } from "node:net";
+import { createServer, type Server } from "node:http";
+import { type AddressInfo, connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
@@ -21,6 +22,7 @@ describe("a pool of workers", { timeout: 120_000 }, () => {
   let dir: string;
   const origin = new TestOrigin("one");
   const pools: WorkerPool[] = [];
+  const servers: Server[] = [];
   beforeEach(async () => {
     dir = await mkdtemp(join(tmpdir(), "espalier-pool-"));
     await origin.start();
@@ -28,6 +30,11 @@ describe("a pool of workers", { timeout: 120_000 }, () => {
   afterEach(async () => {
     await Promise.all(pools.splice(0).map((pool) => pool.drain(0)));
     await origin.stop();
+    for (const server of servers.splice(0)) {
+      const closed = new Promise((resolve) => server.close(resolve));
+      server.closeAllConnections();
+      await closed;
+    }
     await rm(dir, { recursive: true });
   });
 
@@ -151,5 +158,83 @@ describe("a pool of workers", { timeout: 120_000 }, () => {
       /^worker [01]: EMFILE$/.test((await two.settled())[0]?.problem ?? ""),
     );
     assert.deepEqual((await two.settled())[0]!.bound, before!.bound, "another worker serves it");
+  });
+
+  /** A server that is asked how it is. */
+  async function asked() {
+    const health = { status: 200, times: 0 };
+    const server = createServer((_question, answer) => {
+      health.times++;
+      answer.writeHead(health.status).end();
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    servers.push(server);
+    const { port } = server.address() as AddressInfo;
+    const simple = simpleSnapshot([port]);
+    const check = { path: "/", statuses: [{ from: 200, to: 299 }] };
+    const healthCheck = {
+      ...{ http: check, intervalMs: 500, timeoutMs: 500 },
+      ...{ unhealthyThreshold: 2, healthyThreshold: 2 },
+    };
+    const services = simple.services.map((service) => ({ ...service, healthCheck }));
+    return Object.assign(health, { snapshot: { ...simple, services } });
+  }
+
+  /** What each worker thinks of the one endpoint. */
+  async function thoughts(of: WorkerPool): Promise<string[]> {
+    const all = await of.inventory();
+    return all.map(({ services }) => services[0]?.endpoints[0]?.check?.reason ?? "nothing");
+  }
+
+  /** Processes that have opened connections to endpoints. */
+  async function askers(of: WorkerPool): Promise<number[]> {
+    const all = await of.inventory();
+    return all.filter(({ upstreams }) => upstreams.length > 0).map((one) => one.process);
+  }
+
+  async function untilThought(of: WorkerPool, what: string): Promise<void> {
+    await until(`both think ${what}`, async () => {
+      const all = await thoughts(of);
+      return all.length === 2 && all.every((thought) => thought === what);
+    });
+  }
+
+  it("has one worker check endpoints for all, and another when that one dies", async () => {
+    const endpoint = await asked();
+    const { pool: two } = pool(2);
+    two.apply(endpoint.snapshot);
+    await two.settled();
+    await untilThought(two, "HTTP 200");
+    await until("it was asked often", () => endpoint.times >= 5);
+    const [checker, ...more] = await askers(two);
+    assert.deepEqual(more, []);
+
+    endpoint.status = 503;
+    await untilThought(two, "HTTP 503");
+    assert.equal((await two.reports())[0]!.healthy, 0);
+
+    const [other] = (await pidsOf(two)).filter((pid) => pid !== checker);
+    process.kill(checker!, "SIGKILL");
+    await until("another asks", async () => (await askers(two)).includes(other!));
+    endpoint.status = 200;
+    await until("another has come", async () => (await pidsOf(two)).length === 2);
+    await untilThought(two, "HTTP 200");
+    assert.deepEqual(await askers(two), [other]);
+  });
+
+  it("tells a worker that comes late what is known of endpoints", async () => {
+    const endpoint = await asked();
+    endpoint.status = 404;
+    const { pool: two } = pool(2);
+    two.apply(endpoint.snapshot);
+    await two.settled();
+    await untilThought(two, "HTTP 404");
+    const [checker] = await askers(two);
+    const [other] = (await pidsOf(two)).filter((pid) => pid !== checker);
+    process.kill(other!, "SIGKILL");
+    await until("it is gone", async () => !(await pidsOf(two)).includes(other!));
+    // Nothing changes, so nobody would say it again by itself.
+    await untilThought(two, "HTTP 404");
+    assert.deepEqual(await askers(two), [checker]);
   });
 });
