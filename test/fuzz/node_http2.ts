@@ -168,6 +168,71 @@ export class NodeDecoder {
   }
 }
 
+/** A request that node's server has had whole. */
+export interface HadRequest {
+  readonly stream: number;
+  readonly fields: readonly string[];
+  body: string;
+  /** Its trailers, if it ended with some. */
+  trailers: readonly string[];
+  whole: boolean;
+}
+
+/** Node's server as the reader of frames; it answers each whole request with 204. */
+export class NodeFrames {
+  readonly requests: HadRequest[] = [];
+  readonly #wire = new Wire(0);
+  readonly #server = createServer({ maxHeaderListPairs: 1_000 });
+  #session: ServerHttp2Session | undefined;
+
+  constructor() {
+    this.#server.on("session", (session) => {
+      this.#session = session;
+      session.on("error", () => {});
+    });
+    this.#server.on("sessionError", () => {});
+    this.#server.on("stream", (stream: ServerHttp2Stream, _headers, _flags, raw) => {
+      const fields = raw as unknown as string[];
+      const had: HadRequest = { stream: stream.id!, fields, body: "", trailers: [], whole: false };
+      this.requests.push(had);
+      stream.on("error", () => {});
+      stream.on("data", (chunk: Buffer) => {
+        had.body += chunk.latin1Slice();
+      });
+      stream.on("trailers", (_last, _flags, rawLast) => {
+        had.trailers = rawLast as unknown as string[];
+      });
+      stream.on("end", () => {
+        if (stream.aborted || stream.destroyed) return;
+        had.whole = true;
+        stream.respond({ ":status": 204 }, { endStream: true });
+      });
+    });
+    this.#server.emit("connection", this.#wire);
+  }
+
+  /** Hears bytes, and does what they make it do. */
+  async say(bytes: Buffer): Promise<void> {
+    if (this.isOver) return;
+    this.#wire.push(bytes);
+    for (let i = 0; i < 3; i++) await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  get frames(): readonly Frame[] {
+    return this.#wire.frames;
+  }
+
+  get isOver(): boolean {
+    const { frames } = this.#wire;
+    return this.#wire.destroyed || frames.some(({ type }) => type === FrameType.GOAWAY);
+  }
+
+  close(): void {
+    this.#session?.destroy();
+    this.#wire.destroy();
+  }
+}
+
 /** Node's client as the encoder of what our decoder reads. */
 export class NodeEncoder {
   readonly #wire = new Wire(PREFACE.length);
