@@ -3,8 +3,8 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { rssMb } from "#bench/load/cpu.ts";
+import { ESPALIER } from "#bench/load/espalier.ts";
 import { listening } from "#bench/load/programs.ts";
-import { ESPALIER } from "#bench/load/subjects.ts";
 import { freePort } from "#test/kit/ports.ts";
 import { staticYaml } from "#test/kit/static_yaml.ts";
 
