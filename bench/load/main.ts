@@ -13,6 +13,7 @@ import { workloads } from "#bench/load/workloads.ts";
 import { codecLines } from "#bench/micro/codec.ts";
 import { decisionLines } from "#bench/micro/decisions.ts";
 import { http2Lines } from "#bench/micro/http2.ts";
+import { engineLines } from "#bench/micro/http2_engine.ts";
 
 /*
  * espalier proxy beside its peers: the same origins, the same load, one after the other in turns, the
@@ -36,7 +37,9 @@ function option(name: string, otherwise: string): string {
 async function main(): Promise<void> {
   const missing = ["wrk", "nginx", "taskset"].filter((program) => !isInstalled(program));
   const isWhole = option("--only", "") === "" && !process.argv.includes("--quick");
-  const micro = isWhole ? [...codecLines(), ...http2Lines(), ...decisionLines()] : [];
+  const micro = isWhole
+    ? [...codecLines(), ...http2Lines(), ...engineLines(), ...decisionLines()]
+    : [];
   if (isWhole) console.log(["per call (medians)", ...micro].join("\n"));
   if (missing.length > 0 || cpus().length < 2) {
     const what = missing.length > 0 ? `, and on PATH: ${missing.join(", ")}` : "";
