@@ -1,6 +1,6 @@
 import type { Exchange, Fields } from "#proxy/exchange/exchange.ts";
 import { fieldValue, removeFields } from "#proxy/exchange/fields.ts";
-import type { TraceIds } from "#proxy/observe/trace_ids.ts";
+import { idOf, type TraceIds } from "#proxy/observe/trace_ids.ts";
 
 /** Fields that say where a request came from. Only a proxy that was there may say it. */
 const FORWARDING: ReadonlySet<string> = new Set([
@@ -28,19 +28,18 @@ export function setForwarding(exchange: Exchange, self: string, ids: TraceIds): 
   const { fields } = head;
   const said = survey(fields);
   // A trace that begins here has the request's id: one to look for.
-  let id: string | undefined;
+  const parent = said.traced ? undefined : ids.nextParent();
   if (peer.kind === "anonymous") {
     if (said.any && !peer.trusted) removeFields(fields, FORWARDING);
     const kept = said.any && peer.trusted ? said : NOTHING;
     describeClient(exchange, peer, kept);
     if (kept.requestId < 0) {
-      id = ids.next();
-      fields.push("x-request-id", id);
+      fields.push("x-request-id", parent === undefined ? ids.next() : idOf(parent));
     }
   }
-  if (!said.traced) {
+  if (parent !== undefined) {
     if (said.tracing) removeFields(fields, REPLACED);
-    fields.push("traceparent", `00-${id ?? ids.next()}-${ids.nextSpan()}-00`);
+    fields.push("traceparent", parent);
   }
   fields.push("via", `${exchange.httpVersion} ${self}`);
 }

@@ -22,6 +22,7 @@ import { count, type Http2Counters } from "#proxy/http2/http2_counters.ts";
 import { PeerSettings } from "#proxy/http2/peer_settings.ts";
 import { ReceiveWindow, WINDOW_DEFAULT } from "#proxy/http2/receive_window.ts";
 import type { Http2Stream, StreamCarrier } from "#proxy/http2/stream.ts";
+import { StreamTable } from "#proxy/http2/stream_table.ts";
 import { beginWork, endWork } from "#proxy/socket/work.ts";
 
 /** A peer that does not read what it makes us say is let go when so much waits for it, bytes. */
@@ -53,7 +54,7 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
   readonly frames: FrameWriter;
   readonly window = new ReceiveWindow();
   protected readonly socket: Socket;
-  protected readonly streams = new Map<number, Http2Stream>();
+  protected readonly streams = new StreamTable<Http2Stream>();
   protected readonly peerSettings = new PeerSettings();
   over = false;
   protected readonly reader: FrameReader;
@@ -204,7 +205,7 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
   }
 
   grant(stream: Http2Stream, increment: number): void {
-    if (this.over || !this.streams.has(stream.id)) return;
+    if (this.over || this.streams.get(stream.id) !== stream) return;
     this.frames.windowUpdate(stream.id, increment);
     this.#startSample();
   }
@@ -318,7 +319,7 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
 
   /** RFC 9113 §6.9.2: open streams follow, below zero if need be. */
   #changeWindows(by: number): boolean {
-    for (const stream of this.streams.values()) {
+    for (const stream of this.streams.all()) {
       stream.sendWindow += by;
       if (stream.sendWindow > WINDOW_MAX) {
         this.die(ErrorCode.FLOW_CONTROL_ERROR, "window above 2^31 - 1");
@@ -389,7 +390,7 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
   // ── ends of streams ──
 
   protected add(stream: Http2Stream): void {
-    this.streams.set(stream.id, stream);
+    this.streams.add(stream);
     this.#options.counters.streams++;
   }
 
@@ -447,7 +448,7 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
   }
 
   #remove(stream: Http2Stream, how: "ended" | "reset"): void {
-    this.streams.delete(stream.id);
+    this.streams.delete(stream);
     this.frames.forget(stream);
     this.#closed.add(stream.id, how);
   }
@@ -493,7 +494,7 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
     this.over = true;
     this.reader.close();
     this.window.close();
-    for (const stream of [...this.streams.values()]) {
+    for (const stream of this.streams.all()) {
       if (this.#isWhole(stream)) {
         stream.sendNoMore();
         continue;

@@ -344,7 +344,7 @@ export class Http2Downstream extends Http2Connection implements ServerCarrier, C
       counters.calmed++;
       this.die(ErrorCode.ENHANCE_YOUR_CALM, "it does not read what it asks for");
     } else if (this.streams.size > 0) {
-      for (const stream of [...this.streams.values()]) this.#watch(stream as ServerStream);
+      for (const stream of this.streams.all()) this.#watch(stream as ServerStream);
     } else {
       this.#idleMs += this.#tickMs;
       if (this.#idleMs < limits.idleTimeoutMs) return;

@@ -335,11 +335,12 @@ export class HpackEncoder {
 
 const EMPTY = Buffer.alloc(0);
 
-/** Tells values apart by their lengths and ends, well enough to guess whether one has come before. */
+/** Tells values apart, well enough to guess whether one has come before: by some characters, a date's seconds too. */
 function printOf(value: string): number {
-  let print = value.length;
-  for (let i = Math.max(0, value.length - 16); i < value.length; i++) {
+  const { length } = value;
+  let print = length;
+  for (let i = Math.max(0, length - 6); i < length; i++) {
     print = (Math.imul(print, 31) + value.charCodeAt(i)) | 0;
   }
-  return print;
+  return length < 16 ? print : (Math.imul(print, 31) + value.charCodeAt(length >> 1)) | 0;
 }

@@ -1,11 +1,15 @@
 import type { Socket } from "node:net";
-import { type Flushed, flushAfterWork } from "#proxy/socket/work.ts";
+import { type Flushed, flushAfterTurn } from "#proxy/socket/work.ts";
 
+/** What most connections write in one turn. */
+const SMALL_BYTES = 4_096;
 /** Room of a buffer: four frames of the size that everybody takes, and a little for what stands between. */
 const BUFFER_BYTES = 4 * (16_384 + 9) + 512;
-/** Buffers kept for the next turn. */
-const FREE_MAX = 64;
-const free: Buffer<ArrayBuffer>[] = [];
+/** Buffers kept for the next turn, of each size. */
+const SMALL_MAX = 512;
+const LARGE_MAX = 64;
+const small: Buffer<ArrayBuffer>[] = [];
+const large: Buffer<ArrayBuffer>[] = [];
 const NONE = Buffer.alloc(0);
 
 /**
@@ -34,15 +38,21 @@ export class Outbox implements Flushed {
   /** The buffer with room for `bytes` at `at`; what was in it before may have left. */
   room(bytes: number): Buffer {
     const buffer = this.#buffer;
-    if (buffer.length - this.at >= bytes) return buffer;
-    if (this.at > 0) this.#write();
-    else if (buffer !== NONE) giveBack(buffer);
+    const { at } = this;
+    if (buffer.length - at >= bytes) return buffer;
     if (!this.#listed) {
       this.#listed = true;
-      flushAfterWork(this);
+      flushAfterTurn(this);
     }
-    this.#buffer =
-      bytes <= BUFFER_BYTES ? (free.pop() ?? newBuffer()) : Buffer.allocUnsafeSlow(bytes);
+    if (buffer.length === SMALL_BYTES && at + bytes <= BUFFER_BYTES) {
+      this.#buffer = take(BUFFER_BYTES);
+      buffer.copy(this.#buffer, 0, 0, at);
+      giveBack(buffer);
+    } else {
+      if (at > 0) this.#write();
+      else giveBack(buffer);
+      this.#buffer = take(bytes);
+    }
     return this.#buffer;
   }
 
@@ -59,7 +69,7 @@ export class Outbox implements Flushed {
   flush(): void {
     this.#listed = false;
     if (this.at > 0) this.#write();
-    else if (this.#buffer !== NONE) giveBack(this.#buffer);
+    else giveBack(this.#buffer);
     this.#buffer = NONE;
   }
 
@@ -81,10 +91,15 @@ export class Outbox implements Flushed {
   }
 }
 
-function newBuffer(): Buffer<ArrayBuffer> {
-  return Buffer.allocUnsafeSlow(BUFFER_BYTES);
+/** A buffer with room for that many bytes. */
+function take(bytes: number): Buffer<ArrayBuffer> {
+  if (bytes <= SMALL_BYTES) return small.pop() ?? Buffer.allocUnsafeSlow(SMALL_BYTES);
+  if (bytes <= BUFFER_BYTES) return large.pop() ?? Buffer.allocUnsafeSlow(BUFFER_BYTES);
+  return Buffer.allocUnsafeSlow(bytes);
 }
 
 function giveBack(buffer: Buffer<ArrayBuffer>): void {
-  if (buffer.length === BUFFER_BYTES && free.length < FREE_MAX) free.push(buffer);
+  if (buffer.length === SMALL_BYTES) {
+    if (small.length < SMALL_MAX) small.push(buffer);
+  } else if (buffer.length === BUFFER_BYTES && large.length < LARGE_MAX) large.push(buffer);
 }

@@ -18,6 +18,9 @@ export interface StreamCarrier {
   reset(stream: Http2Stream, code: number): void;
 }
 
+/** Where nothing has ever had to wait. */
+const NONE_KEPT = new KeptBytes();
+
 /**
  * One stream, of either role: its windows, what waits to be sent and what waits to be read. What waits is bounded,
  * for who hands it in is told to wait, and the peer may send no more than its window.
@@ -46,10 +49,11 @@ export abstract class Http2Stream implements WritingStream {
   stillMs = 0;
   /** Somebody takes what comes. */
   protected reading = false;
-  readonly #queue = new KeptBytes();
+  /** Most streams never need either. */
+  #queue = NONE_KEPT;
   #endQueued = false;
   #trailersQueued: Fields | undefined = undefined;
-  readonly #inbox = new KeptBytes();
+  #inbox = NONE_KEPT;
   #trailers: Fields | undefined = undefined;
   /** The reader has heard of the peer's end. */
   #endTold = false;
@@ -89,7 +93,10 @@ export abstract class Http2Stream implements WritingStream {
     this.moved = true;
     if (this.reading && this.#inbox.size === 0) this.#hand(chunk);
     // The chunk's memory is read into again.
-    else this.#inbox.push(chunk);
+    else {
+      if (this.#inbox === NONE_KEPT) this.#inbox = new KeptBytes();
+      this.#inbox.push(chunk);
+    }
   }
 
   /** The peer's side has ended. */
@@ -171,6 +178,7 @@ export abstract class Http2Stream implements WritingStream {
       }
       chunk = chunk.subarray(sent);
     }
+    if (this.#queue === NONE_KEPT) this.#queue = new KeptBytes();
     this.#queue.push(chunk);
     // Without a window of its own it is the peer's update that wakes it.
     if (this.sendWindow > 0) this.carrier.frames.await(this);

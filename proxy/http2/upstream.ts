@@ -270,7 +270,7 @@ export class Http2Upstream extends Http2Connection {
   protected onGoaway(last: number, code: number): void {
     // First: who is told may try again at once, and not here.
     this.#takeNoMore("endpoint");
-    const unseen = [...this.streams.values()].filter(({ id }) => id > last) as ClientStream[];
+    const unseen = this.streams.all().filter(({ id }) => id > last) as ClientStream[];
     for (const stream of unseen) {
       this.dropUnseen(stream);
       stream.onUnprocessed(code);

@@ -1,6 +1,13 @@
 import type { Rng } from "#kernel/rng.ts";
 
-const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+/** Characters of the hexadecimal digits. */
+const DIGITS = Uint8Array.from("0123456789abcdef", (digit) => digit.charCodeAt(0));
+/** `00-`, the trace's id, `-`, the span's id, `-00`: W3C Trace Context §3.2. */
+const TEMPLATE = `00-${"0".repeat(32)}-${"0".repeat(16)}-00`;
+const ID_AT = 3;
+const ID_END = 35;
+const SPAN_AT = 36;
+const WORD = 8;
 
 /**
  * Ids of requests and traces: 32 hex digits, unique for all practical purposes, not secret. The first half
@@ -8,26 +15,43 @@ const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(
  */
 export class TraceIds {
   readonly #rng: Rng;
-  readonly #process: string;
+  /** A `traceparent` in the making: one text is made of it, and nothing is put together from pieces. */
+  readonly #parent = Buffer.from(TEMPLATE, "latin1");
 
   constructor(rng: Rng) {
     this.#rng = rng;
-    this.#process = this.#word() + this.#word();
+    this.#word(ID_AT);
+    this.#word(ID_AT + WORD);
   }
 
   next(): string {
-    return this.#process + this.#word() + this.#word();
+    this.#fillId();
+    return this.#parent.latin1Slice(ID_AT, ID_END);
   }
 
-  /** Of a span: 16 hex digits. */
-  nextSpan(): string {
-    return this.#word() + this.#word();
+  /** A `traceparent` of a trace that begins, unsampled. */
+  nextParent(): string {
+    this.#fillId();
+    this.#word(SPAN_AT);
+    this.#word(SPAN_AT + WORD);
+    return this.#parent.latin1Slice(0, TEMPLATE.length);
   }
 
-  #word(): string {
-    const bits = this.#rng.below(0x1_0000_0000);
-    return (
-      HEX[bits >>> 24]! + HEX[(bits >>> 16) & 255]! + HEX[(bits >>> 8) & 255]! + HEX[bits & 255]!
-    );
+  #fillId(): void {
+    this.#word(ID_AT + 2 * WORD);
+    this.#word(ID_AT + 3 * WORD);
   }
+
+  #word(at: number): void {
+    let bits = this.#rng.below(0x1_0000_0000);
+    for (let i = at + WORD - 1; i >= at; i--) {
+      this.#parent[i] = DIGITS[bits & 15]!;
+      bits >>>= 4;
+    }
+  }
+}
+
+/** The trace's id in a `traceparent` of ours. */
+export function idOf(parent: string): string {
+  return parent.slice(ID_AT, ID_END);
 }

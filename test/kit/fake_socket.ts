@@ -1,6 +1,7 @@
 import { EventEmitter } from "node:events";
 import type { Socket } from "node:net";
 import type { ReadInto } from "#proxy/socket/held_buffers.ts";
+import { endTurn } from "#proxy/socket/work.ts";
 
 /** How a connection came to its end; "" if it is open. */
 export type Ending = "" | "end" | "destroy" | "reset";
@@ -38,6 +39,7 @@ export class FakeSocket extends EventEmitter {
     if (this.destroyed) return;
     this.#waiting.push(bytes);
     this.#deliver();
+    endTurn();
   }
 
   /** The peer says no more. */

@@ -14,9 +14,15 @@ const BANS: readonly Ban[] = [
     except: /^kernel\/clock\.ts$|^(?:test|bench)\//,
   },
   {
-    pattern: /\b(?:setTimeout|setInterval|setImmediate)\(/g,
+    pattern: /\b(?:setTimeout|setInterval)\(/g,
     instead: "timers are a port: Clock.after, Clock.every or the timer wheel",
     except: /^kernel\/clock\.ts$|^(?:test|bench)\//,
+  },
+  {
+    pattern: /\bsetImmediate\(/g,
+    instead:
+      "what waits for the end of a turn is flushed by proxy/socket/work.ts; timers are a port",
+    except: /^(?:kernel\/clock|proxy\/socket\/work)\.ts$|^(?:test|bench)\//,
   },
   {
     pattern: /\bMath\.random\(/g,
