@@ -163,6 +163,8 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
     this.#receiveLeft -= length;
     this.#held += length;
     this.window.received(length);
+    // Here and not only where it is taken: the bytes of a stalled stream would be missing to all others.
+    this.#giveBack();
     if (content > 0) this.#dataFrames++;
     else if (!endStream && !this.flood("empty_data")) return undefined;
     const stream = this.streams.get(id);
@@ -195,6 +197,11 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
 
   consumed(bytes: number): void {
     this.#held -= bytes;
+    this.#giveBack();
+  }
+
+  /** What all streams together may send again, if that is worth a frame. */
+  #giveBack(): void {
     const { connection } = this.window;
     const held = Math.max(0, this.#held - this.#options.heldBytesMax);
     const due = connection - held - this.#receiveLeft;
