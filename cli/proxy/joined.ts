@@ -32,7 +32,7 @@ export async function startJoined(options: ProxyOptions, state: string): Promise
   const isGateway = roleOf(identity.current().id) === "gateway";
   const succession = await beginSuccession(state, log);
   const base = { options, log, identity, source, report, succession };
-  const running = isGateway ? await runProxy(base) : await runSidecar(base);
+  const running = isGateway ? await runProxy(base) : await runSidecar({ ...base, lastGood: first });
   return {
     ended: running.ended,
     reopenLogs: () => running.reopenLogs(),

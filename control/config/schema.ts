@@ -60,15 +60,10 @@ const serviceSpec = z
     connections: connectionsSpec.optional(),
     healthCheck: healthCheckSpec.optional(),
   })
-  .superRefine(({ ports, proxyProtocol, endpoints, connections, healthCheck }, ctx) => {
+  .superRefine(({ ports, proxyProtocol, connections, healthCheck }, ctx) => {
     const check = healthCheckProblem(healthCheck, ports[0]?.appProtocol);
     if (check !== undefined) ctx.addIssue({ code: "custom", ...check });
     if (ports[0]?.appProtocol === "tcp") {
-      endpoints.forEach(({ identity }, i) => {
-        if (identity === undefined) return;
-        const message = "a tcp service has no sidecars";
-        ctx.addIssue({ code: "custom", path: ["endpoints", i, "identity"], message });
-      });
       for (const field of Object.keys(connections ?? {})) {
         if (field === "connectTimeout") continue;
         const message = "not for appProtocol: tcp, where each client has a connection of its own";

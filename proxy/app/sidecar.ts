@@ -1,5 +1,5 @@
 import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
-import type { Listener, Snapshot } from "#model/snapshot.ts";
+import type { Listener, Service, Snapshot } from "#model/snapshot.ts";
 
 /** What a sidecar is told of its workload. */
 export interface SidecarInbound {
@@ -12,8 +12,13 @@ export interface SidecarInbound {
   readonly app: { readonly address: string; readonly port: number };
 }
 
-/** The inbound half of a sidecar: mTLS from the mesh in, plain text to the one workload. */
-export function inboundSnapshot(inbound: SidecarInbound): Snapshot {
+/**
+ * The inbound half of a sidecar: mTLS from the mesh in, plain text to the one workload.
+ * @param said of the workload's service by the control service: what the workload speaks, and how many connections it
+ *   bears. Checks of health are left to those who can choose another endpoint. Undefined: HTTP/1.1.
+ */
+export function inboundSnapshot(inbound: SidecarInbound, said: Service | undefined): Snapshot {
+  const { appProtocol = "http", proxyProtocol, connections } = said ?? {};
   const listener: Listener = {
     name: "inbound",
     protocol: "MESH",
@@ -21,7 +26,7 @@ export function inboundSnapshot(inbound: SidecarInbound): Snapshot {
     ...inbound.listen,
   };
   return {
-    revision: "inbound",
+    revision: `inbound ${JSON.stringify([appProtocol, proxyProtocol, connections])}`,
     mesh: inbound.mesh,
     cluster: inbound.cluster,
     listeners: [listener],
@@ -45,7 +50,9 @@ export function inboundSnapshot(inbound: SidecarInbound): Snapshot {
       {
         name: inbound.service,
         port: inbound.app.port,
-        appProtocol: "http",
+        appProtocol,
+        ...(proxyProtocol === undefined ? {} : { proxyProtocol }),
+        ...(connections === undefined ? {} : { connections }),
         // Whom the control service lets in here is not this listener's matter.
         exported: true,
         locales: [

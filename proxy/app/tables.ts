@@ -58,11 +58,13 @@ export function* endpointsOf(snapshot: Snapshot): Iterable<EndpointRules> {
 
 /** The endpoints of this cluster that `snapshot` wants to be checked. Gateways are watched otherwise: `linksOf`. */
 export function* checksOf(snapshot: Snapshot): Iterable<CheckTarget> {
-  for (const { name: service, healthCheck: check, proxyProtocol, locales } of snapshot.services) {
+  for (const { name: service, healthCheck: check, ...about } of snapshot.services) {
     if (check === undefined) continue;
+    const { appProtocol, proxyProtocol, locales } = about;
+    const raw = appProtocol === "tcp";
     for (const { kind, endpoints } of locales) {
       if (kind !== "local") continue;
-      for (const endpoint of endpoints) yield { service, endpoint, check, proxyProtocol };
+      for (const endpoint of endpoints) yield { service, endpoint, check, raw, proxyProtocol };
     }
   }
 }

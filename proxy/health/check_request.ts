@@ -1,12 +1,14 @@
 import type { HealthCheck } from "#model/health_check.ts";
 import type { ServiceName } from "#model/names.ts";
 import type { Endpoint, Service } from "#model/snapshot.ts";
+import { FIRST_HOP, writeHop } from "#proxy/authorize/hop.ts";
 import {
   type AnswerHead,
   type AnswerSink,
   BODY_UNKNOWN,
   type Fields,
   type RequestHead,
+  TCP_UPGRADE,
   type UpstreamStream,
 } from "#proxy/exchange/exchange.ts";
 import { FAILURES, type Failure } from "#proxy/exchange/failure.ts";
@@ -18,6 +20,8 @@ export interface CheckTarget {
   readonly service: ServiceName;
   readonly endpoint: Endpoint;
   readonly check: HealthCheck;
+  /** It takes connections, not requests. */
+  readonly raw: boolean;
   /** It expects to be introduced to its clients: we are nobody's proxy now, and say so. */
   readonly proxyProtocol: Service["proxyProtocol"];
 }
@@ -122,12 +126,17 @@ export class CheckRequest {
   }
 
   #connect(): void {
-    const { endpoint, proxyProtocol: version } = this.#target;
-    const introduction = version && { version, source: undefined };
+    const { service, endpoint, raw, proxyProtocol: version } = this.#target;
+    const { upstreams, raw: connections } = this.#doors;
     const sink = this.#sink({
-      onAnswer: () => {
+      onAnswer: ({ status }) => {
         const stream = this.#stream;
-        this.#end({ result: "ok", reason: "connected" });
+        const ok = status === 101;
+        this.#end(
+          ok
+            ? { result: "ok", reason: "connected" }
+            : { result: "failed", reason: `HTTP ${status}` },
+        );
         // In peace: a reset would be an error in the endpoint's log. It has until `cancel` to end its side.
         stream?.sendEnd(undefined);
         this.#stream = stream;
@@ -135,7 +144,16 @@ export class CheckRequest {
       onAnswerBody: () => {},
       onAnswerEnd: () => {},
     });
-    this.#stream = this.#doors.raw.open(endpoint, introduction, sink);
+    if (endpoint.identity === undefined) {
+      const introduction = version && { version, source: undefined };
+      this.#stream = connections.open(endpoint, introduction, sink);
+    } else if (raw) {
+      // Its sidecar makes the connection, and the introduction.
+      const fields: Fields = [];
+      writeHop(fields, { ...FIRST_HOP, service, retries: 0 });
+      const head = { ...headFor("GET", "/", service, fields), upgrade: TCP_UPGRADE };
+      this.#stream = upstreams.open(endpoint, head, sink, true);
+    } else this.#stream = connections.open(endpoint, undefined, sink);
   }
 
   #sink(parts: {

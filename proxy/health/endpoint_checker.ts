@@ -220,7 +220,9 @@ function keyOf(service: ServiceName, endpoint: string): string {
 
 /** False: it is asked something else, and what it said before answers another question. */
 function isSame(a: CheckTarget, b: CheckTarget): boolean {
-  return a.proxyProtocol === b.proxyProtocol && textOf(a.check) === textOf(b.check);
+  return (
+    a.raw === b.raw && a.proxyProtocol === b.proxyProtocol && textOf(a.check) === textOf(b.check)
+  );
 }
 
 function textOf({ grpc, http, tcp, ...policy }: HealthCheck): string {

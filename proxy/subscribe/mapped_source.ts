@@ -36,15 +36,24 @@ export class MappedSource implements SnapshotSource {
   }
 }
 
-/** One snapshot that never changes. */
-export class FixedSource implements SnapshotSource {
-  readonly #snapshot: Snapshot;
+/** Snapshots of its owner's own making. */
+export class OwnSource implements SnapshotSource {
+  #snapshot: Snapshot;
+  #sink: SnapshotSink | undefined = undefined;
 
-  constructor(snapshot: Snapshot) {
+  constructor(first: Snapshot) {
+    this.#snapshot = first;
+  }
+
+  /** Puts another one in force, if its revision is another. */
+  put(snapshot: Snapshot): void {
+    if (snapshot.revision === this.#snapshot.revision) return;
     this.#snapshot = snapshot;
+    this.#sink?.apply(snapshot);
   }
 
   start(sink: SnapshotSink): void {
+    this.#sink = sink;
     sink.apply(this.#snapshot);
   }
 
@@ -56,5 +65,7 @@ export class FixedSource implements SnapshotSource {
     return NO_FAILURES;
   }
 
-  async close(): Promise<void> {}
+  async close(): Promise<void> {
+    this.#sink = undefined;
+  }
 }

@@ -310,7 +310,7 @@ function inboundTo(port: number): Snapshot {
   const listen = { address: "127.0.0.1", port: 0 };
   const app = { address: "127.0.0.1", port };
   const service = "large.shop" as ServiceName;
-  return inboundSnapshot({ mesh: MESH, cluster: EU, service, listen, app });
+  return inboundSnapshot({ mesh: MESH, cluster: EU, service, listen, app }, undefined);
 }
 
 /** A plain listener, and one service behind a sidecar that must prove `id`. */

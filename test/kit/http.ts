@@ -77,8 +77,8 @@ export class TestOrigin {
     this.server.keepAliveTimeout = 60_000;
   }
 
-  async start(): Promise<number> {
-    await new Promise<void>((resolve) => this.server.listen(0, "127.0.0.1", resolve));
+  async start(port = 0): Promise<number> {
+    await new Promise<void>((resolve) => this.server.listen(port, "127.0.0.1", resolve));
     return this.port;
   }
 

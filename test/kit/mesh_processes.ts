@@ -11,7 +11,8 @@ export class ProcessCluster {
   readonly config: string;
   control!: EspalierProcess;
   readonly #proxies: EspalierProcess[] = [];
-  #gateway = 0;
+  /** States of proxies that have joined. */
+  readonly #joined = new Set<string>();
 
   constructor(name: string, dir: string) {
     this.name = name;
@@ -43,17 +44,17 @@ export class ProcessCluster {
   /** Starts this cluster's gateway; again on the state of the one before. */
   async startGateway(): Promise<EspalierProcess> {
     const state = join(this.dir, "gateway");
-    if (this.#gateway++ === 0) await join_(await this.token("--gateway"), state);
+    await this.#join(state, "--gateway");
     const gateway = new EspalierProcess(["proxy", "--state", state, "--admin", "127.0.0.1:0"]);
     this.#proxies.push(gateway);
     await gateway.ready("mesh");
     return gateway;
   }
 
-  /** Starts a workload's proxy. */
+  /** Starts a workload's proxy; again on the state of the one before. */
   async startSidecar(account: string, ...flags: string[]): Promise<EspalierProcess> {
     const state = join(this.dir, `sidecar-${account}`);
-    await join_(await this.token("--workload", `shop/${account}`), state);
+    await this.#join(state, "--workload", `shop/${account}`);
     const args = ["proxy", "--state", state, "--admin", "127.0.0.1:0"];
     const sidecar = new EspalierProcess([...args, ...flags]);
     this.#proxies.push(sidecar);
@@ -64,6 +65,12 @@ export class ProcessCluster {
   /** The nats-server's process id. */
   async busPid(): Promise<number> {
     return Number(await readFile(join(this.state, "bus", "nats-server.pid"), "utf8"));
+  }
+
+  async #join(state: string, ...flags: string[]): Promise<void> {
+    if (this.#joined.has(state)) return;
+    this.#joined.add(state);
+    await join_(await this.token(...flags), state);
   }
 
   async stop(): Promise<void> {
@@ -166,14 +173,22 @@ spec:
 `;
 }
 
-/** An exported service with one endpoint. @param identity path of a sidecar's id, if it has one. */
-export function serviceYaml(name: string, port: number, identity?: string): string {
+/**
+ * An exported service with one endpoint.
+ * @param identity path of a sidecar's id, if it has one. @param protocol that it speaks.
+ */
+export function serviceYaml(
+  name: string,
+  port: number,
+  identity?: string,
+  protocol = "http",
+): string {
   const proof = identity === undefined ? "" : `, identity: ${identity}`;
   return `apiVersion: espalier.dev/v1alpha1
 kind: Service
 metadata: { name: ${name}, namespace: shop }
 spec:
-  ports: [{ port: 80 }]
+  ports: [{ port: 80, appProtocol: ${protocol} }]
   endpoints: [{ address: 127.0.0.1, port: ${port}${proof} }]
 ---
 apiVersion: multicluster.x-k8s.io/v1alpha1

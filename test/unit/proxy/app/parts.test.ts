@@ -4,14 +4,14 @@ import { MemoryLogger } from "#kernel/log.ts";
 import { VirtualClock } from "#kernel/virtual_clock.ts";
 import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
 import { mergeReports } from "#model/report.ts";
-import { parseSnapshot } from "#model/snapshot.ts";
+import { parseSnapshot, type Service } from "#model/snapshot.ts";
 import type { DataPlane } from "#proxy/app/data_plane.ts";
 import { explain } from "#proxy/app/explain.ts";
 import { ProxyProcess } from "#proxy/app/proxy_process.ts";
 import { inboundSnapshot, withOutbound } from "#proxy/app/sidecar.ts";
 import { buildTables, endpointsOf, linksOf } from "#proxy/app/tables.ts";
 import { RequestStats } from "#proxy/observe/service_stats.ts";
-import { FixedSource } from "#proxy/subscribe/mapped_source.ts";
+import { OwnSource } from "#proxy/subscribe/mapped_source.ts";
 import { NO_FAILURES, type SnapshotSink, type SnapshotSource } from "#proxy/subscribe/source.ts";
 import { must } from "#test/kit/mesh.ts";
 import { simpleSnapshot } from "#test/kit/proxy.ts";
@@ -57,15 +57,24 @@ describe("what a service says of connections", () => {
   });
 });
 
+const EVERY_SECOND = {
+  intervalMs: 1_000,
+  timeoutMs: 1_000,
+  unhealthyThreshold: 1,
+  healthyThreshold: 1,
+};
+/** A sidecar's own part. */
+const BESIDE = {
+  mesh: "acme.mesh" as MeshName,
+  cluster: "core.acme.mesh" as ClusterName,
+  service: "menu.shop" as ServiceName,
+  listen: { address: "10.0.0.1", port: 15_008 },
+  app: { address: "127.0.0.1", port: 80 },
+};
+
 describe("a sidecar", () => {
   it("has one way in, by mTLS, to its workload", () => {
-    const snapshot = inboundSnapshot({
-      mesh: "acme.mesh" as MeshName,
-      cluster: "core.acme.mesh" as ClusterName,
-      service: "menu.shop" as ServiceName,
-      listen: { address: "10.0.0.1", port: 15_008 },
-      app: { address: "127.0.0.1", port: 80 },
-    });
+    const snapshot = inboundSnapshot(BESIDE, undefined);
     assert.deepEqual(must(parseSnapshot(structuredClone(snapshot), "x")), snapshot);
     assert.deepEqual(
       snapshot.listeners.map(({ protocol, port }) => [protocol, port]),
@@ -76,6 +85,28 @@ describe("a sidecar", () => {
       [80],
     );
     assert.deepEqual(linksOf(snapshot), []);
+  });
+
+  it("does for its workload what is said of its service, but the checks of health", () => {
+    const tcp = { appProtocol: "tcp", proxyProtocol: "v2", connections: { max: 3 } } as const;
+    const healthCheck = { tcp: {}, ...EVERY_SECOND };
+    const said = { ...simpleSnapshot([1, 2]).services[0]!, ...tcp, healthCheck };
+    const snapshot = inboundSnapshot(BESIDE, said);
+    assert.deepEqual(must(parseSnapshot(structuredClone(snapshot), "x")), snapshot);
+    const [{ name, appProtocol, proxyProtocol, connections, ...rest }] = snapshot.services as [
+      Service,
+    ];
+    assert.deepEqual({ appProtocol, proxyProtocol, connections }, tcp);
+    assert.equal(name, "menu.shop");
+    assert.equal(rest.healthCheck, undefined);
+    assert.deepEqual(
+      [...endpointsOf(snapshot)].map(({ endpoint }) => endpoint.port),
+      [80],
+    );
+    // What changes it is another revision, and nothing else is.
+    assert.notEqual(snapshot.revision, inboundSnapshot(BESIDE, undefined).revision);
+    const same = inboundSnapshot(BESIDE, { ...said, port: 81, locales: [] });
+    assert.equal(same.revision, snapshot.revision);
   });
 
   it("has one way out, where its workload sends everything", () => {
@@ -134,7 +165,7 @@ describe("a proxy's admin port", () => {
     proxy.adminRoutes().get(path)!(new URLSearchParams(query));
 
   it("is not ready before there is a configuration, with a listener that is not open, or when it ends", async () => {
-    const proxy = processOf(new FixedSource(one));
+    const proxy = processOf(new OwnSource(one));
     assert.deepEqual((await ask(proxy, "/ready")).body, "no configuration yet\n");
     proxy.start();
     const ready = await ask(proxy, "/ready");
@@ -167,7 +198,7 @@ describe("a proxy's admin port", () => {
   });
 
   it("explains, for its own cluster only", async () => {
-    const proxy = processOf(new FixedSource(one));
+    const proxy = processOf(new OwnSource(one));
     assert.equal((await ask(proxy, "/explain", "url=nonsense")).status, 400);
     assert.equal((await ask(proxy, "/explain", "url=http://a/")).status, 200);
     assert.equal((await ask(proxy, "/explain", "url=http://a/&from=core.acme.mesh")).status, 200);

@@ -129,7 +129,7 @@ function checked(check: HealthCheck, targets = [target(check)]) {
 
 function target(check: HealthCheck, port = 80, change: Partial<CheckTarget> = {}): CheckTarget {
   const endpoint = { address: "10.0.0.1", port, weight: 1 };
-  return { service: SERVICE, endpoint, check, proxyProtocol: undefined, ...change };
+  return { service: SERVICE, endpoint, check, raw: false, proxyProtocol: undefined, ...change };
 }
 
 describe("endpoint checker", () => {

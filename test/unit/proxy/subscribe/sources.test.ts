@@ -10,7 +10,7 @@ import type { Snapshot } from "#model/snapshot.ts";
 import { DirectSource } from "#proxy/subscribe/direct_source.ts";
 import { FileSource } from "#proxy/subscribe/file_source.ts";
 import { LastGood, LastGoodSource } from "#proxy/subscribe/last_good.ts";
-import { FixedSource, MappedSource } from "#proxy/subscribe/mapped_source.ts";
+import { MappedSource, OwnSource } from "#proxy/subscribe/mapped_source.ts";
 import { NO_FAILURES, type SnapshotSink, type SnapshotSource } from "#proxy/subscribe/source.ts";
 import { until } from "#test/kit/processes.ts";
 import { simpleSnapshot } from "#test/kit/proxy.ts";
@@ -145,11 +145,22 @@ describe("sources of snapshots", () => {
 
   it("one that changes another's", () => {
     const { taken, sink } = taker();
-    const mapped = new MappedSource(new FixedSource(snapshot("1")), (s) => ({
+    const mapped = new MappedSource(new OwnSource(snapshot("1")), (s) => ({
       ...s,
       revision: `${s.revision}+`,
     }));
     mapped.start(sink);
     assert.deepEqual([taken, mapped.status()], [["1+"], "static"]);
+  });
+
+  it("its owner's: each other revision, until it is closed", async () => {
+    const { taken, sink } = taker();
+    const own = new OwnSource(snapshot("1"));
+    own.put(snapshot("2"));
+    own.start(sink);
+    for (const revision of ["2", "3", "3", "1"]) own.put(snapshot(revision));
+    await own.close();
+    own.put(snapshot("4"));
+    assert.deepEqual(taken, ["2", "3", "1"]);
   });
 });
