@@ -32,10 +32,37 @@ export const GrpcStatus = {
 /** Their names, each at its number. */
 export const GRPC_STATUS_NAMES = Object.keys(GrpcStatus);
 
+/** What a content type says of a call or its answer. */
+export interface GrpcType {
+  /** Of gRPC-Web (doc/PROTOCOL-WEB.md), not of gRPC itself. */
+  readonly web: boolean;
+  /** The body is base64. */
+  readonly text: boolean;
+  /** Of the messages: `+proto` or the like in lower case; empty: not said. */
+  readonly codec: string;
+}
+
+const PREFIX = "application/grpc";
+/** Where `grpc` begins in it. */
+const G_AT = 12;
+const TYPE = /^application\/grpc(-web(-text(?:-base64)?)?)?(\+[\w.+!#$&^-]+)?[ \t]*(?:;|$)/i;
+const PLAIN: GrpcType = { web: false, text: false, codec: "" };
+
+/** Undefined: it is of something else. Media types have no case (RFC 9110 §8.3.1). */
+export function grpcTypeOf(fields: Fields): GrpcType | undefined {
+  const type = fieldValue(fields, "content-type");
+  // All but a few are told without the expression: calls say just this, what is no call differs by a letter.
+  if (type === PREFIX) return PLAIN;
+  if (type === undefined || (type.charCodeAt(G_AT) | 0x20) !== 0x67) return undefined;
+  const found = TYPE.exec(type);
+  if (found === null) return undefined;
+  const [, web, text, codec = ""] = found;
+  return { web: web !== undefined, text: text !== undefined, codec: codec.toLowerCase() };
+}
+
 /** True of gRPC's own content types, `application/grpc+proto` among them; not of gRPC-Web. */
 export function isGrpc(fields: Fields): boolean {
-  const type = fieldValue(fields, "content-type");
-  return type !== undefined && /^application\/grpc(?:$|[+;])/.test(type);
+  return grpcTypeOf(fields)?.web === false;
 }
 
 /** ms of each unit, by its letter. */

@@ -1,5 +1,6 @@
 import { BODY_UNKNOWN, type Fields, type RequestHead } from "#proxy/exchange/exchange.ts";
 import { fieldValue } from "#proxy/exchange/fields.ts";
+import { GrpcStatus, grpcTypeOf } from "#proxy/exchange/grpc.ts";
 
 /*
  * gRPC-Web (grpc/grpc, doc/PROTOCOL-WEB.md): gRPC for clients that see neither trailers nor frames. Messages are those
@@ -18,7 +19,6 @@ export interface GrpcWebCall {
   readonly answerType: string;
 }
 
-const TYPE = /^application\/grpc-web(-text(?:-base64)?)?(\+[a-z0-9.-]+)?[ \t]*(?:;|$)/i;
 const ACCEPTED =
   /(?:^|[, \t])application\/grpc-web(-text(?:-base64)?)?(\+[a-z0-9.-]+)?[ \t]*(?:[;,]|$)/i;
 
@@ -29,12 +29,11 @@ const ACCEPTED =
  */
 export function readGrpcWeb({ method, upgrade, fields }: RequestHead): GrpcWebCall | undefined {
   if (method !== "POST" || upgrade !== undefined) return undefined;
-  const type = TYPE.exec(fieldValue(fields, "content-type") ?? "");
-  if (type === null) return undefined;
+  const type = grpcTypeOf(fields);
+  if (type?.web !== true) return undefined;
   const accepted = ACCEPTED.exec(fieldValue(fields, "accept") ?? "");
-  const sendsText = type[1] !== undefined;
+  const { text: sendsText, codec } = type;
   const wantsText = accepted === null ? sendsText : accepted[1] !== undefined;
-  const codec = (type[2] ?? "").toLowerCase();
   const answerCodec = accepted?.[2]?.toLowerCase() ?? codec;
   return {
     grpcType: `application/grpc${codec}`,
@@ -69,7 +68,6 @@ export function asGrpc(head: RequestHead): RequestHead {
 }
 
 const TRAILERS_FLAG = 0x80;
-const UNKNOWN = "2";
 
 /**
  * The last frame of an answer. A line has no space after its colon: all clients read that, some take a space for a
@@ -81,7 +79,7 @@ export function trailersFrame(trailers: Fields): Buffer {
   let lines = "";
   for (let i = 0; i < trailers.length; i += 2) lines += `${trailers[i]}:${trailers[i + 1]}\r\n`;
   if (fieldValue(trailers, "grpc-status") === undefined) {
-    lines += `grpc-status:${UNKNOWN}\r\ngrpc-message:the endpoint gave no status\r\n`;
+    lines += `grpc-status:${GrpcStatus.UNKNOWN}\r\ngrpc-message:the endpoint gave no status\r\n`;
   }
   const frame = Buffer.allocUnsafe(5 + lines.length);
   frame[0] = TRAILERS_FLAG;

@@ -2,11 +2,11 @@ import { callOf } from "#model/call.ts";
 import type { PathMatch } from "#model/snapshot.ts";
 import type { RequestHead } from "#proxy/exchange/exchange.ts";
 import { fieldValue } from "#proxy/exchange/fields.ts";
+import { grpcTypeOf } from "#proxy/exchange/grpc.ts";
 import {
   type Conditions,
   compareConditions,
   conditionsHold,
-  isGrpcCall,
   patternOf,
 } from "#proxy/route/conditions.ts";
 
@@ -62,7 +62,7 @@ export class CallTable<T> {
 
   /** Undefined: no call, or one that nothing was said of. */
   find(head: RequestHead): T | undefined {
-    const isCall = head.method === "POST" && isGrpcCall(head.fields);
+    const isCall = head.method === "POST" && grpcTypeOf(head.fields) !== undefined;
     if (!isCall && !isPreflight(head)) return undefined;
     const { target } = head;
     const mark = target.indexOf("?");

@@ -1,6 +1,6 @@
 import { type Pattern, parsePattern } from "#model/pattern.ts";
 import type { RequestMatch, ValueMatch } from "#model/snapshot.ts";
-import type { Fields, RequestHead } from "#proxy/exchange/exchange.ts";
+import type { RequestHead } from "#proxy/exchange/exchange.ts";
 import { fieldValue } from "#proxy/exchange/fields.ts";
 
 /** What a match asks of a request besides its host and path. */
@@ -53,15 +53,6 @@ export function conditionsHold(
     const value = asked.get(name);
     return value !== null && test(value);
   });
-}
-
-/** Of gRPC and of gRPC-Web, whose text form is base64; parameters and message formats may follow. */
-const CALL_TYPE = /^application\/grpc(?:-web(?:-text)?)?(?:$|[+; ])/i;
-
-/** True of the content types of gRPC and of gRPC-Web. */
-export function isGrpcCall(fields: Fields): boolean {
-  const type = fieldValue(fields, "content-type");
-  return type !== undefined && CALL_TYPE.test(type);
 }
 
 /** Positive if `a` is more specific: Gateway API counts the method first, then headers, then query parameters. */

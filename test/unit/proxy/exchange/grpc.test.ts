@@ -5,19 +5,38 @@ import {
   GrpcStatus,
   grpcStatusOf,
   grpcTimeout,
+  grpcTypeOf,
   isGrpc,
   withGrpcTimeout,
 } from "#proxy/exchange/grpc.ts";
 
 describe("gRPC", () => {
   it("is told by its content type", () => {
-    for (const type of ["application/grpc", "application/grpc+proto", "application/grpc;x=y"]) {
-      assert.ok(isGrpc(["a", "b", "content-type", type]), type);
+    const of = (type: string) => grpcTypeOf(["a", "b", "content-type", type]);
+    const plain = { web: false, text: false, codec: "" };
+    for (const type of ["application/grpc", "Application/gRPC", "application/grpc;x=y"]) {
+      assert.deepEqual(of(type), plain, type);
     }
-    for (const type of ["application/grpc-web", "application/json", "application/grpcx", ""]) {
-      assert.ok(!isGrpc(["content-type", type]), type);
+    assert.deepEqual(of("APPLICATION/GRPC+Proto ; x=y"), { ...plain, codec: "+proto" });
+    const web = { ...plain, web: true };
+    assert.deepEqual(of("application/grpc-web"), web);
+    assert.deepEqual(of("application/gRPC-Web+json"), { ...web, codec: "+json" });
+    for (const type of ["application/grpc-web-text", "application/grpc-web-text-base64;x=y"]) {
+      assert.deepEqual(of(type), { ...web, text: true }, type);
     }
-    assert.ok(!isGrpc([]));
+    for (const type of [
+      ...["", "application/json", "application/grpcx", "application/grpc-webx"],
+      ...["application/grpc, application/grpc", "application/grpc x", "xapplication/grpc"],
+    ]) {
+      assert.equal(of(type), undefined, type);
+    }
+    assert.equal(grpcTypeOf([]), undefined);
+    const isOwn = (type: string): boolean => isGrpc(["content-type", type]);
+    assert.deepEqual(["application/Grpc+x_y", "application/grpc-web", "text/plain"].map(isOwn), [
+      true,
+      false,
+      false,
+    ]);
   });
 
   it("says its deadline in units of its own", () => {

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { parseSnapshot } from "#model/snapshot.ts";
-import { isGrpcCall } from "#proxy/route/conditions.ts";
 import { compileRoutes } from "#proxy/route/table.ts";
 import { grpcGatewayYaml, snapshotOf } from "#test/kit/gateway.ts";
 import { must } from "#test/kit/mesh.ts";
@@ -38,29 +37,11 @@ const match = (method: string, headers = ""): string =>
 const PLACE = "default/edge/http";
 
 describe("calls of gRPC", () => {
-  it("are told by their content type", () => {
-    for (const type of [
-      "application/grpc",
-      "application/grpc+proto",
-      "application/grpc;charset=utf-8",
-      "Application/gRPC",
-      "application/grpc-web",
-      "application/grpc-web+json",
-      "application/grpc-web-text",
-      "application/grpc-web-text+proto",
-    ]) {
-      assert.ok(isGrpcCall(["content-type", type]), type);
-    }
-    for (const type of ["application/grpcx", "application/grpc-webx", "application/json", ""]) {
-      assert.ok(!isGrpcCall(["content-type", type]), type);
-    }
-    assert.ok(!isGrpcCall([]));
-  });
-
   it("are all that a GRPCRoute takes", () => {
     const find = tableOf("");
     assert.equal(find("/pack.Shop/Buy"), 0);
     assert.equal(find("/any/depth/of/path"), 0);
+    assert.equal(find("/pack.Shop/Buy", { type: "Application/gRPC" }), 0);
     assert.equal(find("/pack.Shop/Buy", { type: "application/grpc-web-text+proto" }), 0);
     assert.equal(find("/pack.Shop/Buy", { type: "application/json" }), undefined);
     assert.equal(find("/pack.Shop/Buy", { method: "GET" }), undefined);
