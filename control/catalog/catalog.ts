@@ -1,6 +1,6 @@
 import type { HealthCheck } from "#model/health_check.ts";
 import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
-import type { ConnectionRules, Freshness, Service } from "#model/snapshot.ts";
+import type { ConnectionRules, Freshness, Service, ServiceTls } from "#model/snapshot.ts";
 import type { GatewayAddress, Summary, ViewEntry } from "#model/summary.ts";
 
 /** A service of this cluster itself. */
@@ -12,6 +12,8 @@ export interface OwnService {
   /** Concurrent requests that one endpoint can bear. */
   readonly capacityEach: number | undefined;
   readonly appProtocol: Service["appProtocol"];
+  /** How its endpoints are verified that prove no identity; undefined: they are not. */
+  readonly tls: ServiceTls | undefined;
   readonly proxyProtocol: Service["proxyProtocol"];
   readonly connections: ConnectionRules | undefined;
   readonly healthCheck: HealthCheck | undefined;
@@ -22,7 +24,7 @@ export interface OwnEndpoint {
   readonly address: string;
   readonly port: number;
   readonly weight: number;
-  /** SPIFFE id to be proved; undefined: plain text. */
+  /** SPIFFE id to be proved; undefined: plain text, or the service's `tls`. */
   readonly identity: string | undefined;
 }
 

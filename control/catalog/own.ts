@@ -1,6 +1,7 @@
 import type { OwnService } from "#control/catalog/catalog.ts";
 import { compileConnections } from "#control/catalog/connections.ts";
 import { compileHealthCheck } from "#control/catalog/health_check.ts";
+import { compileTls } from "#control/catalog/service_tls.ts";
 import { meshNameOf, type Resources } from "#control/config/resources.ts";
 import type { ClusterName } from "#model/names.ts";
 
@@ -22,6 +23,7 @@ export function ownServices(resources: Resources, cluster: ClusterName): OwnServ
       })),
       capacityEach: capacity,
       appProtocol: ports[0]!.appProtocol,
+      tls: compileTls(service, resources),
       proxyProtocol,
       connections: compileConnections(connections),
       healthCheck: compileHealthCheck(healthCheck),

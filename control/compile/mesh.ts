@@ -140,8 +140,8 @@ function sidecarService(catalog: Catalog, name: ServiceName): Service {
 
 /** What is said of the cluster's own endpoints; nobody else needs to know. */
 function rulesOf(own: OwnService | undefined) {
-  const { proxyProtocol, connections, healthCheck } = own ?? {};
-  return compact({ proxyProtocol, connections, healthCheck });
+  const { tls, proxyProtocol, connections, healthCheck } = own ?? {};
+  return compact({ tls, proxyProtocol, connections, healthCheck });
 }
 
 /** What other clusters have of a service, in sum. */

@@ -1,5 +1,6 @@
 import { compileConnections } from "#control/catalog/connections.ts";
 import { compileHealthCheck } from "#control/catalog/health_check.ts";
+import { compileTls } from "#control/catalog/service_tls.ts";
 import { compileListeners } from "#control/compile/listeners.ts";
 import { withRevision } from "#control/compile/revision.ts";
 import { compileRequestRoutes, compileStreamRoutes } from "#control/compile/routes.ts";
@@ -25,12 +26,14 @@ export function compileStatic(resources: Resources): Snapshot {
 
   function compileLocal(service: Resource<ServiceSpec>): Service {
     const { ports, endpoints, capacity, proxyProtocol } = service.spec;
+    const tls = compileTls(service, resources);
     const connections = compileConnections(service.spec.connections);
     const healthCheck = compileHealthCheck(service.spec.healthCheck);
     return {
       name: meshNameOf(service),
       port: ports[0]!.port,
       appProtocol: ports[0]!.appProtocol,
+      ...(tls === undefined ? {} : { tls }),
       ...(proxyProtocol === undefined ? {} : { proxyProtocol }),
       exported: false,
       ...(connections === undefined ? {} : { connections }),

@@ -74,6 +74,10 @@ function listOf(into: Resources, kind: string): unknown[] {
     case "TCPRoute":
     case "TLSRoute":
       return into.streamRoutes;
+    case "BackendTLSPolicy":
+      return into.tlsPolicies;
+    case "ConfigMap":
+      return into.configMaps;
     case "Secret":
       return into.secrets;
     case "Certificate":

@@ -1,3 +1,4 @@
+import { tlsProblems } from "#control/config/backend_tls.ts";
 import { gatewayProblems, parentProblems } from "#control/config/gateway_references.ts";
 import { kindProblems } from "#control/config/kind_clashes.ts";
 import { meshNameOf, problemAt, type Resource, type Resources } from "#control/config/resources.ts";
@@ -33,6 +34,7 @@ export function referenceProblems(resources: Resources, rules: ReferenceRules): 
       ),
     ]),
     ...exportProblems(resources),
+    ...tlsProblems(resources),
   ];
 }
 

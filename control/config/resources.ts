@@ -1,5 +1,6 @@
 import type { Metadata } from "#control/config/scalars.ts";
 import type { ClusterSpec, ServiceSpec } from "#control/config/schema.ts";
+import type { BackendTlsSpec } from "#control/config/schema_backend_tls.ts";
 import type {
   CertificateSpec,
   GatewaySpec,
@@ -33,6 +34,11 @@ export interface SecretSpec {
   readonly "tls.key": string;
 }
 
+/** Certificates of CAs, PEM. */
+export interface ConfigMapSpec {
+  readonly "ca.crt": string;
+}
+
 /** Everything that was read, by kind. */
 export interface Resources {
   readonly gateways: Resource<GatewaySpec>[];
@@ -40,6 +46,8 @@ export interface Resources {
   readonly grpcRoutes: Resource<GrpcRouteSpec>[];
   /** TCPRoute and TLSRoute. */
   readonly streamRoutes: Resource<StreamRouteSpec>[];
+  readonly tlsPolicies: Resource<BackendTlsSpec>[];
+  readonly configMaps: Resource<ConfigMapSpec>[];
   readonly secrets: Resource<SecretSpec>[];
   readonly certificates: Resource<CertificateSpec>[];
   readonly parameters: Resource<ParametersSpec>[];
@@ -55,6 +63,8 @@ export function noResources(): Resources {
     routes: [],
     grpcRoutes: [],
     streamRoutes: [],
+    tlsPolicies: [],
+    configMaps: [],
     secrets: [],
     certificates: [],
     parameters: [],
@@ -76,6 +86,8 @@ export function resourcesOf(all: Resources, cluster: string): Resources {
     routes: all.routes.filter(isIts),
     grpcRoutes: all.grpcRoutes.filter(isIts),
     streamRoutes: all.streamRoutes.filter(isIts),
+    tlsPolicies: all.tlsPolicies.filter(isIts),
+    configMaps: all.configMaps.filter(isIts),
     secrets: all.secrets.filter(isIts),
     certificates: all.certificates.filter(isIts),
     parameters: all.parameters.filter(isIts),

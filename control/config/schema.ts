@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { hostPort, label, metadata, port } from "#control/config/scalars.ts";
+import { backendTlsSpec, configMapFields } from "#control/config/schema_backend_tls.ts";
 import { connectionsSpec } from "#control/config/schema_connections.ts";
 import {
   certificateSpec,
@@ -11,7 +12,7 @@ import { grpcRouteSpec } from "#control/config/schema_grpc_route.ts";
 import { healthCheckProblem, healthCheckSpec } from "#control/config/schema_health.ts";
 import { routeSpec } from "#control/config/schema_route.ts";
 import { tcpRouteSpec, tlsRouteSpec } from "#control/config/schema_stream_route.ts";
-import { APP_PROTOCOLS, appProtocolOf } from "#model/app_protocol.ts";
+import { APP_PROTOCOL_WORDS, spokenBy } from "#model/app_protocol.ts";
 import { parseClusterName, parseMeshName } from "#model/names.ts";
 
 /*
@@ -23,15 +24,18 @@ const serviceSpec = z
   .strictObject({
     ports: z
       .array(
-        z.strictObject({
-          name: label.optional(),
-          port,
-          appProtocol: z
-            .enum([...APP_PROTOCOLS, "grpc", "kubernetes.io/ws"])
-            .default("http")
-            .transform(appProtocolOf)
-            .describe("tcp: connections that go whole to one endpoint; kubernetes.io/h2c: HTTP/2"),
-        }),
+        z
+          .strictObject({
+            name: label.optional(),
+            port,
+            appProtocol: z
+              .enum(APP_PROTOCOL_WORDS)
+              .default("http")
+              .describe(
+                "tcp: connections that go whole to one endpoint; kubernetes.io/h2c: HTTP/2",
+              ),
+          })
+          .transform(({ appProtocol, ...rest }) => ({ ...rest, ...spokenBy(appProtocol) })),
       )
       .length(1, "exactly one port is supported yet"),
     endpoints: z
@@ -129,6 +133,7 @@ export const KINDS = {
   [`${apiVersions.gateway}/Gateway`]: resource(metadata, gatewaySpec),
   [`${apiVersions.gateway}/HTTPRoute`]: resource(metadata, routeSpec),
   [`${apiVersions.gateway}/GRPCRoute`]: resource(metadata, grpcRouteSpec),
+  [`${apiVersions.gateway}/BackendTLSPolicy`]: resource(metadata, backendTlsSpec),
   [`${apiVersions.mcs}/ServiceExport`]: z.strictObject({
     apiVersion: z.string(),
     kind: z.string(),
@@ -145,6 +150,9 @@ export const KINDS = {
       ctx.addIssue({ code: "custom", path: ["data"], message: "needs tls.crt and tls.key" });
       return z.NEVER;
     }),
+  [`${apiVersions.core}/ConfigMap`]: z
+    .strictObject({ apiVersion: z.string(), kind: z.string(), metadata, ...configMapFields })
+    .transform(({ data, ...rest }) => ({ ...rest, spec: data })),
   [`${apiVersions.own}/Certificate`]: resource(metadata, certificateSpec),
   [`${apiVersions.own}/GatewayParameters`]: resource(metadata, parametersSpec),
   [`${apiVersions.own}/Service`]: resource(metadata, serviceSpec),

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { err, ok, type Problem, type Result } from "#kernel/result.ts";
-import { APP_PROTOCOLS } from "#model/app_protocol.ts";
+import { ALPN_PROTOCOLS, APP_PROTOCOLS } from "#model/app_protocol.ts";
 import { callOf } from "#model/call.ts";
 import { healthCheckSchema } from "#model/health_check.ts";
 import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
@@ -27,12 +27,13 @@ const endpoint = z.strictObject({
   /** Relative share of traffic among equals; 1 = normal. */
   weight: z.number().positive().default(1),
   /**
-   * SPIFFE id the endpoint must prove by mTLS; absent: plain text (an endpoint beside us), which is
-   * never allowed for a gateway of another cluster.
+   * SPIFFE id the endpoint must prove by mTLS; absent: plain text or the service's `tls` (an endpoint beside us),
+   * which is never allowed for a gateway of another cluster.
    */
   identity: z.string().optional(),
 });
-export type Endpoint = z.infer<typeof endpoint>;
+/** `tls`: what a proxy has put there of its service's; no snapshot says it. */
+export type Endpoint = z.infer<typeof endpoint> & { readonly tls?: ServiceTls };
 
 /**
  * A place where a service can be reached from here (DESIGN §4). Its endpoints are the service's own
@@ -74,10 +75,30 @@ const connectionRules = z.strictObject({
 });
 export type ConnectionRules = z.infer<typeof connectionRules>;
 
+const subjectAltName = z.strictObject({
+  type: z.enum(["Hostname", "URI"]),
+  value: z.string().min(1),
+});
+
+/** How endpoints that speak TLS and are no part of the mesh prove who they are. */
+const serviceTls = z.strictObject({
+  /** Asked for (SNI), and to be in the certificate; absent: each endpoint's own address, a DNS name then. */
+  serverName: z.string().min(1).optional(),
+  /** PEM of those who may have signed it; `system`: whom the machine trusts. */
+  ca: z.union([z.literal("system"), z.string().includes("-----BEGIN CERTIFICATE-----")]),
+  /** One of them has to be in the certificate, in place of the name that was asked for; empty: that one. */
+  subjectAltNames: z.array(subjectAltName).default([]),
+  /** Offered to them, the preferred one first. */
+  alpn: z.array(z.enum(ALPN_PROTOCOLS)).min(1),
+});
+export type ServiceTls = z.infer<typeof serviceTls>;
+
 const service = z.strictObject({
   name: serviceName,
   port: positivePort,
   appProtocol: z.enum(APP_PROTOCOLS),
+  /** Of its own endpoints; absent: they speak plain text, or prove an identity of the mesh. */
+  tls: serviceTls.optional(),
   /** Tells the endpoints of a `tcp` service who the client is (PROXY protocol). */
   proxyProtocol: z.enum(["v1", "v2"]).optional(),
   /** False: requests that come from other clusters do not reach the local endpoints. */

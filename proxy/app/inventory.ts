@@ -1,10 +1,12 @@
 import { pid } from "node:process";
 import type { Millis } from "#kernel/brand.ts";
+import type { Endpoint } from "#model/snapshot.ts";
 import type { ListenerSet } from "#proxy/app/listener_set.ts";
 import { explainLocales, type LocaleExplanation } from "#proxy/balance/explain_locales.ts";
 import type { CheckVerdict } from "#proxy/health/active_check.ts";
 import type { ClientInfo } from "#proxy/listen/client_set.ts";
 import type { ServiceRuntime } from "#proxy/relay/plan.ts";
+import { verifiedName } from "#proxy/upstream/endpoint_tls.ts";
 import type { HttpUpstreams, PoolCount } from "#proxy/upstream/http_upstreams.ts";
 
 /** Client connections that are listed, per process. */
@@ -17,6 +19,8 @@ export interface EndpointInfo {
   readonly cluster: string;
   readonly address: string;
   readonly port: number;
+  /** Name that it is asked for in TLS of its own; null: it has none, or an identity of the mesh. */
+  readonly tls: string | null;
   readonly inflight: number;
   /** Expected response time. */
   readonly costMs: number;
@@ -67,12 +71,17 @@ export function takeInventory(
   };
 }
 
+function tlsNameOf(endpoint: Endpoint): string | null {
+  return endpoint.tls === undefined ? null : verifiedName(endpoint, endpoint.tls);
+}
+
 function serviceInfo({ name, balancer }: ServiceRuntime, now: Millis) {
   const endpoints = balancer.locales.flatMap(({ cluster, endpoints: known }) =>
     known.map((state) => ({
       cluster,
       address: state.endpoint.address,
       port: state.endpoint.port,
+      tls: tlsNameOf(state.endpoint),
       inflight: state.inflight,
       costMs: state.ewma.read(now),
       failuresInRow: state.outlier.failures,

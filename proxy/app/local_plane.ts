@@ -17,7 +17,7 @@ import { ListenerSet } from "#proxy/app/listener_set.ts";
 import { MeshTls } from "#proxy/app/mesh_tls.ts";
 import { ProxyPortOpener } from "#proxy/app/port_opener.ts";
 import { registerMetrics } from "#proxy/app/proxy_metrics.ts";
-import { buildTables, checksOf, endpointsOf, linksOf } from "#proxy/app/tables.ts";
+import { buildTables, checksOf, endpointsOf, linksOf, withEndpointTls } from "#proxy/app/tables.ts";
 import { CONNECTION_LIMITS } from "#proxy/exchange/limits.ts";
 import { EndpointChecker, type EndpointVerdict } from "#proxy/health/endpoint_checker.ts";
 import { LinkProber } from "#proxy/health/link_probe.ts";
@@ -130,7 +130,8 @@ export class LocalPlane implements DataPlane {
     });
   }
 
-  apply(snapshot: Snapshot): void {
+  apply(given: Snapshot): void {
+    const snapshot = withEndpointTls(given);
     const now = this.#options.clock.now();
     this.#tables = buildTables(snapshot, this.#tables, this.#stats, now);
     this.#snapshot = snapshot;

@@ -1,6 +1,6 @@
 import type { Millis } from "#kernel/brand.ts";
 import type { ServiceName } from "#model/names.ts";
-import type { Snapshot } from "#model/snapshot.ts";
+import type { Locale, ServiceTls, Snapshot } from "#model/snapshot.ts";
 import { ServiceBalancer } from "#proxy/balance/service_balancer.ts";
 import type { CheckTarget } from "#proxy/health/check_request.ts";
 import type { Link } from "#proxy/health/link_probe.ts";
@@ -10,6 +10,7 @@ import type { ServiceRuntime } from "#proxy/relay/plan.ts";
 import { RetryBudget } from "#proxy/retry/budget.ts";
 import { compileStreams } from "#proxy/route/streams.ts";
 import { compileRoutes } from "#proxy/route/table.ts";
+import { prepareTls } from "#proxy/upstream/endpoint_tls.ts";
 import type { EndpointRules } from "#proxy/upstream/upstreams.ts";
 
 /** Builds the tables of `snapshot`; what was learnt about services that stay is carried over. */
@@ -39,6 +40,28 @@ export function buildTables(
     routes: compileRoutes(snapshot),
     streams: compileStreams(snapshot),
     services,
+  };
+}
+
+/** `snapshot` with what services say of TLS at their own endpoints, where connections are made. */
+export function withEndpointTls(snapshot: Snapshot): Snapshot {
+  const services = snapshot.services.map((service) => {
+    const { tls, locales } = service;
+    if (tls === undefined) return service;
+    // Now, and not under the first request.
+    prepareTls(tls);
+    return { ...service, locales: locales.map(verifiedBy(tls)) };
+  });
+  return { ...snapshot, services };
+}
+
+function verifiedBy(tls: ServiceTls): (locale: Locale) => Locale {
+  return (locale) => {
+    if (locale.kind !== "local") return locale;
+    const endpoints = locale.endpoints.map((endpoint) =>
+      endpoint.identity === undefined ? { ...endpoint, tls } : endpoint,
+    );
+    return { ...locale, endpoints };
   };
 }
 

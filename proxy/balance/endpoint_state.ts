@@ -12,7 +12,7 @@ export type Outcome = "ok" | "failed" | "unreachable" | "cancelled";
 
 /** What is known of one endpoint, beyond its address. Lives as long as snapshots name it. */
 export class EndpointState {
-  readonly endpoint: Endpoint;
+  endpoint: Endpoint;
   locale: LocaleState;
   inflight = 0;
   readonly ewma: PeakEwma;

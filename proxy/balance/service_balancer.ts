@@ -290,6 +290,8 @@ function carryOver(state: LocaleState, known: LocaleState | undefined, now: Mill
     }
     // The same object: running requests still count on it. Its locale becomes the new one.
     old.locale = state;
+    // The same place; how it is verified may have changed.
+    old.endpoint = endpoint;
     old.ewma.seed(state.seedMs());
     state.endpoints.push(old);
     state.inflight += old.inflight;

@@ -28,7 +28,7 @@ import { isHeld, READ_BYTES, type ReadInto, replaceHeld } from "#proxy/socket/he
 import { headText } from "#proxy/socket/latin1.ts";
 import { reset } from "#proxy/socket/reset.ts";
 import { beginWork, endWork } from "#proxy/socket/work.ts";
-import { lateRefusal, openingFailure } from "#proxy/upstream/opening_failure.ts";
+import { errorDetail, lateRefusal, openingFailure } from "#proxy/upstream/opening_failure.ts";
 import {
   type CloseReason,
   isConnectFailure,
@@ -417,7 +417,7 @@ export class UpstreamConnection
   }
 
   #onError(error: NodeJS.ErrnoException): void {
-    const detail = error.code ?? error.message;
+    const detail = errorDetail(error);
     if (!this.#ready) {
       this.fail(openingFailure(detail, this.#options.readyEvent === "secureConnect"));
       return;

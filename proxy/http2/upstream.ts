@@ -9,7 +9,7 @@ import { type ConnectionOptions, Http2Connection } from "#proxy/http2/connection
 import { ErrorCode, PREFACE, Setting } from "#proxy/http2/frames.ts";
 import type { DecodeVerdict, HeaderBlock } from "#proxy/http2/hpack_decoder.ts";
 import { type ReadInto, SHARED_READ } from "#proxy/socket/held_buffers.ts";
-import { lateRefusal, openingFailure } from "#proxy/upstream/opening_failure.ts";
+import { errorDetail, lateRefusal, openingFailure } from "#proxy/upstream/opening_failure.ts";
 import {
   type CloseReason,
   isConnectFailure,
@@ -110,6 +110,11 @@ export class Http2Upstream extends Http2Connection {
   /** It has not said yet what it takes. */
   get isOpening(): boolean {
     return !this.peerSettings.settled && !this.over;
+  }
+
+  /** It has said that it can switch to other protocols (RFC 8441). */
+  get takesUpgrades(): boolean {
+    return this.peerSettings.takesConnect;
   }
 
   /** Whether it can be given this request now: who asks to switch protocols waits for the endpoint's settings. */
@@ -225,7 +230,7 @@ export class Http2Upstream extends Http2Connection {
   }
 
   #onError(error: NodeJS.ErrnoException): void {
-    const detail = error.code ?? error.message;
+    const detail = errorDetail(error);
     if (!this.#ready) {
       this.fail(openingFailure(detail, this.#options.readyEvent === "secureConnect"));
       return;

@@ -1,4 +1,5 @@
 import type { Millis } from "#kernel/brand.ts";
+import type { AlpnProtocol } from "#model/app_protocol.ts";
 import type { Endpoint } from "#model/snapshot.ts";
 import type { AnswerSink, RequestHead, UpstreamStream } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
@@ -9,6 +10,7 @@ import type { Pool, PoolOptions } from "#proxy/upstream/pool.ts";
 import { RefusedStream } from "#proxy/upstream/refused_stream.ts";
 import type { CloseReason } from "#proxy/upstream/upstream_counters.ts";
 import { failAll, WaitingLine } from "#proxy/upstream/waiting_line.ts";
+import type { WaitingRequest } from "#proxy/upstream/waiting_request.ts";
 
 /** A connection as its pool sees it, whatever it speaks. */
 interface Pooled extends Ageing {
@@ -39,10 +41,11 @@ export abstract class ConnectionPool<C extends Pooled> implements Pool {
     sink: AnswerSink,
     atOnce: boolean,
   ): UpstreamStream;
-  /** What its connections agree on with an endpoint. */
-  protected abstract readonly protocol: "http/1.1" | "h2";
+  abstract readonly protocol: AlpnProtocol;
   /** Makes a connection that begins to dial. */
   protected abstract make(endpoint: Endpoint, dialling: Dialling): C;
+  /** Gives a connection that is being made the request that has waited for it. */
+  protected abstract carry(connection: C, request: WaitingRequest): void;
   /** More are open than may be: those that can go do so. */
   protected abstract shrink(): void;
   /** Those who wait, as far as there is room. */
@@ -102,6 +105,13 @@ export abstract class ConnectionPool<C extends Pooled> implements Pool {
     this.serveWaiting();
   }
 
+  /** Takes over a connection that has just been opened, for a request that waits for it. */
+  adopt(endpoint: Endpoint, dialling: Dialling, request: WaitingRequest): void {
+    const connection = this.#add(endpoint, dialling);
+    this.carry(connection, request);
+    if (this.#retired) connection.retire("retired");
+  }
+
   protected serveWaiting(): void {
     if (this.waiting.size > 0) this.serve();
   }
@@ -120,13 +130,29 @@ export abstract class ConnectionPool<C extends Pooled> implements Pool {
   }
 
   protected connect(endpoint: Endpoint): C | Failure {
-    const dialling = diallingOf(endpoint, this.options.tls, this.protocol);
+    const dialling = diallingOf(endpoint, this.options.tls, [this.protocol]);
     if ("kind" in dialling) return dialling;
+    const connection = this.#add(endpoint, this.#heard(dialling));
+    if (this.#retired) connection.retire("retired");
+    return connection;
+  }
+
+  #heard(dialling: Dialling): Dialling {
+    const { onDial } = this.options;
+    if (onDial === undefined) return dialling;
+    const dial: Dialling["dial"] = (onread) => {
+      const socket = dialling.dial(onread);
+      onDial(socket, this.protocol);
+      return socket;
+    };
+    return { ...dialling, dial };
+  }
+
+  #add(endpoint: Endpoint, dialling: Dialling): C {
     const connection = this.make(endpoint, dialling);
     const age = new ConnectionAge(connection, this.options);
     this.all.set(connection, age);
     age.follow(this.policy);
-    if (this.#retired) connection.retire("retired");
     return connection;
   }
 }

@@ -1,9 +1,11 @@
 import type { Socket } from "node:net";
 import { type ConnectionOptions, connect as connectTls } from "node:tls";
+import type { AlpnProtocol } from "#model/app_protocol.ts";
 import type { Endpoint } from "#model/snapshot.ts";
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
 import type { ReadInto } from "#proxy/socket/held_buffers.ts";
 import { AnswerFirstSocket } from "#proxy/upstream/answer_first_socket.ts";
+import { endpointTls } from "#proxy/upstream/endpoint_tls.ts";
 
 /** How to prove who we are to an endpoint that has an identity; undefined: we cannot. */
 export type TlsTowards = (endpoint: Endpoint) => ConnectionOptions | undefined;
@@ -16,26 +18,29 @@ export interface Dialling {
   readonly readyEvent: "connect" | "secureConnect";
 }
 
-/** Plain, or with mTLS if the endpoint has an identity. @param protocol the one that is agreed on then (RFC 7301). */
+/**
+ * Plain, with mTLS if the endpoint has an identity, or with TLS as its service says.
+ * @param protocols offered in TLS, the preferred one first (RFC 7301).
+ */
 export function diallingOf(
   endpoint: Endpoint,
   tls: TlsTowards,
-  protocol: "http/1.1" | "h2",
+  protocols: readonly AlpnProtocol[],
 ): Dialling | Failure {
   const { address: host, port, identity } = endpoint;
   const target = { host, port, noDelay: true, allowHalfOpen: true };
-  if (identity === undefined) {
+  if (identity === undefined && endpoint.tls === undefined) {
     const dial = (onread: ReadInto) => new AnswerFirstSocket({ ...target, onread }).connect(target);
     return { dial, readyEvent: "connect" };
   }
-  const secure = tls(endpoint);
+  const secure = identity === undefined ? endpointTls(endpoint, endpoint.tls!) : tls(endpoint);
   if (secure === undefined) return failure("tls_failed", "no identity of our own");
   // `onread` is missing from the types of `tls.connect`, which passes it on all the same.
   const dial = (onread: ReadInto) =>
     connectTls({
       ...secure,
       ...target,
-      ALPNProtocols: [protocol],
+      ALPNProtocols: [...protocols],
       ...{ onread },
     } as ConnectionOptions);
   return { dial, readyEvent: "secureConnect" };

@@ -13,7 +13,7 @@ import type { WaitingRequest } from "#proxy/upstream/waiting_request.ts";
  * are open as may be.
  */
 export class EndpointPool extends ConnectionPool<UpstreamConnection> implements ConnectionOwner {
-  protected readonly protocol = "http/1.1";
+  readonly protocol = "http/1.1";
   readonly #idle = new LinkedList<UpstreamConnection>();
   /** An idle connection was dead: the others may be as well, so the next request gets a new one. */
   #distrusted = false;
@@ -47,7 +47,7 @@ export class EndpointPool extends ConnectionPool<UpstreamConnection> implements 
     }
     const next = this.waiting.next();
     if (next === undefined) this.#idle.push(connection);
-    else this.#beginWaiting(connection, next);
+    else this.carry(connection, next);
   }
 
   onStale(): void {
@@ -79,12 +79,12 @@ export class EndpointPool extends ConnectionPool<UpstreamConnection> implements 
       const request = this.waiting.next();
       if (request === undefined) return;
       const made = this.connect(request.endpoint);
-      if (made instanceof UpstreamConnection) this.#beginWaiting(made, request);
+      if (made instanceof UpstreamConnection) this.carry(made, request);
       else request.fail(made);
     }
   }
 
-  #beginWaiting(connection: UpstreamConnection, request: WaitingRequest): void {
+  protected carry(connection: UpstreamConnection, request: WaitingRequest): void {
     this.#begin(connection, request.head, request.sink);
     request.begin(connection);
   }

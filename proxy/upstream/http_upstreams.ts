@@ -1,6 +1,8 @@
 import type { Millis } from "#kernel/brand.ts";
+import type { AlpnProtocol } from "#model/app_protocol.ts";
 import type { Endpoint } from "#model/snapshot.ts";
 import type { AnswerSink, RequestHead, UpstreamStream } from "#proxy/exchange/exchange.ts";
+import { AgreedPool } from "#proxy/upstream/agreed_pool.ts";
 import {
   CONNECTION_POLICY,
   type ConnectionPolicy,
@@ -9,6 +11,7 @@ import {
   strictest,
 } from "#proxy/upstream/connection_policy.ts";
 import { EndpointPool } from "#proxy/upstream/endpoint_pool.ts";
+import { tlsId, verifiedName } from "#proxy/upstream/endpoint_tls.ts";
 import { MultiplexedPool } from "#proxy/upstream/multiplexed_pool.ts";
 import type { Pool, PoolOptions } from "#proxy/upstream/pool.ts";
 import {
@@ -25,6 +28,8 @@ export interface PoolCount {
   readonly idle: number;
   /** Requests that wait for one of them. */
   readonly pending: number;
+  /** What they speak; null: TLS has not agreed on it yet. */
+  readonly protocol: AlpnProtocol | null;
 }
 
 /** Connections to endpoints: a pool each, of the protocol that the endpoint speaks. */
@@ -53,7 +58,7 @@ export class HttpUpstreams implements Upstreams, Links {
   }
 
   sever(endpoint: Endpoint): void {
-    this.#pools.get(endpointKey(endpoint))?.sever(endpoint.address);
+    this.#pools.get(poolKey(endpoint))?.sever(endpoint.address);
   }
 
   retain(keep: Iterable<EndpointRules>): void {
@@ -77,13 +82,14 @@ export class HttpUpstreams implements Upstreams, Links {
 
   /** The limits in force for an endpoint. */
   policy(endpoint: Endpoint): ConnectionPolicy {
-    const known = this.#policies.get(endpointKey(endpoint));
+    const known = this.#policies.get(poolKey(endpoint));
     return known ?? (endpoint.identity === undefined ? CONNECTION_POLICY : MESH_POLICY);
   }
 
   *counts(): Iterable<PoolCount> {
     for (const [endpoint, pool] of this.#pools) {
-      yield { endpoint, open: pool.size, idle: pool.idle, pending: pool.pending };
+      const { size: open, idle, pending, protocol = null } = pool;
+      yield { endpoint, open, idle, pending, protocol };
     }
   }
 
@@ -93,17 +99,30 @@ export class HttpUpstreams implements Upstreams, Links {
   }
 
   #poolOf(endpoint: Endpoint): Pool {
-    const key = endpointKey(endpoint);
+    const key = poolKey(endpoint);
     let pool = this.#pools.get(key);
     if (pool === undefined) {
       const policy = this.policy(endpoint);
-      const Kind = policy.http2 ? MultiplexedPool : EndpointPool;
+      const Kind = kindOf(endpoint, policy);
       pool = new Kind(this.#options, policy);
       this.#pools.set(key, pool);
     }
     this.#byEndpoint.set(endpoint, pool);
     return pool;
   }
+}
+
+/** Services may name one address and expect different servers there: each is verified as its service says. */
+function poolKey(endpoint: Endpoint): string {
+  const { tls } = endpoint;
+  const place = endpointKey(endpoint);
+  return tls === undefined ? place : `${place} ${verifiedName(endpoint, tls)} ${tlsId(tls)}`;
+}
+
+function kindOf({ tls }: Endpoint, { http2 }: ConnectionPolicy) {
+  if (tls !== undefined && tls.alpn.length > 1) return AgreedPool;
+  const isHttp2 = tls === undefined ? http2 : tls.alpn[0] === "h2";
+  return isHttp2 ? MultiplexedPool : EndpointPool;
 }
 
 function policiesOf(places: Iterable<EndpointRules>): Map<string, ConnectionPolicy> {
@@ -116,7 +135,7 @@ function policiesOf(places: Iterable<EndpointRules>): Map<string, ConnectionPoli
       lastRules = rules;
       last = policyOf(rules, http2);
     }
-    const key = endpointKey(endpoint);
+    const key = poolKey(endpoint);
     const other = policies.get(key);
     policies.set(key, other === undefined ? last : strictest(other, last));
   }

@@ -7,6 +7,7 @@ import { type Http2Owner, Http2Upstream } from "#proxy/http2/upstream.ts";
 import { ConnectionPool } from "#proxy/upstream/connection_pool.ts";
 import type { Dialling } from "#proxy/upstream/dial.ts";
 import { RefusedStream } from "#proxy/upstream/refused_stream.ts";
+import type { WaitingRequest } from "#proxy/upstream/waiting_request.ts";
 
 /** As many connections are used where one would do: a lost packet holds up no more than a part of the requests. */
 const SPREAD_OVER = 4;
@@ -22,7 +23,13 @@ const WRITE_WORTH = 16;
  * one with the fewest; who finds no room waits until a request has ended or the endpoint allows more.
  */
 export class MultiplexedPool extends ConnectionPool<Http2Upstream> implements Http2Owner {
-  protected readonly protocol = "h2";
+  readonly protocol = "h2";
+
+  /** One of its connections can switch to another protocol (RFC 8441). */
+  get takesUpgrades(): boolean {
+    for (const { takesUpgrades } of this.all.keys()) if (takesUpgrades) return true;
+    return false;
+  }
 
   get idle(): number {
     let idle = 0;
@@ -130,12 +137,16 @@ export class MultiplexedPool extends ConnectionPool<Http2Upstream> implements Ht
       if (connection instanceof Http2Upstream) {
         if (!connection.mayCarry(next.head)) return;
         this.waiting.next();
-        next.begin(this.#begin(connection, next.head, next.sink));
+        this.carry(connection, next);
       } else {
         this.waiting.next();
         next.fail(connection);
       }
     }
+  }
+
+  protected carry(connection: Http2Upstream, request: WaitingRequest): void {
+    request.begin(this.#begin(connection, request.head, request.sink));
   }
 
   #begin(connection: Http2Upstream, head: RequestHead, sink: AnswerSink): UpstreamStream {

@@ -9,6 +9,12 @@ export function openingFailure(code: string, isTls: boolean): Failure {
   return failure(isTls && !isConnectError(code) ? "tls_failed" : "connect_refused", code);
 }
 
+/** What is said of a socket's error: its code, or what OpenSSL says where that is all that the code means. */
+export function errorDetail({ code, message }: NodeJS.ErrnoException): string {
+  const said = code === "EPROTO" ? /:SSL routines:[^:]*:([^:]+)/.exec(message)?.[1] : undefined;
+  return said ?? code ?? message;
+}
+
 /**
  * How a connection fails whose server does not let us in, although our side of the handshake was over: TLS 1.3 judges a
  * client last (RFC 8446 §4.4.2.4), and has read no request then. Only for one that has heard nothing else yet.

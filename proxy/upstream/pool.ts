@@ -1,6 +1,8 @@
+import type { Socket } from "node:net";
 import type { Clock } from "#kernel/clock.ts";
 import type { Rng } from "#kernel/rng.ts";
 import type { TimerWheel } from "#kernel/timer_wheel.ts";
+import type { AlpnProtocol } from "#model/app_protocol.ts";
 import type { Endpoint } from "#model/snapshot.ts";
 import type { AnswerSink, RequestHead, UpstreamStream } from "#proxy/exchange/exchange.ts";
 import type { ConnectionLimits } from "#proxy/exchange/limits.ts";
@@ -16,10 +18,14 @@ export interface PoolOptions {
   readonly tls: TlsTowards;
   readonly limits: ConnectionLimits;
   readonly counters: UpstreamCounters;
+  /** Hears of each connection that a pool begins to open, before the pool hears what becomes of it. */
+  readonly onDial?: (socket: Socket, protocol: AlpnProtocol) => void;
 }
 
 /** The connections to one endpoint, in whatever protocol. */
 export interface Pool {
+  /** What its connections speak; undefined: none has agreed with the endpoint yet. */
+  readonly protocol: AlpnProtocol | undefined;
   readonly size: number;
   /** Connections that carry nothing. */
   readonly idle: number;

@@ -56,7 +56,7 @@ export interface RawUpstreams {
   ): UpstreamStream;
 }
 
-/** One endpoint's identity as a pool key: address, port and who must be there. */
+/** One endpoint's place: address, port and who of the mesh must be there. What is known of it is kept by this. */
 export function endpointKey(endpoint: Endpoint): string {
   return `${endpoint.identity ?? ""}@${endpoint.address}:${endpoint.port}`;
 }

@@ -11,6 +11,7 @@ import { WaitingRequest, type WaitingRoom } from "#proxy/upstream/waiting_reques
 export class WaitingLine implements WaitingRoom {
   /** How many may wait, and for how long. */
   policy: ConnectionPolicy;
+  readonly waitingStage = "waits";
   readonly #wheel: TimerWheel;
   readonly #counters: UpstreamCounters;
   readonly #requests = new LinkedList<WaitingRequest>();

@@ -12,6 +12,8 @@ import type { Failure } from "#proxy/exchange/failure.ts";
 
 /** Who keeps waiting requests: they leave by one of these, or by `begin`. */
 export interface WaitingRoom {
+  /** What its requests wait for: a connection that is being opened, or one that others have. */
+  readonly waitingStage: "connects" | "waits";
   onWaitedInVain(request: WaitingRequest): void;
   onWaitCancelled(request: WaitingRequest): void;
 }
@@ -63,7 +65,7 @@ export class WaitingRequest extends WheelItem implements UpstreamStream, Linked<
   // ── UpstreamStream ──
 
   get stage(): Stage {
-    return this.#stream === undefined ? "waits" : this.#stream.stage;
+    return this.#stream === undefined ? this.#room.waitingStage : this.#stream.stage;
   }
 
   sendBody(chunk: Buffer): boolean {

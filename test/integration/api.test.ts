@@ -43,6 +43,17 @@ const HEALTH_CHECKS = [
   { ...CHECK_POLICY, tcp: {} },
   { ...CHECK_POLICY, http: { path: "/", statuses: [{ from: 200, to: 599 }], host: "a" } },
 ];
+const TLS = [
+  undefined,
+  { ca: "system", subjectAltNames: [], alpn: ["h2" as const, "http/1.1" as const] },
+  {
+    ...{ serverName: "a.example", ca: "-----BEGIN CERTIFICATE-----", alpn: ["h2" as const] },
+    subjectAltNames: [
+      { type: "Hostname" as const, value: "b.example" },
+      { type: "URI" as const, value: "spiffe://a.b/c" },
+    ],
+  },
+];
 const ANY_PORT = { address: "127.0.0.1", port: 0 };
 
 describe("the control API", { timeout: 60_000 }, () => {
@@ -146,6 +157,7 @@ describe("the control API", { timeout: 60_000 }, () => {
         ...service,
         name: `origin-${i}.shop` as ServiceName,
         ...{ connections: CONNECTIONS, healthCheck },
+        ...(TLS[i] === undefined ? {} : { tls: TLS[i] }),
       })),
     );
     const sent = { ...simple, routes: [...simple.routes, ...routes], services };

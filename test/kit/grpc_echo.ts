@@ -105,9 +105,17 @@ export class EchoServer {
     });
   }
 
-  async start(port = 0): Promise<number> {
+  /** @param tls its certificate and key, PEM; absent: in the clear. */
+  async start(port = 0, tls?: { readonly pem: string; readonly keyPem: string }): Promise<number> {
     this.port = await new Promise<number>((resolve, reject) => {
-      const to = ServerCredentials.createInsecure();
+      const pair = tls && {
+        cert_chain: Buffer.from(tls.pem),
+        private_key: Buffer.from(tls.keyPem),
+      };
+      const to =
+        pair === undefined
+          ? ServerCredentials.createInsecure()
+          : ServerCredentials.createSsl(null, [pair]);
       this.#server.bindAsync(`127.0.0.1:${port}`, to, (error, bound) =>
         error === null ? resolve(bound) : reject(error),
       );

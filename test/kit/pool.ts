@@ -3,7 +3,7 @@ import type { ConnectionOptions } from "node:tls";
 import { seededRng } from "#kernel/rng.ts";
 import { TimerWheel } from "#kernel/timer_wheel.ts";
 import { VirtualClock } from "#kernel/virtual_clock.ts";
-import type { ConnectionRules, Endpoint } from "#model/snapshot.ts";
+import type { ConnectionRules, Endpoint, ServiceTls } from "#model/snapshot.ts";
 import type {
   AnswerHead,
   AnswerSink,
@@ -109,12 +109,20 @@ export class TestPools {
   constructor(
     port: number,
     rules: ConnectionRules | undefined,
-    more: { early?: number; tls?: ConnectionOptions; http2?: boolean } = {},
+    more: {
+      early?: number;
+      /** Of a peer of the mesh. */
+      tls?: ConnectionOptions;
+      /** Of an endpoint that is no part of it. */
+      own?: ServiceTls | undefined;
+      http2?: boolean;
+    } = {},
   ) {
-    const { early = 0, tls, http2 = false } = more;
+    const { early = 0, tls, own, http2 = false } = more;
     this.#http2 = http2;
     const identity = tls === undefined ? {} : { identity: "spiffe://a.b/c" };
-    this.endpoint = { address: "127.0.0.1", port, weight: 1, ...identity };
+    const proof = own === undefined ? identity : { tls: own };
+    this.endpoint = { address: "127.0.0.1", port, weight: 1, ...proof };
     this.upstreams = new HttpUpstreams({
       clock: this.clock,
       wheel: this.wheel,
