@@ -12,6 +12,12 @@ const OURS: ReadonlySet<string> = new Set([
   "access-control-max-age",
 ]);
 
+/** The method that a browser asks leave for (Fetch standard, CORS-preflight request); undefined: it asks for none. */
+export function announcedMethod({ method, fields }: RequestHead): string | undefined {
+  if (method !== "OPTIONS" || fieldValue(fields, "origin") === undefined) return undefined;
+  return fieldValue(fields, "access-control-request-method");
+}
+
 /** The CORS protocol (Fetch standard §3.3) for one rule. */
 export class CorsPolicy {
   readonly #rules: Cors;
@@ -23,15 +29,6 @@ export class CorsPolicy {
   /** The origin of the page that asks; undefined: no browser's request across origins. */
   originOf(head: RequestHead): string | undefined {
     return fieldValue(head.fields, "origin");
-  }
-
-  /** True if a browser asks what it may send. */
-  isPreflight(head: RequestHead): boolean {
-    return (
-      head.method === "OPTIONS" &&
-      this.originOf(head) !== undefined &&
-      fieldValue(head.fields, "access-control-request-method") !== undefined
-    );
   }
 
   /** Fields of the answer to a preflight; without any that allow, the browser refuses. */

@@ -1,7 +1,7 @@
 import type { Rng } from "#kernel/rng.ts";
 import type { Filters, Listener, Mirror } from "#model/snapshot.ts";
 import type { AnswerHead, Fields, RequestHead } from "#proxy/exchange/exchange.ts";
-import { CorsPolicy } from "#proxy/filter/cors.ts";
+import { announcedMethod, CorsPolicy } from "#proxy/filter/cors.ts";
 import { applyEdits, compileEdits, type FieldEdits } from "#proxy/filter/field_edits.ts";
 import { redirectLocation, rewriteHead } from "#proxy/filter/target.ts";
 
@@ -33,7 +33,9 @@ export function compileFilters(
   const from = { scheme, port: listener.port } as const;
   return {
     answerFor(head) {
-      if (cors?.isPreflight(head)) return bare(204, cors.preflightFields(head));
+      if (cors !== undefined && announcedMethod(head) !== undefined) {
+        return bare(204, cors.preflightFields(head));
+      }
       if (redirect === undefined) return undefined;
       const location = redirectLocation(head, redirect, from, prefix);
       const fields = ["location", location];

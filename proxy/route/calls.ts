@@ -1,22 +1,10 @@
 import { callOf } from "#model/call.ts";
 import type { PathMatch } from "#model/snapshot.ts";
 import type { RequestHead } from "#proxy/exchange/exchange.ts";
-import { fieldValue } from "#proxy/exchange/fields.ts";
 import { grpcTypeOf } from "#proxy/exchange/grpc.ts";
-import {
-  type Conditions,
-  compareConditions,
-  conditionsHold,
-  patternOf,
-} from "#proxy/route/conditions.ts";
-
-/** What a call may be given. */
-interface Candidate<T> {
-  readonly conditions: Conditions | undefined;
-  readonly value: T;
-  /** Browsers' preflights of such calls go the same way. */
-  readonly preflights: boolean;
-}
+import { announcedMethod } from "#proxy/filter/cors.ts";
+import { type Candidate, isOpen, pick } from "#proxy/route/candidates.ts";
+import { type Conditions, compareConditions, patternOf } from "#proxy/route/conditions.ts";
 
 /** A candidate whose service or method is not known by its whole name. */
 interface Expression<T> extends Candidate<T> {
@@ -63,29 +51,24 @@ export class CallTable<T> {
   /** Undefined: no call, or one that nothing was said of. */
   find(head: RequestHead): T | undefined {
     const isCall = head.method === "POST" && grpcTypeOf(head.fields) !== undefined;
-    if (!isCall && !isPreflight(head)) return undefined;
+    if (!isCall && announcedMethod(head) !== "POST") return undefined;
     const { target } = head;
     const mark = target.indexOf("?");
     const path = mark < 0 ? target : target.slice(0, mark);
     // What follows the last slash is the method, as servers have it.
     const slash = path.lastIndexOf("/");
     return (
-      pick(this.#methods.get(path), head, isCall) ??
-      pick(this.#services.get(path.slice(0, slash)), head, isCall) ??
-      this.#findExpression(path.slice(1, slash), path.slice(slash + 1), head, isCall) ??
-      pick(this.#rest, head, isCall)
+      pick(this.#methods.get(path), head, undefined) ??
+      pick(this.#services.get(path.slice(0, slash)), head, undefined) ??
+      this.#findExpression(path.slice(1, slash), path.slice(slash + 1), head) ??
+      pick(this.#rest, head, undefined)
     );
   }
 
-  #findExpression(
-    service: string,
-    method: string,
-    head: RequestHead,
-    isCall: boolean,
-  ): T | undefined {
+  #findExpression(service: string, method: string, head: RequestHead): T | undefined {
     for (const one of this.#expressions) {
       if (!one.method.covers(method) || !one.service.covers(service)) continue;
-      if (isOpen(one, head, isCall)) return one.value;
+      if (isOpen(one, head, undefined)) return one.value;
     }
     return undefined;
   }
@@ -114,29 +97,4 @@ function partOf(source: string | undefined): Part {
   if (/^\w+$/.test(source)) return { length: source.length, covers: (text) => text === source };
   const pattern = patternOf(source);
   return { length: source.length, covers: (text) => pattern.covers(text) };
-}
-
-function pick<T>(
-  candidates: readonly Candidate<T>[] | undefined,
-  head: RequestHead,
-  isCall: boolean,
-): T | undefined {
-  if (candidates === undefined) return undefined;
-  for (const one of candidates) if (isOpen(one, head, isCall)) return one.value;
-  return undefined;
-}
-
-/** A preflight says what the call will have, not with which values: its headers are not asked for. */
-function isOpen<T>(
-  { conditions, preflights }: Candidate<T>,
-  head: RequestHead,
-  isCall: boolean,
-): boolean {
-  if (!isCall) return preflights;
-  return conditions === undefined || conditionsHold(conditions, head, undefined);
-}
-
-/** True if a browser asks whether it may make a call. */
-function isPreflight({ method, fields }: RequestHead): boolean {
-  return method === "OPTIONS" && fieldValue(fields, "access-control-request-method") === "POST";
 }

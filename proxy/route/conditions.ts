@@ -17,7 +17,8 @@ interface ValueTest {
 
 /** Undefined if it asks for nothing more. */
 export function compileConditions(match: RequestMatch): Conditions | undefined {
-  const { method, headers, queries } = match;
+  const { headers, queries, grpc } = match;
+  const method = grpc ? "POST" : match.method;
   if (method === undefined && headers.length === 0 && queries.length === 0) return undefined;
   return { method, headers: headers.map(valueTest), queries: queries.map(valueTest) };
 }
@@ -41,12 +42,17 @@ export function conditionsHold(
   head: RequestHead,
   query: string | undefined,
 ): boolean {
-  const { method, headers, queries } = conditions;
+  const { method, headers } = conditions;
   if (method !== undefined && method !== head.method) return false;
   for (const { name, test } of headers) {
     const value = name === "host" ? head.authority : fieldValue(head.fields, name);
     if (value === undefined || !test(value)) return false;
   }
+  return queriesHold(conditions, query);
+}
+
+/** Whether the query parameters are as asked. */
+export function queriesHold({ queries }: Conditions, query: string | undefined): boolean {
   if (queries.length === 0) return true;
   const asked = new URLSearchParams(query ?? "");
   return queries.every(({ name, test }) => {

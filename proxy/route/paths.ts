@@ -1,17 +1,8 @@
 import type { Pattern } from "#model/pattern.ts";
 import type { PathMatch } from "#model/snapshot.ts";
 import type { RequestHead } from "#proxy/exchange/exchange.ts";
-import {
-  type Conditions,
-  compareConditions,
-  conditionsHold,
-  patternOf,
-} from "#proxy/route/conditions.ts";
-
-interface Candidate<T> {
-  readonly conditions: Conditions | undefined;
-  readonly value: T;
-}
+import { type Candidate, pick } from "#proxy/route/candidates.ts";
+import { type Conditions, compareConditions, patternOf } from "#proxy/route/conditions.ts";
 
 /**
  * Paths of one host, looked up by their elements: the cost grows with the depth of the asked path, not
@@ -26,9 +17,10 @@ export class PathTable<T> {
   /** The usual case: everything goes one way. */
   #only: T | undefined = undefined;
 
-  add(match: PathMatch, conditions: Conditions | undefined, value: T): void {
+  /** @param preflights whether the rule answers them. */
+  add(match: PathMatch, conditions: Conditions | undefined, value: T, preflights: boolean): void {
     const candidates = this.#candidatesOf(match);
-    candidates.push({ conditions, value });
+    candidates.push({ conditions, value, preflights });
     // Stable: equals stay in the order in which they were added.
     candidates.sort((a, b) => compareConditions(b.conditions, a.conditions));
     const root = this.#prefix.get("");
@@ -92,18 +84,6 @@ export class PathTable<T> {
     }
     return candidates;
   }
-}
-
-function pick<T>(
-  candidates: readonly Candidate<T>[] | undefined,
-  head: RequestHead,
-  query: string | undefined,
-): T | undefined {
-  if (candidates === undefined) return undefined;
-  for (const { conditions, value } of candidates) {
-    if (conditions === undefined || conditionsHold(conditions, head, query)) return value;
-  }
-  return undefined;
 }
 
 function withoutSlash(path: string): string {

@@ -94,12 +94,10 @@ function addRoute(hosts: Hosts, group: PortGroup, listener: Listener, route: Rou
         const prefix = path.type === "PathPrefix" ? path.value : undefined;
         const compiled = compileRule({ route, rule, listener }, prefix);
         const conditions = compileConditions(match);
-        if (!grpc) {
-          routes.paths.add(path, conditions, compiled);
-          continue;
-        }
-        routes.calls ??= new CallTable();
-        routes.calls.add(path, conditions, compiled, rule.filters?.cors !== undefined);
+        const preflights = rule.filters?.cors !== undefined;
+        if (grpc) routes.calls ??= new CallTable();
+        const table = grpc ? routes.calls! : routes.paths;
+        table.add(path, conditions, compiled, preflights);
       }
     }
   }

@@ -5,6 +5,7 @@ import { get, TestOrigin } from "#test/kit/http.ts";
 import { until } from "#test/kit/processes.ts";
 import { startPlane } from "#test/kit/proxy.ts";
 
+const ANNOUNCED_POST = { "access-control-request-method": "POST" };
 const TO_A = "backendRefs: [{ name: a, port: 80 }]";
 const TO_B = "backendRefs: [{ name: b, port: 80 }]";
 
@@ -168,6 +169,45 @@ describe("an HTTPRoute", { timeout: 60_000 }, () => {
         assert.equal(failed.headers["access-control-allow-origin"], origin);
       },
     ));
+
+  it("answers preflights where the request would go", () => {
+    const cors = (maxAge: number) =>
+      `filters: [{ type: CORS, cors: { allowOrigins: ["*"], maxAge: ${maxAge} } }], `;
+    const rule = (match: string, more: string) => `{ matches: [{ ${match} }], ${more}${TO_A} }`;
+    const at = (path: string) => `path: { value: ${path} }`;
+    return through(
+      [
+        rule(`${at("/buy")}, method: POST`, cors(1)),
+        rule(`${at("/buy")}, method: PUT, queryParams: [{ name: v, value: "2" }]`, cors(2)),
+        rule(`${at("/buy")}, method: PUT, headers: [{ name: a, value: b }]`, cors(3)),
+        rule(`${at("/buy")}, method: PATCH`, ""),
+        rule(`${at("/")}, method: DELETE`, cors(4)),
+        rule(`${at("/own")}, method: DELETE`, ""),
+        rule(at("/own"), ""),
+      ],
+      async (port) => {
+        const ask = async (path: string, asked: string): Promise<string> => {
+          const announced = { "access-control-request-method": asked };
+          const headers = { origin: "https://a.example", ...announced };
+          const { status, headers: said } = await get(port, { path, method: "OPTIONS", headers });
+          return `${status} ${said["access-control-max-age"] ?? said["x-served-by"] ?? ""}`;
+        };
+        assert.equal(await ask("/buy", "POST"), "204 1");
+        assert.equal(await ask("/buy?v=2", "PUT"), "204 3", "a header counts for more");
+        assert.equal(await ask("/buy?v=1", "PUT"), "204 3");
+        assert.equal(await ask("/buy", "DELETE"), "204 4");
+        assert.equal(await ask("/buy", "PATCH"), "404 ", "there is no CORS");
+        // What takes OPTIONS itself comes before a less specific rule with CORS.
+        assert.equal(await ask("/own", "DELETE"), "200 a");
+        const noPreflight = [{ origin: "https://a.example" }, ANNOUNCED_POST];
+        for (const headers of noPreflight) {
+          const { status } = await get(port, { path: "/buy", method: "OPTIONS", headers });
+          assert.equal(status, 404);
+        }
+        assert.equal((await get(port, { path: "/buy", method: "POST" })).status, 200);
+      },
+    );
+  });
 
   it("mirrors requests with their bodies, and answers without them", () =>
     through(

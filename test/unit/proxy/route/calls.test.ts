@@ -120,12 +120,15 @@ describe("calls of gRPC", () => {
       `${match("service: pack.Shop", "{ name: a, value: b }")}${cors}`,
       match("method: Sell"),
     );
-    const asks = { method: "OPTIONS", type: "", fields: ["access-control-request-method", "POST"] };
+    const origin = ["origin", "https://a.example"];
+    const announced = (method: string) => [...origin, "access-control-request-method", method];
+    const asks = { method: "OPTIONS", type: "", fields: announced("POST") };
     assert.equal(find("/pack.Shop/Buy", asks), 1);
     assert.equal(find("/other/Sell", asks), undefined);
-    const get = { ...asks, fields: ["access-control-request-method", "GET"] };
+    const get = { ...asks, fields: announced("GET") };
     assert.equal(find("/pack.Shop/Buy", get), undefined);
     assert.equal(find("/pack.Shop/Buy", { method: "OPTIONS" }), undefined);
+    assert.equal(find("/pack.Shop/Buy", { ...asks, fields: asks.fields.slice(2) }), undefined);
   });
 
   it("go by host, by age and by the alphabet as requests do", () => {
