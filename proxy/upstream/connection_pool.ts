@@ -107,9 +107,7 @@ export abstract class ConnectionPool<C extends Pooled> implements Pool {
 
   /** Takes over a connection that has just been opened, for a request that waits for it. */
   adopt(endpoint: Endpoint, dialling: Dialling, request: WaitingRequest): void {
-    const connection = this.#add(endpoint, dialling);
-    this.carry(connection, request);
-    if (this.#retired) connection.retire("retired");
+    this.carry(this.#add(endpoint, dialling), request);
   }
 
   protected serveWaiting(): void {
@@ -132,9 +130,7 @@ export abstract class ConnectionPool<C extends Pooled> implements Pool {
   protected connect(endpoint: Endpoint): C | Failure {
     const dialling = diallingOf(endpoint, this.options.tls, [this.protocol]);
     if ("kind" in dialling) return dialling;
-    const connection = this.#add(endpoint, this.#heard(dialling));
-    if (this.#retired) connection.retire("retired");
-    return connection;
+    return this.#add(endpoint, this.#heard(dialling));
   }
 
   #heard(dialling: Dialling): Dialling {

@@ -46,7 +46,8 @@ export class EndpointPool extends ConnectionPool<UpstreamConnection> implements 
       return;
     }
     const next = this.waiting.next();
-    if (next === undefined) this.#idle.push(connection);
+    if (next === undefined && this.retired) connection.retire("retired");
+    else if (next === undefined) this.#idle.push(connection);
     else this.carry(connection, next);
   }
 

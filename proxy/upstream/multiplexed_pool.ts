@@ -92,8 +92,9 @@ export class MultiplexedPool extends ConnectionPool<Http2Upstream> implements Ht
 
   // ── Http2Owner ──
 
-  onRoom(): void {
+  onRoom(connection: Http2Upstream): void {
     this.serveWaiting();
+    if (this.retired && this.waiting.size === 0) connection.retire("retired");
   }
 
   onClosing(): void {

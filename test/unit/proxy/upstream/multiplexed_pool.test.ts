@@ -1,12 +1,50 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { FrameType } from "#proxy/http2/frames.ts";
+import { FrameType, Setting } from "#proxy/http2/frames.ts";
 import { Speech } from "#test/kit/http2_ends.ts";
 import { frame, type HeardFrame, takeFrames } from "#test/kit/http2_raw.ts";
 import { type Asked, HeldOrigin, TestPools } from "#test/kit/pool.ts";
 import { until } from "#test/kit/processes.ts";
 
 const PREFACE_BYTES = 24;
+
+describe("a pool over HTTP/2 that no snapshot names any more", () => {
+  it("serves who waits, on a connection that ends with them", async (t) => {
+    const origin = await HeldOrigin.start();
+    const pools = new TestPools(origin.port, { max: 1 }, { http2: true });
+    t.after(() => {
+      pools.stop();
+      origin.stop();
+    });
+    const settings = Speech.settings([Setting.MAX_CONCURRENT_STREAMS, 1]);
+    const first = pools.ask("/0");
+    await until("a connection", () => origin.sockets.length === 1);
+    origin.sockets[0]!.write(settings);
+    await until("one stream is all that it may have", () =>
+      heard(origin, 0).some(({ type, flags }) => type === FrameType.SETTINGS && flags === 1),
+    );
+    const others = [pools.ask("/1"), pools.ask("/2")];
+    assert.deepEqual(pools.count, [1, 0, 2]);
+    pools.upstreams.retain([]);
+    origin.sockets[0]!.write(new Speech().answer(1, "200", true));
+    await until("the first has ended", () => first.ended);
+    await until("the others are asked", () =>
+      heard(origin, 1).some(({ type, stream }) => type === FrameType.HEADERS && stream === 3),
+    );
+    const speech = new Speech();
+    const answers = [1, 3].map((id) => speech.answer(id, "200", true));
+    origin.sockets[1]!.write(Buffer.concat([settings, ...answers]));
+    await until("the others have ended", () => others.every(({ ended }) => ended));
+    await until("the connections have ended", () => origin.closed === 2);
+  });
+});
+
+/** Frames that connection `i` was sent. */
+function heard(origin: HeldOrigin, i: number): HeardFrame[] {
+  const frames: HeardFrame[] = [];
+  takeFrames(Buffer.from(origin.said[i]?.slice(PREFACE_BYTES) ?? "", "latin1"), frames);
+  return frames;
+}
 
 describe("pings of a link", () => {
   let origin: HeldOrigin;
@@ -23,13 +61,10 @@ describe("pings of a link", () => {
   });
 
   /** Pings that connection `i` was sent. */
-  const pings = (i: number): Buffer[] => {
-    const frames: HeardFrame[] = [];
-    takeFrames(Buffer.from(origin.said[i]?.slice(PREFACE_BYTES) ?? "", "latin1"), frames);
-    return frames
+  const pings = (i: number): Buffer[] =>
+    heard(origin, i)
       .filter(({ type, flags }) => type === FrameType.PING && flags === 0)
       .map(({ payload }) => payload);
-  };
   const acknowledge = async (i: number, which: number): Promise<void> => {
     await until(`ping ${which} on connection ${i}`, () => pings(i).length > which);
     origin.sockets[i]!.write(frame(FrameType.PING, 1, 0, pings(i)[which]!));
