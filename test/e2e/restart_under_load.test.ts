@@ -66,10 +66,7 @@ class Origins {
   /** Its services' files. */
   async start(): Promise<Record<string, string>> {
     const [plain, calls] = await Promise.all([this.#plain, this.#calls].map(listening));
-    const grpc = serviceYaml("calls", calls!).replace(
-      "port: 80 }",
-      "port: 80, appProtocol: grpc }",
-    );
+    const grpc = serviceYaml("calls", calls!, undefined, "grpc");
     return { "menu.yaml": serviceYaml("menu", plain!), "calls.yaml": grpc };
   }
 

@@ -61,7 +61,7 @@ describe("espalier up", { timeout: 60_000 }, () => {
     await writeFile(join(dir, "ingress.yaml"), INGRESS);
     const services = [
       serviceYaml("menu", core.port),
-      serviceYaml("db", await db.start()).replace("port: 80 }", "port: 80, appProtocol: tcp }"),
+      serviceYaml("db", await db.start(), undefined, "tcp"),
       serviceYaml("proxy", await forward.start()),
     ];
     const atCore = services.map((text) =>
