@@ -83,7 +83,11 @@ const subjectAltName = z.strictObject({
 /** How endpoints that speak TLS and are no part of the mesh prove who they are. */
 const serviceTls = z.strictObject({
   /** Asked for (SNI), and to be in the certificate; absent: each endpoint's own address, a DNS name then. */
-  serverName: z.string().min(1).optional(),
+  serverName: z
+    .string()
+    .max(253)
+    .regex(/^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*$/)
+    .optional(),
   /** PEM of those who may have signed it; `system`: whom the machine trusts. */
   ca: z.union([z.literal("system"), z.string().includes("-----BEGIN CERTIFICATE-----")]),
   /** One of them has to be in the certificate, in place of the name that was asked for; empty: that one. */

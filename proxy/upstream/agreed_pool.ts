@@ -1,5 +1,4 @@
 import type { Socket } from "node:net";
-import type { Millis } from "#kernel/brand.ts";
 import { LinkedList } from "#kernel/linked_list.ts";
 import { ALPN_PROTOCOLS, type AlpnProtocol } from "#model/app_protocol.ts";
 import type { Endpoint } from "#model/snapshot.ts";
@@ -141,7 +140,7 @@ export class AgreedPool implements Pool, WaitingRoom {
   #begin(endpoint: Endpoint, dialling: Dialling): void {
     const { wheel, counters } = this.#options;
     this.#opening = new OpeningConnection(dialling, {
-      ...{ wheel, counters, connectTimeoutMs: this.#policy.connectTimeoutMs as Millis },
+      ...{ wheel, counters, connectTimeoutMs: this.#policy.connectTimeoutMs },
       onAgreed: (protocol, open) => this.#onAgreed(endpoint, protocol, open),
       onFailed: (reason) => this.#failOpening(reason),
     });

@@ -1,11 +1,11 @@
-import type { Socket } from "node:net";
+import { isIP, type Socket } from "node:net";
 import { type ConnectionOptions, connect as connectTls } from "node:tls";
 import type { AlpnProtocol } from "#model/app_protocol.ts";
 import type { Endpoint } from "#model/snapshot.ts";
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
 import type { ReadInto } from "#proxy/socket/held_buffers.ts";
 import { AnswerFirstSocket } from "#proxy/upstream/answer_first_socket.ts";
-import { endpointTls } from "#proxy/upstream/endpoint_tls.ts";
+import { endpointTls, verifiedName } from "#proxy/upstream/endpoint_tls.ts";
 
 /** How to prove who we are to an endpoint that has an identity; undefined: we cannot. */
 export type TlsTowards = (endpoint: Endpoint) => ConnectionOptions | undefined;
@@ -33,6 +33,9 @@ export function diallingOf(
     const dial = (onread: ReadInto) => new AnswerFirstSocket({ ...target, onread }).connect(target);
     return { dial, readyEvent: "connect" };
   }
+  const name = endpoint.tls && verifiedName(endpoint, endpoint.tls);
+  // A configuration with that is refused before it comes here; Node would throw.
+  if (name !== undefined && isIP(name) !== 0) return failure("tls_failed", "no name to verify");
   const secure = identity === undefined ? endpointTls(endpoint, endpoint.tls!) : tls(endpoint);
   if (secure === undefined) return failure("tls_failed", "no identity of our own");
   // `onread` is missing from the types of `tls.connect`, which passes it on all the same.

@@ -72,6 +72,15 @@ function isFor(certificate: X509Certificate, host: string): boolean {
   return certificate.checkHost(host, STRICT) !== undefined;
 }
 
+/** Escaped in other ways than JSON's it stays as it is, and matches nothing. */
+function unquoted(text: string): string {
+  try {
+    return String(JSON.parse(text));
+  } catch {
+    return text;
+  }
+}
+
 /** One alternative name in Node's text of them: quoted as JSON if it could be misread. */
 const ALT_NAME = /(?:^|, )([A-Za-z ]+):("(?:[^"\\]|\\.)*"|[^,"]*)/y;
 
@@ -82,7 +91,7 @@ function urisOf({ subjectAltName }: X509Certificate): string[] {
   for (let at = ALT_NAME.exec(subjectAltName); at !== null; at = ALT_NAME.exec(subjectAltName)) {
     const [, kind, value] = at;
     if (kind !== "URI") continue;
-    uris.push(value!.startsWith('"') ? String(JSON.parse(value!)) : value!);
+    uris.push(value!.startsWith('"') ? unquoted(value!) : value!);
   }
   return uris;
 }

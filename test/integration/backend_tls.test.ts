@@ -418,6 +418,30 @@ describe("an endpoint that speaks TLS", { timeout: 60_000 }, () => {
     client.destroy();
   });
 
+  it("is verified by its health checks too", async () => {
+    const right = await origin("both");
+    const wrong = await origin("both", await forge({ by: otherCa, names: [dns(NAME)] }));
+    const yaml = yamlTo([right.port, wrong.port], { ca });
+    const check =
+      "healthCheck: { http: { path: /healthz, host: checks.example }, interval: 100ms }";
+    const { plane } = await startPlane(
+      snapshotOf(yaml.replace("  connections:", `  ${check}\n  connections:`)),
+    );
+    closers.push(() => plane.drain(0));
+    const verdicts = async () =>
+      (await plane.inventory())[0]!.services[0]!.endpoints.map(({ check }) => check);
+    await until("both are judged", async () => !(await verdicts()).includes(null));
+    assert.deepEqual(
+      (await verdicts()).map((verdict) => [verdict!.healthy, verdict!.reason]),
+      [
+        [true, "HTTP 200"],
+        [false, "tls_failed"],
+      ],
+    );
+    assert.deepEqual([right.seen[0]!.host, right.seen[0]!.version], ["checks.example", "2.0"]);
+    assert.deepEqual(wrong.seen, []);
+  });
+
   it("answers calls of gRPC", async () => {
     const server = new EchoServer("one");
     const at = await server.start(0, good);

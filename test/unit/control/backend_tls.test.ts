@@ -124,7 +124,13 @@ describe("TLS of a Service's endpoints", () => {
   it("is refused in a snapshot that would trust nobody or agree on nothing", () => {
     const snapshot = snapshotOf(everything());
     const tls = snapshot.services[0]!.tls!;
-    for (const change of [{ ca: "" }, { ca: "none" }, { alpn: [] }, { alpn: ["h3"] }]) {
+    for (const change of [
+      { ca: "" },
+      { ca: "none" },
+      { alpn: [] },
+      { alpn: ["h3"] },
+      { serverName: "" },
+    ]) {
       const services = [{ ...snapshot.services[0]!, tls: { ...tls, ...change } }];
       assert.equal(parseSnapshot({ ...snapshot, services }, "test").ok, false);
     }
