@@ -30,6 +30,8 @@ export function explainLocales(
   constraint: PickConstraint,
   now: Millis,
 ): LocaleExplanation[] {
+  // Without requests nobody has looked since the last one: what was out then would still weigh nothing.
+  balancer.bringUpToDate(now);
   const explained = balancer.locales.map((locale) => {
     const capacity = balancer.capacityOf(locale, now);
     return {

@@ -58,7 +58,7 @@ export class ServiceBalancer {
    * follow in the order of their cost.
    */
   pick(constraint: PickConstraint, now: Millis, rng: Rng): EndpointState | undefined {
-    if (now >= this.#nextAt) this.#refresh(now);
+    this.bringUpToDate(now);
     if (constraint.session !== undefined && constraint.tried.length === 0) {
       const known = this.#ofSession(constraint.session, constraint, now);
       if (known !== undefined) return known;
@@ -80,6 +80,11 @@ export class ServiceBalancer {
       }
     }
     return undefined;
+  }
+
+  /** Looks at the weights if it is time to. Requests do that, and whoever tells what the next one would find. */
+  bringUpToDate(now: Millis): void {
+    if (now >= this.#nextAt) this.#refresh(now);
   }
 
   /** Requests running now, those that began under an earlier snapshot among them. */

@@ -4,7 +4,7 @@ import { seededRng } from "#kernel/rng.ts";
 import type { ClusterName } from "#model/names.ts";
 import { parseSnapshot, type Service } from "#model/snapshot.ts";
 import type { EndpointState, PickConstraint } from "#proxy/balance/endpoint_state.ts";
-import { explainLocales } from "#proxy/balance/explain_locales.ts";
+import { explainLocales, type LocaleExplanation } from "#proxy/balance/explain_locales.ts";
 import { ServiceBalancer } from "#proxy/balance/service_balancer.ts";
 import { must } from "#test/kit/mesh.ts";
 
@@ -253,6 +253,20 @@ describe("service balancer", () => {
         ["parent", 0, "dearer"],
       ],
     );
+  });
+
+  it("explains what the next request will find, though none has come since an ejection ended", () => {
+    const [local] = service().locales;
+    const balancer = new ServiceBalancer(service({ locales: [local!] }), SELF, 0);
+    drive(balancer, 0, 1_000, () => ({ ok: false, latencyMs: 2 }));
+    const told = (now: number) => {
+      const [{ weight, ejected, reason }] = explainLocales(balancer, anywhere, now) as [
+        LocaleExplanation,
+      ];
+      return [weight, ejected, reason];
+    };
+    assert.deepEqual(told(1_000), [0, 3, "all endpoints ejected"]);
+    assert.deepEqual(told(60_000), [1, 0, "takes traffic"]);
   });
 
   it("goes home soon after failures that were too few to eject anybody", () => {
