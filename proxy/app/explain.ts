@@ -5,12 +5,13 @@ import type { Fields, RequestHead } from "#proxy/exchange/exchange.ts";
 import { fieldValue } from "#proxy/exchange/fields.ts";
 import { isGrpc } from "#proxy/exchange/grpc.ts";
 import type { Tables } from "#proxy/relay/dispatcher.ts";
+import { titleOf } from "#proxy/route/rule.ts";
 
 /** Why a request would go where it goes (DESIGN §4.6). */
 export interface Explanation {
   readonly url: string;
   readonly cluster: string;
-  /** Route and backend shares, or the mesh address that matched; absent if nothing matches. */
+  /** Kind and name of the route, or the mesh address that matched; absent if nothing matches. */
   readonly route?: string;
   readonly services: readonly ServiceExplanation[];
   /** Said when no service was reached. */
@@ -77,7 +78,7 @@ export function explain(
     const to = fieldValue(answer.fields, "location");
     const how = to === undefined ? "a CORS preflight" : `to ${to}`;
     const problem = `answered by the proxy: ${answer.status} ${how}`;
-    return { ...base, route: match.route.name, services: [], problem };
+    return { ...base, route: titleOf(match.route), services: [], problem };
   }
   const within = match.kind === "address" ? match.within : undefined;
   const wanted =
@@ -92,7 +93,7 @@ export function explain(
     const locales = runtime === undefined ? [] : explainLocales(runtime.balancer, constraint, now);
     services.push({ service, share: weight / total, locales });
   }
-  const route = match.kind === "address" ? `mesh address ${url.hostname}` : match.route.name;
+  const route = match.kind === "address" ? `mesh address ${url.hostname}` : titleOf(match.route);
   const unknown = services.find((s) => s.locales.length === 0);
   if (services.length === 0)
     return { ...base, route, services, problem: `no backend (${says.nobody})` };

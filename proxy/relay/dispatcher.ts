@@ -26,7 +26,7 @@ import { Relay } from "#proxy/relay/relay.ts";
 import { requestDeadline } from "#proxy/retry/deadline.ts";
 import { chooseBackend } from "#proxy/route/backend.ts";
 import { covers, hostOf } from "#proxy/route/host.ts";
-import type { CompiledRule, RetryPolicy } from "#proxy/route/rule.ts";
+import { type CompiledRule, type RetryPolicy, titleOf } from "#proxy/route/rule.ts";
 import type { StreamTable } from "#proxy/route/streams.ts";
 import type { RouteTable } from "#proxy/route/table.ts";
 
@@ -157,7 +157,7 @@ export class Dispatcher implements Handler {
   ): Result<RelayPlan, Failure> {
     const backend = chooseBackend(match.backends, match.totalWeight, this.#ports.rng);
     if (backend === undefined) {
-      return err(failure("no_candidate", `route ${match.route.name} has no backend`));
+      return err(failure("no_candidate", `${titleOf(match.route)} has no backend`));
     }
     const isTunnel = exchange.head.method === "CONNECT";
     const takesBytes = isTunnel && tables.services.get(backend.service)?.raw === true;

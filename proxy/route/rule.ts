@@ -39,6 +39,12 @@ export interface CompiledRule {
   readonly persistence: Persistence | undefined;
 }
 
+/** Kind and name of a route, as its author knows it: routes of two kinds may have one name. */
+export function titleOf({ name, rules }: Route): string {
+  const isGrpc = rules.some(({ matches }) => matches.some(({ grpc }) => grpc));
+  return `${isGrpc ? "GRPCRoute" : "HTTPRoute"} ${name}`;
+}
+
 /** @param prefix the prefix that matched; undefined if the path did otherwise. */
 export function compileRule(
   about: { readonly route: Route; readonly rule: RouteRule; readonly listener: Listener },

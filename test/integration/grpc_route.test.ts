@@ -200,7 +200,10 @@ describe("a GRPCRoute", { timeout: 60_000 }, () => {
           return plane.explain(asked);
         };
         const known = await explained(BUY);
-        assert.deepEqual([known.route, known.services[0]?.service], ["default/all", "a.default"]);
+        assert.deepEqual(
+          [known.route, known.services[0]?.service],
+          ["GRPCRoute default/all", "a.default"],
+        );
         assert.equal((await explained(LIST)).problem, "no route matches (UNIMPLEMENTED)");
         assert.equal((await explained(BUY, "GET")).problem, "no route matches (UNIMPLEMENTED)");
       },

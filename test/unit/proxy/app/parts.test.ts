@@ -128,7 +128,7 @@ describe("an explanation", () => {
     const tables = buildTables(simpleSnapshot([1]), undefined, new RequestStats(), 0);
     const about = { cluster: "core.acme.mesh", listener: "http" };
     const found = explain(tables, { ...about, asked: askedFor("http://any/") }, 0);
-    assert.deepEqual([found.route, found.services[0]?.service], ["all", "origin.shop"]);
+    assert.deepEqual([found.route, found.services[0]?.service], ["HTTPRoute all", "origin.shop"]);
     const unknown = explain(
       tables,
       { ...about, asked: askedFor("http://no.one.svc.acme.mesh/") },
