@@ -100,4 +100,9 @@ describe("house rules", () => {
       assert.deepEqual(lines, []);
     });
   }
+
+  it("takes whatever stands in a folder of bench for something that is run", () => {
+    assert.deepEqual(noDeadFiles([{ path: "bench/micro/http2.ts", text: "" }]), []);
+    assert.notDeepEqual(noDeadFiles([{ path: "bench/micro/parts/http2.ts", text: "" }]), []);
+  });
 });

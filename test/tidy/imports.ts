@@ -132,7 +132,7 @@ export const pureFiles: Rule = (files) =>
     );
 
 /** Entry points: what is run rather than imported. */
-const ENTRIES = [/^cli\/(?:main|worker)\.ts$/, /\.test\.ts$/, /^bench\/[^/]+\/[a-z_]+\.ts$/];
+const ENTRIES = [/^cli\/(?:main|worker)\.ts$/, /\.test\.ts$/, /^bench\/[^/]+\/[a-z0-9_]+\.ts$/];
 
 export const noDeadFiles: Rule = (files) => {
   const byPath = new Map<string, SourceFile>(files.map((file) => [file.path, file]));
