@@ -110,6 +110,7 @@ export const FAILURES = {
   },
   loop: { source: "local", retry: "always", status: 508, proxyError: "proxy_loop_detected" },
   deadline: { source: "local", retry: "never", status: 504, proxyError: "http_response_timeout" },
+  /** We end, or the port does. */
   draining: {
     source: "local",
     retry: "always",
@@ -213,6 +214,9 @@ export const FAILURES = {
 } as const satisfies Record<string, FailureKind>;
 
 export type FailureName = keyof typeof FAILURES;
+
+/** What is cut because the process, or the port, has drained for as long as it may. */
+export const DRAINED: Failure = { kind: "draining", detail: "the time to drain is over" };
 
 /** What a connection to an endpoint failed with because of a limit of this machine: nothing against the endpoint. */
 export function isOwnLimit(code: string): boolean {

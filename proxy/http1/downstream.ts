@@ -10,7 +10,7 @@ import type {
   Handler,
   RequestHead,
 } from "#proxy/exchange/exchange.ts";
-import { type Failure, failure } from "#proxy/exchange/failure.ts";
+import { DRAINED, type Failure, failure } from "#proxy/exchange/failure.ts";
 import type { HttpDate } from "#proxy/exchange/http_date.ts";
 import type { ConnectionLimits } from "#proxy/exchange/limits.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
@@ -165,7 +165,11 @@ export class DownstreamConnection implements Exchange, ChunkReader, TimedClient,
   }
 
   destroy(): void {
-    this.#socket.destroy();
+    if (this.#phase === "head" && this.#heads.isInside) {
+      this.#options.onRefused(DRAINED, this.peer, false);
+    }
+    this.#readNoMore();
+    this.onStuck(DRAINED);
   }
 
   // ── Exchange: the request's body ──

@@ -3,7 +3,7 @@ import type { Millis } from "#kernel/brand.ts";
 import type { Clock } from "#kernel/clock.ts";
 import type { TimerWheel } from "#kernel/timer_wheel.ts";
 import { BODY_UNKNOWN, type ClientPolicy, type Handler } from "#proxy/exchange/exchange.ts";
-import { type Failure, failure } from "#proxy/exchange/failure.ts";
+import { DRAINED, type Failure, failure } from "#proxy/exchange/failure.ts";
 import type { HttpDate } from "#proxy/exchange/http_date.ts";
 import type { ConnectionLimits } from "#proxy/exchange/limits.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
@@ -127,7 +127,8 @@ export class Http2Downstream extends Http2Connection implements ServerCarrier, C
   }
 
   destroy(): void {
-    this.lose("destroyed");
+    for (const stream of [...this.streams.values()]) (stream as ServerStream).gone(DRAINED);
+    this.lose(DRAINED.detail);
   }
 
   // ── reading ──

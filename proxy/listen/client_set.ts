@@ -27,6 +27,7 @@ export interface ClientConnection {
   info(): ClientInfo | undefined;
   /** Takes no further request. */
   drain(): void;
+  /** The time to drain is over: cuts what still runs, which ends with `draining`. */
   destroy(): void;
 }
 

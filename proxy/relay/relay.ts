@@ -153,7 +153,8 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     if (this.#state === "done") return;
     this.#failure = reason;
     // The codec answers so what the client itself has broken.
-    if (this.#answerStatus === 0) this.#answerStatus = FAILURES[reason.kind].status;
+    const { source, status } = FAILURES[reason.kind];
+    if (this.#answerStatus === 0 && source === "downstream") this.#answerStatus = status;
     this.#plan.service.stats.failed(reason.kind);
     if (this.#replay?.ended === false) for (const mirror of this.#mirrors) mirror.drop();
     this.#endTry("cancelled");

@@ -8,7 +8,7 @@ import {
   type RequestHead,
   TCP_UPGRADE,
 } from "#proxy/exchange/exchange.ts";
-import { failure } from "#proxy/exchange/failure.ts";
+import { DRAINED, failure } from "#proxy/exchange/failure.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
 import { WriteQueue } from "#proxy/http1/write_queue.ts";
 import type { AccessEntry } from "#proxy/observe/access_entry.ts";
@@ -89,6 +89,9 @@ export class TcpConnection implements Exchange, TunnelOwner {
   drain(): void {}
 
   destroy(): void {
+    const { observer } = this;
+    this.observer = undefined;
+    observer?.onClientGone(DRAINED);
     this.#socket.destroy();
   }
 

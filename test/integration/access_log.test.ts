@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
+import { connect as http2 } from "node:http2";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -14,7 +15,8 @@ import { get, rawExchange } from "#test/kit/http.ts";
 import { freePort } from "#test/kit/ports.ts";
 import { until } from "#test/kit/processes.ts";
 import { metricOf } from "#test/kit/promtool.ts";
-import { startPlane } from "#test/kit/proxy.ts";
+import { counterOf, startPlane } from "#test/kit/proxy.ts";
+import { RawClient } from "#test/kit/raw.ts";
 
 const close: Array<() => Promise<unknown> | unknown> = [];
 afterEach(async () => {
@@ -82,6 +84,16 @@ spec: { accessLog: { share: ${share} }${more} }
 }
 
 const ALL = "{ backendRefs: [{ name: a, port: 80 }] }";
+
+/** The same gateway for connections. */
+const asTcp = (yaml: string): string =>
+  yaml
+    .replace("protocol: HTTP", "protocol: TCP")
+    .replace(
+      "gateway.networking.k8s.io/v1\nkind: HTTPRoute",
+      "gateway.networking.k8s.io/v1alpha2\nkind: TCPRoute",
+    )
+    .replace("port: 80 }]\n", "port: 80, appProtocol: tcp }]\n");
 
 /** The one line of one exchange of bytes. */
 async function lineOf(
@@ -287,6 +299,36 @@ describe("the access log of a gateway", { timeout: 60_000 }, () => {
     assert.equal(gone!["url.path"], "/left");
   });
 
+  it("says that we have cut what was not done when the time to drain was over", async () => {
+    const silent = await origin((socket, head) => {
+      if (head.includes("/begun")) socket.write("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhal");
+    });
+    const raw = (path: string) => (port: number) => new RawClient(port, ask(path));
+    const overHttp2 = (port: number): undefined => {
+      const session = http2(`http://127.0.0.1:${port}`);
+      for (const one of [session, session.request({ ":path": "/" })]) one.on("error", () => {});
+    };
+    const cases = [
+      { begin: raw("/waits"), status: undefined },
+      { begin: raw("/begun"), heard: "hal", status: 200 },
+      { begin: overHttp2, status: undefined },
+      { begin: raw("/begun"), heard: "hal", edit: asTcp, status: undefined },
+    ];
+    for (const { begin, heard, edit = (yaml: string) => yaml, status } of cases) {
+      const gateway = await loggedGateway([ALL], { a: [silent] }, { share: 0, edit });
+      const client = begin(gateway.port);
+      await until("it is asked", async () => (await gateway.plane.reports())[0]!.inflight === 1);
+      if (heard !== undefined) await client!.hears(heard);
+      await gateway.plane.drain(20);
+      const [line, ...more] = await gateway.lines(1);
+      assert.deepEqual([line!["error.type"], more], ["draining", []]);
+      assert.equal(line!["http.response.status_code"], status);
+      const text = await gateway.plane.metricsText();
+      assert.equal(counterOf(text, "espalier_failures_total", 'kind="draining"'), 1);
+      assert.equal(counterOf(text, "espalier_failures_total"), 1);
+    }
+  });
+
   it("tells of a tunnel at its end, with the bytes of both directions", async () => {
     const port = await origin((socket) => {
       socket.write("HTTP/1.1 101 x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\nhello");
@@ -313,14 +355,6 @@ describe("the access log of a gateway", { timeout: 60_000 }, () => {
   });
 
   it("tells of TCP connections, served and refused", async () => {
-    const asTcp = (yaml: string): string =>
-      yaml
-        .replace("protocol: HTTP", "protocol: TCP")
-        .replace(
-          "gateway.networking.k8s.io/v1\nkind: HTTPRoute",
-          "gateway.networking.k8s.io/v1alpha2\nkind: TCPRoute",
-        )
-        .replace("port: 80 }]\n", "port: 80, appProtocol: tcp }]\n");
     const echo = await origin((socket) => socket.end("bye"));
     const served = await loggedGateway([ALL], { a: [echo] }, { edit: asTcp });
     const socket = connect({ port: served.port, host: "127.0.0.1", allowHalfOpen: true });
