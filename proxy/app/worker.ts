@@ -97,6 +97,8 @@ export class Worker {
     const plane = this.#plane;
     if (plane === undefined) return undefined;
     switch (question.kind) {
+      case "alive":
+        return true;
       case "settled":
         return plane.settled();
       case "metrics":

@@ -37,6 +37,8 @@ export type ToWorker =
   | { readonly kind: "ask"; readonly id: number; readonly question: Question };
 
 export type Question =
+  /** A sign of life is wanted; that is all. */
+  | { readonly kind: "alive" }
   | { readonly kind: "settled" }
   | { readonly kind: "metrics" }
   | { readonly kind: "reports" }
@@ -44,6 +46,7 @@ export type Question =
   | { readonly kind: "explain"; readonly asked: AskedRequest };
 
 export interface Answers {
+  readonly alive: true;
   readonly settled: readonly ListenerStatus[];
   readonly metrics: MetricsData;
   readonly reports: readonly ServiceReport[];

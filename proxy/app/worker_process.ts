@@ -17,6 +17,13 @@ const LEAN = ["--max-semi-space-size=4"];
 /** How long an operator waits for what a worker can tell of itself (Prometheus gives up after 10 s). */
 const LOOK_MS: Millis = 2_000;
 
+/** How often within the time for an answer a worker is asked for a sign of life … */
+const SIGNS_PER_ANSWER = 2;
+/** … and how many may be missing in a row: twice that time. */
+const SIGNS_MISSED_MAX = 4;
+/** No answer to it is waited for. */
+const NOBODY_ASKED = 0;
+
 export interface WorkerProcessOptions {
   /** A file that makes a `Worker`. */
   readonly program: URL;
@@ -42,9 +49,14 @@ export class WorkerProcess {
   readonly #child: ChildProcess;
   readonly #asked = new Map<number, (said: Said<Question>) => void>();
   readonly #ended: Promise<void>;
-  #nextId = 1;
+  readonly #signs: Timer;
+  #nextId = NOBODY_ASKED + 1;
   #over = false;
+  /** Its end is bounded by a time of its own. */
+  #draining = false;
   #answered = false;
+  /** Signs of life that it was asked for since it last said anything. */
+  #signsMissed = 0;
   #serving = false;
   /** Why it was ended, if it was. */
   #hung = "";
@@ -57,13 +69,16 @@ export class WorkerProcess {
     this.#child.on("message", (message) => {
       const said = message as FromWorker;
       this.#answered = true;
+      this.#signsMissed = 0;
       if (said.kind === "verdict") options.onVerdict(said.verdict);
       else this.#asked.get(said.id)?.({ kind: "said", value: said.value } as Said<Question>);
     });
+    this.#signs = options.clock.every(options.answerMs / SIGNS_PER_ANSWER, () => this.#askSign());
     this.#ended = new Promise((resolve) => {
       const end = (why: string): void => {
         if (this.#over) return;
         this.#over = true;
+        this.#signs.cancel();
         for (const said of [...this.#asked.values()]) said({ kind: "gone" });
         options.onEnd(this.#hung === "" ? why : this.#hung);
         resolve();
@@ -74,6 +89,22 @@ export class WorkerProcess {
       });
       this.#child.on("exit", (code, signal) => end(signal ?? `code ${code}`));
     });
+  }
+
+  /**
+   * Whoever hangs between two questions has clients on its ports, too, and may be the one that checks endpoints. Signs
+   * are counted, not time: if we stood still ourselves, what was said meanwhile is read before the next one is missed.
+   */
+  #askSign(): void {
+    // How it starts is watched by its first question.
+    if (!this.#answered || this.#draining) return;
+    if (this.#signsMissed >= SIGNS_MISSED_MAX) {
+      this.#hung = `no sign of life for ${(SIGNS_MISSED_MAX / SIGNS_PER_ANSWER) * this.#options.answerMs} ms`;
+      this.kill();
+      return;
+    }
+    this.#signsMissed++;
+    this.tell({ kind: "ask", id: NOBODY_ASKED, question: { kind: "alive" } });
   }
 
   /** It has opened its listeners. */
@@ -122,6 +153,7 @@ export class WorkerProcess {
 
   /** Resolves when it has drained and ended; it is ended if that takes too long. */
   async drain(maxMs: Millis): Promise<void> {
+    this.#draining = true;
     this.tell({ kind: "drain", maxMs });
     const { clock, answerMs } = this.#options;
     const timer = clock.after(maxMs + answerMs, () => this.kill());

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { pathToFileURL } from "node:url";
-import { systemClock } from "#kernel/clock.ts";
+import { type Clock, systemClock } from "#kernel/clock.ts";
 import { MemoryLogger } from "#kernel/log.ts";
 import { seededRng } from "#kernel/rng.ts";
 import { HeldPorts } from "#proxy/app/held_ports.ts";
@@ -16,7 +16,33 @@ import { freePort } from "#test/kit/ports.ts";
 import { ROOT, until } from "#test/kit/processes.ts";
 import { simpleSnapshot } from "#test/kit/proxy.ts";
 
+/** A time that does not pass by itself in any test. */
+const LONG_MS = 600_000;
 const WORKER = pathToFileURL(`${ROOT}/cli/worker.ts`);
+
+/**
+ * A clock, of which all limits of `ms` that are running are over when `pass` is called; what is done twice as often is
+ * done each second. However slow the machine is, nobody is taken for hung who is not.
+ */
+function limitsOf(ms: number): { clock: Clock; pass(): void } {
+  const running = new Set<() => void>();
+  const after: Clock["after"] = (delayMs, fn) => {
+    if (delayMs !== ms) return systemClock.after(delayMs, fn);
+    running.add(fn);
+    return { cancel: () => running.delete(fn) };
+  };
+  const every: Clock["every"] = (periodMs, fn) =>
+    systemClock.every(periodMs === ms / 2 ? 1_000 : periodMs, fn);
+  const pass = (): void => {
+    for (const fn of [...running]) fn();
+    running.clear();
+  };
+  return { clock: { ...systemClock, after, every }, pass };
+}
+
+function whyEnded({ lines }: MemoryLogger): unknown {
+  return lines.find(({ message }) => message.startsWith("worker ended"))?.fields["why"];
+}
 
 describe("a pool of workers", { timeout: 120_000 }, () => {
   let dir: string;
@@ -38,11 +64,16 @@ describe("a pool of workers", { timeout: 120_000 }, () => {
     await rm(dir, { recursive: true });
   });
 
-  function pool(workers: number, program = WORKER, answerMs = 10_000, held = new HeldPorts()) {
+  function pool(
+    workers: number,
+    program = WORKER,
+    answerMs = 10_000,
+    held = new HeldPorts(),
+    clock: Clock = systemClock,
+  ) {
     const log = new MemoryLogger();
     const started = new WorkerPool({
-      ...{ workers, program, log, answerMs, held },
-      clock: systemClock,
+      ...{ workers, program, log, answerMs, held, clock },
       rng: seededRng(1),
       accessLog: join(dir, "access.log"),
     });
@@ -70,13 +101,38 @@ describe("a pool of workers", { timeout: 120_000 }, () => {
 
   it("serves by its other workers while one hangs at its start, and replaces that one", async () => {
     const program = await oddOnce("Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);");
-    const { pool: two, log } = pool(2, program, 2_000);
-    two.apply(simpleSnapshot([origin.port]));
-    const [status] = await two.settled();
-    assert.equal((await get(status!.bound!.port)).body, "one");
+    const { clock, pass } = limitsOf(LONG_MS);
+    const { pool: two, log } = pool(2, program, LONG_MS, new HeldPorts(), clock);
+    const port = await freePort();
+    two.apply(simpleSnapshot([origin.port], { listenerPort: port }));
+    const body = () =>
+      get(port).then(
+        (answer) => answer.body,
+        () => "",
+      );
+    await until("one serves", async () => (await body()) === "one");
+    assert.equal(whyEnded(log), undefined);
+    pass();
     await until("both answer", async () => (await pidsOf(two)).length === 2);
-    const ended = log.lines.find(({ message }) => message.startsWith("worker ended"));
-    assert.equal(ended?.fields["why"], "no answer for 2000 ms");
+    assert.equal(whyEnded(log), `no answer for ${LONG_MS} ms`);
+    assert.deepEqual((await two.settled())[0]!.problem, undefined);
+  });
+
+  it("finds out one that hangs although nobody asks it anything, and has another one check", async () => {
+    const endpoint = await asked();
+    const { clock } = limitsOf(LONG_MS);
+    const { pool: two, log } = pool(2, WORKER, LONG_MS, new HeldPorts(), clock);
+    two.apply(endpoint.snapshot);
+    await two.settled();
+    await untilThought(two, "HTTP 200");
+    const [checker] = await askers(two);
+    const [other] = (await pidsOf(two)).filter((pid) => pid !== checker);
+    process.kill(checker!, "SIGSTOP");
+    endpoint.status = 503;
+    await until("it is missed", () => whyEnded(log) !== undefined);
+    assert.equal(whyEnded(log), `no sign of life for ${2 * LONG_MS} ms`);
+    await until("another asks", async () => (await askers(two)).includes(other!));
+    await untilThought(two, "HTTP 503");
   });
 
   it("says that none starts where each hangs", async () => {
