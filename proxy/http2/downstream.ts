@@ -127,7 +127,7 @@ export class Http2Downstream extends Http2Connection implements ServerCarrier, C
   }
 
   destroy(): void {
-    for (const stream of [...this.streams.values()]) (stream as ServerStream).gone(DRAINED);
+    for (const stream of this.streams.all()) (stream as ServerStream).gone(DRAINED);
     this.lose(DRAINED.detail);
   }
 
