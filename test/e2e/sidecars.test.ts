@@ -141,7 +141,7 @@ describe("workloads behind sidecars, asked from another cluster", { timeout: 120
     const at = echo.port;
     echo.stop();
     await page.start(at);
-    await far.configure("echo.yaml", serviceYaml("echo", inbound, "/ns/shop/sa/echo", "http"));
+    await far.configure("echo.yaml", serviceYaml("echo", inbound, "/ns/shop/sa/echo"));
     await until("the page is there", async () => {
       const { status, body } = await get(port, { host: ECHO });
       return status === 200 && body === "page@store-1";

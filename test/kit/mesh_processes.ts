@@ -175,20 +175,21 @@ spec:
 
 /**
  * An exported service with one endpoint.
- * @param identity path of a sidecar's id, if it has one. @param protocol that it speaks.
+ * @param identity path of a sidecar's id, if it has one. @param protocol that it speaks, if not HTTP/1.1.
  */
 export function serviceYaml(
   name: string,
   port: number,
   identity?: string,
-  protocol = "http",
+  protocol?: string,
 ): string {
+  const speaks = protocol === undefined ? "" : `, appProtocol: ${protocol}`;
   const proof = identity === undefined ? "" : `, identity: ${identity}`;
   return `apiVersion: espalier.dev/v1alpha1
 kind: Service
 metadata: { name: ${name}, namespace: shop }
 spec:
-  ports: [{ port: 80, appProtocol: ${protocol} }]
+  ports: [{ port: 80${speaks} }]
   endpoints: [{ address: 127.0.0.1, port: ${port}${proof} }]
 ---
 apiVersion: multicluster.x-k8s.io/v1alpha1
