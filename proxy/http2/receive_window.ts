@@ -48,7 +48,8 @@ export class ReceiveWindow {
     this.sampling = false;
     // Less than that, and it was not the window that held it back.
     if (this.#sampled * 3 < this.stream * 2) return;
-    const stream = Math.min(STREAM_WINDOW_MAX, this.#sampled * 2);
+    // Who fills it may be held back by it, and has then sent no more than a part: twice that would stay where it is.
+    const stream = Math.min(STREAM_WINDOW_MAX, Math.max(this.#sampled, this.stream) * 2);
     const more = (stream - this.stream) * CONNECTION_FACTOR;
     if (more <= 0 || grown + more > GROWN_BYTES_MAX) return;
     grown += more;

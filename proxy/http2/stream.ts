@@ -136,7 +136,8 @@ export abstract class Http2Stream implements WritingStream {
     if (this.remoteEnded) return;
     const window = this.carrier.window.stream;
     const due = window - this.#inbox.size - this.receiveLeft;
-    if (due * 2 < window) return;
+    // Early, so that most of a window is still on its way when a round trip begins to be measured.
+    if (due * 4 < window) return;
     this.receiveLeft += due;
     this.carrier.grant(this, due);
   }
