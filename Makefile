@@ -3,8 +3,10 @@ NODE := ./node_modules/node/bin/node
 NPM_FLAGS := --no-audit --no-fund --loglevel=error
 TEST := $(NODE) --disable-warning=ExperimentalWarning --test --test-concurrency=2 --test-timeout=300000
 ARGS ?=
+MINUTES ?= 10
+SEED ?= 1
 
-.PHONY: help install demo test check bench bench-peers fmt clean
+.PHONY: help install demo test check bench bench-peers soak long-link fmt clean
 
 help:
 	@echo 'make demo    a tree of seven clusters, traffic, and faults every 15 s; ARGS=--once for one round'
@@ -13,6 +15,8 @@ help:
 	@echo 'make bench   requests/s and CPU per request beside its peers; ARGS=--save writes bench/results,'
 	@echo '             ARGS="--quick --only gRPC --peers espalier,envoy" shows that these rows work'
 	@echo 'make bench-peers  installs the peers that can be had'
+	@echo 'make soak    mixed load through two gateways while connections are cut; MINUTES=10 SEED=1'
+	@echo 'make long-link  one HTTP/2 stream over 80 ms beside one TCP connection; ARGS="100 400": Mbit/s'
 	@echo 'make fmt     formats every file'
 	@echo 'make install npm packages, and nats-server if none is on PATH'
 	@echo 'make clean   removes what install has made'
@@ -46,6 +50,12 @@ bench: install
 
 bench-peers:
 	@./tools/bench-peers.sh
+
+soak: install
+	@$(NODE) --disable-warning=ExperimentalWarning bench/soak/mixed_load.ts --minutes $(MINUTES) --seed $(SEED)
+
+long-link: install
+	@$(NODE) --disable-warning=ExperimentalWarning bench/scale/long_link.ts $(ARGS)
 
 fmt: install
 	@./node_modules/.bin/biome check --write .
