@@ -92,7 +92,7 @@ async function twoProxies(origin: number, bytesPerSecond: number): Promise<numbe
   const listen = { address: "127.0.0.1", port: 0 };
   const service = "large.shop" as ServiceName;
   const far = await planeOf(
-    inboundSnapshot({ mesh: MESH, cluster: EU, service, listen, app }),
+    inboundSnapshot({ mesh: MESH, cluster: EU, service, listen, app }, undefined),
     new RotatingIdentity(await tree.identity(id, EU)),
   );
   const endpoint = { address: "127.0.0.1", port: await lineTo(far, bytesPerSecond), identity: id };
