@@ -27,6 +27,7 @@ export class DataInProgress {
     this.#left = content;
     this.#paddingLeft = padding;
     this.#ends = endStream;
+    if (endStream && stream !== undefined) stream.ending = true;
   }
 
   /** Hands on what is here. Returns where it stopped. */

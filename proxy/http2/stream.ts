@@ -37,6 +37,8 @@ export abstract class Http2Stream implements WritingStream {
   receiveLeft = WINDOW_DEFAULT;
   /** Of a body whose length was said: what is still to come; -1: nobody knows. */
   bodyLeft = -1;
+  /** The frame that is being read is the peer's last: it needs no more window. */
+  ending = false;
   /** The peer says no more. */
   remoteEnded = false;
   /** We say no more. */
@@ -133,7 +135,7 @@ export abstract class Http2Stream implements WritingStream {
 
   /** Gives back to the peer what has been taken, if that is worth a frame. */
   refill(): void {
-    if (this.remoteEnded) return;
+    if (this.remoteEnded || this.ending) return;
     const window = this.carrier.window.stream;
     const due = window - this.#inbox.size - this.receiveLeft;
     // Early, so that most of a window is still on its way when a round trip begins to be measured.

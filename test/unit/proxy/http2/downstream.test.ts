@@ -345,6 +345,15 @@ describe("windows of an HTTP/2 client", () => {
     assert.equal(end.resetOf(3), undefined);
   });
 
+  it("of ours are not given back to a stream by its last frame", () => {
+    const end = opened();
+    end.say(end.speech.ask(1, [], "POST"), data(1, "x".repeat(16_384), true));
+    end.say(end.speech.ask(3, [], "POST"), data(3, "x".repeat(16_384)));
+    assert.equal(end.asked[0]!.ended, true);
+    assert.equal(end.of(WINDOW_UPDATE, 1).length, 0);
+    assert.equal(end.of(WINDOW_UPDATE, 3).length, 1);
+  });
+
   it("of ours come back from bodies that nobody reads to their end", () => {
     const end = opened([], ({ exchange }) => {
       // Takes one piece, and is answered when the rest is here.
