@@ -56,7 +56,8 @@ export class Measuring {
       else {
         await this.#unlessWrong(peer, measured, async () => {
           const chain = await this.#chain(peer, workload);
-          await this.#load(workload, chain, 1);
+          // As long as a round: compilers are done then.
+          await this.#load(workload, chain, seconds);
           measured.set(peer, { peer, chain, readings: [] });
         });
       }
