@@ -21,6 +21,8 @@ const RETRIES_MAX = 10;
 const CALLER_BYTES_MAX = 1_024;
 /** Answer field by which a gateway says that it passed the request on to nobody. */
 export const REFUSED_FIELD = "x-mesh-refused";
+/** The answer is a gateway's own, for a failure of this kind: an endpoint may have acted on the request. */
+export const FAILED_FIELD = "x-mesh-failed";
 
 /** What travels with a request from gateway to gateway. */
 export interface Hop {
@@ -181,21 +183,29 @@ export function writeHop(fields: Fields, hop: Hop): void {
   if (hop.caller !== "") fields.push("x-mesh-caller", hop.caller);
 }
 
-/** Removes every `x-mesh-*` field of an answer. Returns what `x-mesh-refused` said, if it was there. */
-export function stripHop(fields: Fields): string | undefined {
+/** What a gateway has said of an answer of its own, in fields that go no further; kinds of failure. */
+export interface GatewaySaid {
+  readonly refused: string | undefined;
+  readonly failed: string | undefined;
+}
+
+/** Removes every `x-mesh-*` field of an answer. Returns what they said; undefined: there was none. */
+export function stripHop(fields: Fields): GatewaySaid | undefined {
   const first = firstMeshField(fields);
   if (first < 0) return undefined;
   let refused: string | undefined;
+  let failed: string | undefined;
   let kept = first;
   for (let i = first; i < fields.length; i += 2) {
     const name = fields[i]!;
     if (name === REFUSED_FIELD) refused = fields[i + 1];
+    else if (name === FAILED_FIELD) failed = fields[i + 1];
     if (isMeshField(name)) continue;
     fields[kept++] = name;
     fields[kept++] = fields[i + 1]!;
   }
   fields.length = kept;
-  return refused;
+  return { refused, failed };
 }
 
 function firstMeshField(fields: Fields): number {

@@ -215,6 +215,11 @@ export const FAILURES = {
 
 export type FailureName = keyof typeof FAILURES;
 
+/** Tells a kind of failure from any other text. */
+export function isFailureName(text: string): text is FailureName {
+  return Object.hasOwn(FAILURES, text);
+}
+
 /** What is cut because the process, or the port, has drained for as long as it may. */
 export const DRAINED: Failure = { kind: "draining", detail: "the time to drain is over" };
 

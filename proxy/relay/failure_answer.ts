@@ -1,4 +1,4 @@
-import { REFUSED_FIELD } from "#proxy/authorize/hop.ts";
+import { FAILED_FIELD, REFUSED_FIELD } from "#proxy/authorize/hop.ts";
 import type { Exchange, RequestHead } from "#proxy/exchange/exchange.ts";
 import { FAILURES, type Failure } from "#proxy/exchange/failure.ts";
 import { grpcStatusOf, isGrpc } from "#proxy/exchange/grpc.ts";
@@ -33,8 +33,8 @@ export function answerFailure(exchange: Exchange, failure: Failure, about: Failu
   // RFC 9110 §15.5.6: it says what is allowed. Of a tunnel's target there is nothing else.
   if (kind.status === 405) head.fields.push("allow", "");
   if (kind.status === 503) head.fields.push("retry-after", "1");
-  if (about.untouched && exchange.peer.kind === "gateway") {
-    head.fields.push(REFUSED_FIELD, failure.kind);
+  if (exchange.peer.kind === "gateway") {
+    head.fields.push(about.untouched ? REFUSED_FIELD : FAILED_FIELD, failure.kind);
   }
   about.edit?.(head.fields, undefined);
   exchange.answer(head);

@@ -25,6 +25,8 @@ export function outcomeOf(kind: FailureName): Outcome {
     // Connections end when they have been idle for long: whether it is well the next one will tell.
     case "stale_connection":
     case "not_sent":
+    // It wants this one elsewhere, or later: HTTP/2 says so of what is one too many, or comes too late.
+    case "refused_stream":
       return "cancelled";
     default:
       return "failed";

@@ -1,7 +1,7 @@
 import type { Millis } from "#kernel/brand.ts";
 import { Timeout, WheelItem } from "#kernel/timer_wheel.ts";
 import { sourceOf } from "#proxy/authorize/forwarding.ts";
-import { stripHop } from "#proxy/authorize/hop.ts";
+import { FAILED_FIELD, stripHop } from "#proxy/authorize/hop.ts";
 import type { EndpointState, Outcome, PickConstraint } from "#proxy/balance/endpoint_state.ts";
 import {
   type AnswerHead,
@@ -19,6 +19,7 @@ import {
   type Failure,
   type FailureName,
   failure,
+  isFailureName,
   type RetryRule,
 } from "#proxy/exchange/failure.ts";
 import {
@@ -214,14 +215,16 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     if (isTunnel && this.#exchange.head.method === "CONNECT") acceptConnect(head);
     this.#status = head.status;
     // Only a gateway's word counts; from anybody else the field is just removed.
-    const refusal = stripHop(head.fields);
-    if (refusal !== undefined && this.#endpoint!.locale.kind !== "local") {
-      this.#tryFailed(failure("refused_by_gateway", refusal), now);
+    const own = stripHop(head.fields);
+    const said = this.#endpoint!.locale.kind === "local" ? undefined : own;
+    if (said?.refused !== undefined) {
+      this.#tryFailed(failure("refused_by_gateway", said.refused), now);
       return;
     }
     if (this.#plan.isCall && head.body === 0) this.#answerFields = head.fields;
     const rule = this.#retryRule(head);
     if (rule !== undefined && this.#retryInstead(rule, head.fields, now)) return;
+    if (said?.failed !== undefined && this.#tellFailure(said.failed, head.fields)) return;
     this.#state = isTunnel ? "tunnel" : "answering";
     if (this.#tryTimeout !== undefined) this.#ports.wheel.disarm(this.#tryTimeout);
     // Later than the deadline that is armed, as a rule: that costs the wheel one number.
@@ -242,6 +245,20 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     // The request's body may have ended; the tunnel's own has not begun.
     this.#sentAll = false;
     this.#exchange.readBody(this);
+  }
+
+  /**
+   * What a gateway has answered by itself is told on to the next one; a caller of gRPC hears it in gRPC's words, and
+   * then this answer is dropped: true.
+   */
+  #tellFailure(kind: string, fields: Fields): boolean {
+    if (!isFailureName(kind)) return false;
+    if (this.#exchange.peer.kind === "gateway") fields.push(FAILED_FIELD, kind);
+    if (this.#exchange.peer.kind === "gateway" || !this.#plan.isCall) return false;
+    this.#touched = true;
+    this.#endTry("failed");
+    this.#giveUp(failure(kind, "said by the next gateway"));
+    return true;
   }
 
   onAnswerBody(chunk: Buffer): boolean {

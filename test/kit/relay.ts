@@ -3,6 +3,7 @@ import { seededRng } from "#kernel/rng.ts";
 import { TimerWheel } from "#kernel/timer_wheel.ts";
 import { VirtualClock } from "#kernel/virtual_clock.ts";
 import type { ClusterName, ServiceName } from "#model/names.ts";
+import type { Locale } from "#model/snapshot.ts";
 import { buildTables } from "#proxy/app/tables.ts";
 import { FIRST_HOP } from "#proxy/authorize/hop.ts";
 import type {
@@ -15,6 +16,7 @@ import type {
   UpstreamStream,
 } from "#proxy/exchange/exchange.ts";
 import { FAILURES } from "#proxy/exchange/failure.ts";
+import type { Peer } from "#proxy/exchange/peer.ts";
 import { RequestStats, type ServiceStats } from "#proxy/observe/service_stats.ts";
 import type { RelayPlan } from "#proxy/relay/plan.ts";
 import { Relay } from "#proxy/relay/relay.ts";
@@ -72,12 +74,18 @@ export class RelayStand {
   readonly tries: Try[] = [];
   /** Of the tries to come. */
   stage: Stage = "begun";
+  /** Who asks. */
+  client: Peer = CLIENT;
+  /** Where the service is. */
+  place: Locale["kind"] = "local";
 
   /** A service at these ports and requests to it. */
   serviceAt(ports: readonly number[]) {
     const { clock, wheel } = this;
     const stats = new RequestStats();
-    const tables = buildTables(simpleSnapshot(ports), undefined, stats, clock.now());
+    const snapshot = simpleSnapshot(ports);
+    for (const { locales } of snapshot.services) locales[0]!.kind = this.place;
+    const tables = buildTables(snapshot, undefined, stats, clock.now());
     const service = tables.services.get("origin.shop" as ServiceName)!;
     const upstreams: Upstreams = {
       open: ({ port }, _head, sink) => {
@@ -95,14 +103,15 @@ export class RelayStand {
       stats: service.stats,
       endpoints: service.balancer.locales[0]!.endpoints,
       ask: (change: Partial<RelayPlan> = {}, method = "POST", body = 0, target = "/") => {
+        const fields = change.isCall === true ? ["content-type", "application/grpc"] : [];
         const head: RequestHead = {
-          ...{ method, target, authority: "a", fields: [], body },
+          ...{ method, target, authority: "a", fields, body },
           ...{ upgrade: undefined, takesTrailers: false },
         };
         const met: { answer?: AnswerHead } = {};
         const exchange = new WithBody(
           head,
-          { peer: CLIENT, listener: "mesh" },
+          { peer: this.client, listener: "mesh" },
           {
             answer: (answer) => {
               met.answer = answer;

@@ -3,6 +3,7 @@ import { beforeEach, describe, it } from "node:test";
 import type { Fields } from "#proxy/exchange/exchange.ts";
 import { failure } from "#proxy/exchange/failure.ts";
 import { GrpcStatus } from "#proxy/exchange/grpc.ts";
+import { anonymous } from "#proxy/exchange/peer.ts";
 import { METHODS_MAX } from "#proxy/observe/grpc_stats.ts";
 import type { ServiceStats } from "#proxy/observe/service_stats.ts";
 import { failuresIn, RelayStand } from "#test/kit/relay.ts";
@@ -111,6 +112,44 @@ describe("a call of gRPC", () => {
       assert.deepEqual(endpoints.map(failures), [against]);
     });
   }
+
+  describe("that a gateway further on has failed", () => {
+    const FAILED = ["content-type", "text/plain", "x-mesh-failed", "closed_early"];
+
+    it("is told so in gRPC's words, or in the gateway's to another gateway", () => {
+      for (const client of [anonymous("10.0.0.1", 1), stand.client]) {
+        const far = new RelayStand();
+        far.place = "sibling";
+        far.client = client;
+        const met = far.serviceAt([1]).ask({ isCall: true });
+        far.tries[0]!.answer(502, [...FAILED], 16);
+        if (!far.tries[0]!.cancelled) far.tries[0]!.sink.onAnswerEnd(undefined);
+        const { status, fields } = met.answer!;
+        if (client.kind === "anonymous") {
+          assert.equal(status, 200);
+          assert.equal(fields[fields.indexOf("grpc-status") + 1], String(UNAVAILABLE));
+        } else {
+          assert.equal(status, 502);
+          assert.equal(fields[fields.indexOf("x-mesh-failed") + 1], "closed_early");
+        }
+      }
+    });
+
+    it("passes as it is if an endpoint of our own says it, or says a kind that there is not", () => {
+      for (const [place, kind] of [
+        ["local", "closed_early"],
+        ["sibling", "toString"],
+      ] as const) {
+        const far = new RelayStand();
+        far.place = place;
+        far.client = anonymous("10.0.0.1", 1);
+        const met = far.serviceAt([1]).ask({ isCall: true });
+        far.tries[0]!.answer(502, ["x-mesh-failed", kind], 16);
+        far.tries[0]!.sink.onAnswerEnd(undefined);
+        assert.deepEqual([met.answer!.status, met.answer!.fields], [502, []]);
+      }
+    });
+  });
 
   describe("is counted", () => {
     const call = (

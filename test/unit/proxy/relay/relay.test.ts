@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, describe, it } from "node:test";
 import { FIRST_HOP } from "#proxy/authorize/hop.ts";
+import { failure } from "#proxy/exchange/failure.ts";
 import { failuresIn, RelayStand } from "#test/kit/relay.ts";
 
 describe("a relay", () => {
@@ -48,6 +49,14 @@ describe("a relay", () => {
     assert.equal(stand.tries.length, 1);
     assert.equal(met.answer!.status, 504);
     assert.deepEqual(endpoints.map(failuresOf).sort(), [0, 1]);
+  });
+
+  it("holds nothing against an endpoint that wants a request elsewhere", () => {
+    const { ask, endpoints } = stand.serviceAt([1, 2]);
+    ask();
+    stand.tries[0]!.sink.onFailure(failure("refused_stream", ""));
+    assert.equal(stand.tries.length, 2);
+    assert.deepEqual(endpoints.map(failuresOf), [0, 0]);
   });
 
   for (const [at, failures, refused] of [
