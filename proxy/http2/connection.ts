@@ -292,7 +292,8 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
     const stream = this.streams.get(id);
     if (stream === undefined) {
       if (this.isIdle(id)) this.die(ErrorCode.PROTOCOL_ERROR, "RST_STREAM on an idle stream");
-      else this.flood("reset");
+      // Of one that we have reset ourselves it costs us no work: both sides may have been done with it at once.
+      else this.flood(this.#closed.howOf(id) === "reset" ? "late_reset" : "reset");
       return;
     }
     count(this.#options.counters.resetsReceived, code);
@@ -413,6 +414,8 @@ export abstract class Http2Connection extends WheelItem implements StreamCarrier
     if (isOpen) {
       this.#remove(stream, "reset");
       this.#writeReset(stream.id, code);
+      // Its answer had come whole: an exchange like any other.
+      if (this.#isWhole(stream)) this.earn();
     }
     stream.drop();
     if (isOpen) this.onForgotten();

@@ -18,8 +18,8 @@ import { type ChunkReader, RecycledReads, recycleTls } from "#proxy/socket/recyc
 
 /** Streams that a client may have open at a time (SETTINGS_MAX_CONCURRENT_STREAMS). */
 export const STREAMS_MAX = 256;
-/** A client that is another gateway has many clients behind it. */
-const OF_GATEWAY = { trust: 30, heldBytesMax: HELD_BETWEEN_PROXIES };
+/** A proxy of the mesh has many clients behind it. */
+const OF_PROXY = { trust: 30, heldBytesMax: HELD_BETWEEN_PROXIES };
 const OF_CLIENT = { trust: 1, heldBytesMax: 1_048_576 };
 /** How long a drained connection waits to hear that the client knows. */
 const DRAIN_PING_MS: Millis = 1_000;
@@ -88,7 +88,7 @@ export class Http2Downstream extends Http2Connection implements ServerCarrier, C
     options: Http2DownstreamOptions,
     isFed: boolean,
   ) {
-    super(socket, { ...options, ...(peer.kind === "gateway" ? OF_GATEWAY : OF_CLIENT) }, true);
+    super(socket, { ...options, ...(peer.kind === "anonymous" ? OF_CLIENT : OF_PROXY) }, true);
     this.#options = options;
     this.peer = peer;
     this.servedHosts = servedHosts;

@@ -6,6 +6,7 @@ export const FLOODS = [
   "settings",
   "priority",
   "reset",
+  "late_reset",
   "stream_error",
   "empty_data",
   "empty_block",

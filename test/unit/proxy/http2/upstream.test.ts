@@ -82,6 +82,26 @@ describe("answers over HTTP/2", () => {
   });
 });
 
+describe("an endpoint that answers before it has read the request", () => {
+  it("may say so as often as it likes: it does what HTTP/2 asks for", () => {
+    const end = new ClientEnd();
+    for (let i = 0; i < 3_000; i++) {
+      const id = 2 * i + 1;
+      end.begin({ method: "POST", body: 100_000 });
+      end.say(end.speech.answer(id, "429", true), reset(id, ErrorCode.NO_ERROR));
+    }
+    assert.equal(end.connection.over, false);
+    assert.equal(end.events.filter((event) => event === "end").length, 3_000);
+  });
+
+  it("is a flood if it resets for ever what nobody has had a use of", () => {
+    const end = new ClientEnd();
+    end.begin();
+    for (let i = 0; i < 3_000; i++) end.say(reset(1, ErrorCode.NO_ERROR));
+    assert.equal(end.connection.over, true);
+  });
+});
+
 describe("a ping of a connection", () => {
   const ack = (): Buffer => frame(FrameType.PING, 1, 0, Buffer.from("alive?  "));
 
