@@ -69,7 +69,7 @@ function upstreamProtocol(hop: Hop): object {
   };
 }
 
-/** As DESIGN §10 has it for a fair run. */
+/** For a fair run: one thread, and nothing on that the others do not do. */
 export function startEnvoy(ground: Ground, hop: Hop): ChildProcess {
   const router = {
     name: "envoy.filters.http.router",

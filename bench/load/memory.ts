@@ -13,7 +13,7 @@ const CONNECTIONS = 1_000;
 const SERVICES = 50;
 const ENDPOINTS = 100;
 
-/** Resident memory of a worker with 5,000 endpoints and 1,000 clients that have asked once (DESIGN §10). */
+/** Resident memory of a worker with 5,000 endpoints and 1,000 clients that have asked once. */
 export async function memoryLine(dir: string, origin: number): Promise<string> {
   const port = await freePort();
   const file = join(dir, "memory.yaml");

@@ -2,7 +2,7 @@ import type { BusPermissions } from "#discovery/bus/bus.ts";
 import { DOWN_ALL, downOf, POKE, UP_ALL, upOf } from "#discovery/sync/subjects.ts";
 
 /*
- * Who may do what at a control service: one table, and nothing that is not in it (DESIGN §6). The
+ * Who may do what at a control service: one table, and nothing that is not in it. The
  * bus's permissions are computed from it and every RPC is checked against it.
  */
 

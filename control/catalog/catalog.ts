@@ -41,7 +41,7 @@ export interface ChildFacts {
   readonly facts: ReadonlyMap<string, Summary>;
 }
 
-/** Everything that one cluster knows (DESIGN §4): its own, its children, and what its parent shows it. */
+/** Everything that one cluster knows: its own, its children, and what its parent shows it. */
 export interface Catalog {
   readonly mesh: MeshName;
   readonly cluster: ClusterName;

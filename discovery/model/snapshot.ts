@@ -36,7 +36,7 @@ const endpoint = z.strictObject({
 export type Endpoint = z.infer<typeof endpoint> & { readonly tls?: ServiceTls };
 
 /**
- * A place where a service can be reached from here (DESIGN §4). Its endpoints are the service's own
+ * A place where a service can be reached from here. Its endpoints are the service's own
  * for `local`, and the gateways of `cluster` for every other kind.
  */
 const locale = z.strictObject({
@@ -52,7 +52,7 @@ const locale = z.strictObject({
   p50Ms: z.number().min(0).optional(),
   /** Price of leaving for this locale, added to its cost, ms. */
   egressMs: z.number().min(0).default(0),
-  /** Age class of the fact (DESIGN §5); an expired one is not in the snapshot. */
+  /** Age class of the fact; an expired one is not in the snapshot. */
   freshness: z.enum(["fresh", "stale", "suspect"]).default("fresh"),
 });
 export type Locale = z.infer<typeof locale>;

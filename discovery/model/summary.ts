@@ -2,7 +2,7 @@ import { z } from "zod";
 import { APP_PROTOCOLS } from "#model/app_protocol.ts";
 
 /*
- * What clusters tell each other of a service: never its endpoints, always its sum (DESIGN §5).
+ * What clusters tell each other of a service: never its endpoints, always its sum.
  */
 
 /** Where a cluster's gateway is reached from outside, as that cluster advertises it. */

@@ -1,6 +1,6 @@
 import type { Millis } from "#kernel/brand.ts";
 
-/** How long ago its owner was last heard (DESIGN §5). */
+/** How long ago its owner was last heard. */
 export type LeaseState = "fresh" | "stale" | "suspect" | "expired";
 
 /** Period of heartbeats; each is jittered by ±20 %. */

@@ -7,7 +7,7 @@ import { isGrpc } from "#proxy/exchange/grpc.ts";
 import type { Tables } from "#proxy/relay/dispatcher.ts";
 import { titleOf } from "#proxy/route/rule.ts";
 
-/** Why a request would go where it goes (DESIGN §4.6). */
+/** Why a request would go where it goes. */
 export interface Explanation {
   readonly url: string;
   readonly cluster: string;

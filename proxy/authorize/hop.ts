@@ -51,7 +51,7 @@ export const FIRST_HOP: Hop = {
 
 type HopField = "service" | "within" | "path" | "deadline" | "retries" | "caller";
 
-/** Who may set which field of a hop. What is not listed is removed unread (DESIGN §6: default deny). */
+/** Who may set which field of a hop. What is not listed is removed unread: default deny. */
 const TRUSTED: Readonly<Record<Peer["kind"], readonly HopField[]>> = {
   gateway: ["service", "within", "path", "deadline", "retries", "caller"],
   // A proxy of our own cluster names the service it wants; nothing that others must believe.

@@ -144,7 +144,7 @@ export class LocaleState {
     return this.locale.cluster;
   }
 
-  /** Expected response time before any traffic (DESIGN §4.1). */
+  /** Expected response time before any traffic. */
   seedMs(): Millis {
     const rtt = this.rttMs ?? (this.kind === "local" ? 0 : UNPROBED_RTT_MS);
     // At least a little, so that an idle local endpoint still has a load to compare.

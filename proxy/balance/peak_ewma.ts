@@ -1,6 +1,6 @@
 import type { Millis } from "#kernel/brand.ts";
 
-/** Time in which a past reading loses 63 % of its weight (DESIGN §4.1). */
+/** Time in which a past reading loses 63 % of its weight. */
 const DECAY_MS = 10_000;
 
 /**

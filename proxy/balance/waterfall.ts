@@ -2,7 +2,7 @@ import type { Millis } from "#kernel/brand.ts";
 import type { Freshness } from "#model/snapshot.ts";
 
 /*
- * The waterfall (DESIGN §4): fills the cheapest locale up to what it can bear, the rest spills to the
+ * The waterfall: fills the cheapest locale up to what it can bear, the rest spills to the
  * next. Pure: the same inputs give the same weights in every worker.
  */
 

@@ -27,7 +27,7 @@ import { requestDeadline } from "#proxy/retry/deadline.ts";
 import { chooseBackend } from "#proxy/route/backend.ts";
 import { covers, hostOf } from "#proxy/route/host.ts";
 import { type CompiledRule, type RetryPolicy, titleOf } from "#proxy/route/rule.ts";
-import type { StreamTable } from "#proxy/route/streams.ts";
+import type { StreamRouteTable } from "#proxy/route/streams.ts";
 import type { RouteTable } from "#proxy/route/table.ts";
 
 /** The tables of one snapshot, as the dispatcher reads them. Swapped whole. */
@@ -36,7 +36,7 @@ export interface Tables {
   /** The cluster that we stand in. */
   readonly self: ClusterName;
   readonly routes: RouteTable;
-  readonly streams: StreamTable;
+  readonly streams: StreamRouteTable;
   readonly services: ReadonlyMap<ServiceName, ServiceRuntime>;
 }
 

@@ -1,6 +1,6 @@
 import type { Fields } from "#proxy/exchange/exchange.ts";
 
-/** Largest request body that is kept for another try, bytes (DESIGN §4.5). */
+/** Largest request body that is kept for another try, bytes. */
 export const REPLAY_BYTES_MAX = 65_536;
 
 /** A copy of what a request's body has sent so far, for as long as it is small. */

@@ -1,6 +1,6 @@
 import type { Millis } from "#kernel/brand.ts";
 
-/** Retries per request, on average (DESIGN §4.5). */
+/** Retries per request, on average. */
 const SHARE = 0.2;
 /** Retries per second on top, so that little traffic can be retried too. */
 const PER_SECOND = 10;

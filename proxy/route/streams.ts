@@ -16,7 +16,7 @@ interface Names {
 }
 
 /** TCPRoutes and TLSRoutes of a snapshot, compiled. Immutable. */
-export class StreamTable {
+export class StreamRouteTable {
   readonly #ports: ReadonlyMap<string, Names>;
 
   constructor(ports: ReadonlyMap<string, Names>) {
@@ -38,14 +38,14 @@ export class StreamTable {
 }
 
 /** Builds the table of a snapshot. */
-export function compileStreams(snapshot: Snapshot): StreamTable {
+export function compileStreams(snapshot: Snapshot): StreamRouteTable {
   const ports = new Map<string, Names>();
   for (const group of groupPorts(snapshot.listeners)) {
     if (group.protocol === "TCP" || group.protocol === "TLS") {
       ports.set(group.name, namesOf(group, snapshot.streamRoutes));
     }
   }
-  return new StreamTable(ports);
+  return new StreamRouteTable(ports);
 }
 
 function namesOf(group: PortGroup, routes: readonly StreamRoute[]): Names {

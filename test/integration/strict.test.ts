@@ -23,7 +23,7 @@ const HIDDEN = "GET /admin HTTP/1.1\r\nHost: a\r\n\r\n";
 
 type Row = readonly [why: string, bytes: string, status?: number];
 
-/** Each is read in two ways by somebody, or by nobody in any. RFC 9110, 9112; DESIGN §3. */
+/** Each is read in two ways by somebody, or by nobody in any. RFC 9110, 9112. */
 const ROWS: readonly Row[] = [
   // Two framings, or one that is doubtful.
   ["CL.TE", post(`0\r\n\r\n${HIDDEN}`, "Content-Length: 40", "Transfer-Encoding: chunked")],

@@ -87,7 +87,7 @@ export const fileNames: Rule = (files) =>
     return [{ path, line: 1, says: "names are lower case with underscores" }];
   });
 
-/** DESIGN §8. */
+/** Lines of a file. */
 const LINES = { median: 120, p95: 400, hard: 600 } as const;
 const COLUMNS = 120;
 
