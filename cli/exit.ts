@@ -1,4 +1,4 @@
-import { formatProblem, type Problem } from "#kernel/result.ts";
+import { formatProblems, type Problem } from "#kernel/result.ts";
 
 /** Exit codes of every command; `espalier --help` lists them. */
 export const EXIT = {
@@ -40,5 +40,5 @@ export function missing(message: string): CommandError {
 
 /** Every problem on a line of its own. */
 export function badConfig(problems: readonly Problem[]): CommandError {
-  return new CommandError(EXIT.usage, problems.map(formatProblem));
+  return new CommandError(EXIT.usage, formatProblems(problems));
 }

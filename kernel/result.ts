@@ -24,6 +24,16 @@ export interface Problem {
   readonly message: string;
 }
 
+/** Problems that are told one by one; more help nobody, and a file may have as many as it has bytes. */
+const TOLD_MAX = 100;
+
+/** A line for each problem, and one for those that are too many. */
+export function formatProblems(problems: readonly Problem[]): string[] {
+  const told = problems.slice(0, TOLD_MAX).map(formatProblem);
+  if (problems.length > TOLD_MAX) told.push(`and ${problems.length - TOLD_MAX} problems more`);
+  return told;
+}
+
 /** `file.yaml:12: spec.rules[0].name: message`. */
 export function formatProblem(problem: Problem): string {
   const place = problem.line === undefined ? problem.source : `${problem.source}:${problem.line}`;

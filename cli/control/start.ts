@@ -20,7 +20,7 @@ import { findNatsServer } from "#discovery/bus/nats_binary.ts";
 import { type AdminServer, openAdmin } from "#kernel/admin_http.ts";
 import { systemClock } from "#kernel/clock.ts";
 import type { Logger } from "#kernel/log.ts";
-import { formatProblem } from "#kernel/result.ts";
+import { formatProblems } from "#kernel/result.ts";
 import { systemRng } from "#kernel/rng.ts";
 import { watchPath } from "#kernel/watch_path.ts";
 import { type ClusterName, coreOf } from "#model/names.ts";
@@ -183,7 +183,7 @@ async function reloadConfig(
     return;
   }
   log.error("configuration refused; the old one stays in force", { path });
-  for (const problem of config.error) log.error(formatProblem(problem));
+  for (const problem of formatProblems(config.error)) log.error(problem);
 }
 
 /** Where the parent is: as the Cluster says, else as it was told when joining. */

@@ -4,6 +4,8 @@ import { noResources, type Origin, problemAt, type Resources } from "#control/co
 import { KINDS } from "#control/config/schema.ts";
 import type { Problem } from "#kernel/result.ts";
 
+/** Characters of a name that nobody knows. */
+const NAME_SHOWN = 100;
 /** Aliases can make a small text a huge value. */
 const ALIASES_MAX = 50;
 
@@ -39,19 +41,29 @@ function parseDocument(document: Document, origin: Origin, into: Resources): Pro
   if (value === null) return [];
   if (typeof value !== "object") return [problemAt(origin, [], "not a resource")];
   const { apiVersion, kind } = value as Record<string, unknown>;
-  const name = `${String(apiVersion)}/${String(kind)}`;
+  if (typeof apiVersion !== "string" || typeof kind !== "string") {
+    const path = typeof apiVersion === "string" ? "kind" : "apiVersion";
+    return [problemAt(origin, [path], "must be a text: apiVersion and kind name a resource")];
+  }
+  const name = `${apiVersion}/${kind}`;
   const schema = KINDS[name as keyof typeof KINDS] as z.ZodType | undefined;
   if (schema === undefined) {
     const known = Object.keys(KINDS).join(", ");
     const path = Object.keys(KINDS).some((k) => k.startsWith(`${apiVersion}/`))
       ? "kind"
       : "apiVersion";
-    return [problemAt(origin, [path], `unknown resource ${name}; known are ${known}`)];
+    return [
+      problemAt(
+        origin,
+        [path],
+        `unknown resource ${JSON.stringify(name.slice(0, NAME_SHOWN))}; known are ${known}`,
+      ),
+    ];
   }
   const parsed = schema.safeParse(value);
   if (!parsed.success) return parsed.error.issues.flatMap((issue) => issueProblems(issue, origin));
   const resource = { ...(parsed.data as object), origin } as never;
-  listOf(into, String(kind)).push(resource);
+  listOf(into, kind).push(resource);
   return [];
 }
 

@@ -25,6 +25,22 @@ export const preciseHostname = z
   .max(253)
   .regex(new RegExp(`^${HOST}$`), "must be a lower-case host name");
 
+/** What an endpoint is reached by: an IP address without brackets, or a DNS name. */
+export const placeName = z
+  .string()
+  .max(253)
+  .refine((text) => isAddress(text) || isDnsName(text), "must be an IP address or a DNS name");
+
+const address = z.union([z.ipv4(), z.ipv6()]);
+const isAddress = (text: string): boolean => address.safeParse(text).success;
+
+/** Underscores are no part of host names, and stand in DNS all the same. Digits alone are an address gone wrong. */
+function isDnsName(text: string): boolean {
+  if (/^[0-9.]*$/.test(text)) return false;
+  const labels = (text.endsWith(".") ? text.slice(0, -1) : text).split(".");
+  return labels.every((one) => /^[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$/.test(one));
+}
+
 /** An address and a port; 0 where the system may choose. */
 export interface HostPort {
   readonly address: string;

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { hostPort, label, metadata, port } from "#control/config/scalars.ts";
+import { hostPort, label, metadata, placeName, port } from "#control/config/scalars.ts";
 import { backendTlsSpec, configMapFields } from "#control/config/schema_backend_tls.ts";
 import { connectionsSpec } from "#control/config/schema_connections.ts";
 import {
@@ -41,7 +41,7 @@ const serviceSpec = z
     endpoints: z
       .array(
         z.strictObject({
-          address: z.string().min(1).max(253).describe("IP address or DNS name"),
+          address: placeName.describe("IP address or DNS name"),
           port,
           weight: z.number().positive().max(1_000).default(1),
           identity: z

@@ -94,12 +94,20 @@ export function grpcTimeout(fields: Fields): Millis | undefined {
 
 const ZERO = 48;
 
+/** Units that a time is told in, the finest first: at most eight digits each (doc/PROTOCOL-HTTP2.md). */
+const TELLING = [
+  [1, "m"],
+  [1_000, "S"],
+  [60_000, "M"],
+  [3_600_000, "H"],
+] as const;
+
 /** The same fields, with what remains of the time. */
 export function withGrpcTimeout(fields: Fields, leftMs: Millis): Fields {
   const next = fields.slice();
   const left = Math.max(1, Math.round(leftMs));
-  // Eight digits at most.
-  const value = left < 1e8 ? `${left}m` : `${Math.floor(left / 1_000)}S`;
+  const [ms, letter] = TELLING.find(([unit]) => left / unit < 1e8)!;
+  const value = `${Math.floor(left / ms)}${letter}`;
   for (let i = 0; i < next.length; i += 2) if (next[i] === "grpc-timeout") next[i + 1] = value;
   return next;
 }

@@ -8,7 +8,7 @@ import type { ProxyMessage } from "#discovery/wire/messages.ts";
 import { backoffMs, RECONNECT } from "#kernel/backoff.ts";
 import type { Clock, Timer } from "#kernel/clock.ts";
 import type { Logger } from "#kernel/log.ts";
-import { formatProblem } from "#kernel/result.ts";
+import { formatProblems } from "#kernel/result.ts";
 import type { Rng } from "#kernel/rng.ts";
 import type { ServiceReport } from "#model/report.ts";
 import { parseSnapshot } from "#model/snapshot.ts";
@@ -109,7 +109,7 @@ export class ControlSource implements SnapshotSource {
       return;
     }
     const revision = revisionOf(message);
-    const problems = snapshot.error.map(formatProblem);
+    const problems = formatProblems(snapshot.error);
     const { log } = this.#options;
     log.error("snapshot refused; the old one stays in force", { revision });
     for (const problem of problems) log.error(problem);

@@ -1,6 +1,6 @@
 import type { Clock } from "#kernel/clock.ts";
 import type { Logger } from "#kernel/log.ts";
-import { formatProblem, type Problem, type Result } from "#kernel/result.ts";
+import { formatProblems, type Problem, type Result } from "#kernel/result.ts";
 import { watchPath } from "#kernel/watch_path.ts";
 import type { Snapshot } from "#model/snapshot.ts";
 import {
@@ -78,7 +78,7 @@ export class FileSource implements SnapshotSource {
       return;
     }
     this.#revision = undefined;
-    const problems = loaded.error.map(formatProblem);
+    const problems = formatProblems(loaded.error);
     log.error("configuration refused; the old one stays in force", { path });
     for (const problem of problems) log.error(problem);
     this.#sink?.refused(problems);

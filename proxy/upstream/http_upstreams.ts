@@ -2,6 +2,7 @@ import type { Millis } from "#kernel/brand.ts";
 import type { AlpnProtocol } from "#model/app_protocol.ts";
 import type { Endpoint } from "#model/snapshot.ts";
 import type { AnswerSink, RequestHead, UpstreamStream } from "#proxy/exchange/exchange.ts";
+import { failure } from "#proxy/exchange/failure.ts";
 import { AgreedPool } from "#proxy/upstream/agreed_pool.ts";
 import {
   CONNECTION_POLICY,
@@ -14,6 +15,7 @@ import { EndpointPool } from "#proxy/upstream/endpoint_pool.ts";
 import { tlsId, verifiedName } from "#proxy/upstream/endpoint_tls.ts";
 import { MultiplexedPool } from "#proxy/upstream/multiplexed_pool.ts";
 import type { Pool, PoolOptions } from "#proxy/upstream/pool.ts";
+import { RefusedStream } from "#proxy/upstream/refused_stream.ts";
 import {
   type EndpointRules,
   endpointKey,
@@ -39,6 +41,8 @@ export class HttpUpstreams implements Upstreams, Links {
   /** The same pools by the endpoint objects of snapshots: no text is built per request. */
   readonly #byEndpoint = new WeakMap<Endpoint, Pool>();
   #policies: ReadonlyMap<string, ConnectionPolicy> = new Map();
+  /** A snapshot has said which endpoints there are. */
+  #isTold = false;
 
   constructor(options: PoolOptions) {
     this.#options = options;
@@ -46,7 +50,14 @@ export class HttpUpstreams implements Upstreams, Links {
 
   open(endpoint: Endpoint, head: RequestHead, sink: AnswerSink, atOnce = false): UpstreamStream {
     let pool = this.#byEndpoint.get(endpoint);
-    if (pool === undefined || pool.retired) pool = this.#poolOf(endpoint);
+    if (pool === undefined || pool.retired) {
+      // Whoever was sent there before a wait: what the endpoint speaks and bears is not known any more.
+      if (this.#isTold && !this.#policies.has(poolKey(endpoint))) {
+        const detail = `${endpoint.address}:${endpoint.port} is no endpoint any more`;
+        return new RefusedStream(failure("connect_refused", detail), sink);
+      }
+      pool = this.#poolOf(endpoint);
+    }
     return pool.open(endpoint, head, sink, atOnce);
   }
 
@@ -63,6 +74,7 @@ export class HttpUpstreams implements Upstreams, Links {
 
   retain(keep: Iterable<EndpointRules>): void {
     this.#policies = policiesOf(keep);
+    this.#isTold = true;
     for (const [key, pool] of this.#pools) {
       const policy = this.#policies.get(key);
       // A pool speaks one protocol.

@@ -107,9 +107,14 @@ describe("resources", () => {
       /^f\.yaml:12: .*sectionName: .*no listener "https"/,
     ],
     [
+      "a kind that is no text",
+      (t) => t.replace("kind: HTTPRoute", "kind: [HTTPRoute]"),
+      /^f\.yaml:9: kind: must be a text/,
+    ],
+    [
       "an unknown kind",
       (t) => t.replace("kind: HTTPRoute", "kind: HttpRoute"),
-      /^f\.yaml:9: kind: unknown resource gateway\.networking\.k8s\.io\/v1\/HttpRoute; known are /,
+      /^f\.yaml:9: kind: unknown resource "gateway\.networking\.k8s\.io\/v1\/HttpRoute"; known are /,
     ],
     [
       "an unknown version",

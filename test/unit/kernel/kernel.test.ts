@@ -11,7 +11,7 @@ import { writeAtomically } from "#kernel/files.ts";
 import { type Linked, LinkedList } from "#kernel/linked_list.ts";
 import { MemoryLogger } from "#kernel/log.ts";
 import { countersOf, Metrics, mergedText } from "#kernel/metrics.ts";
-import { formatProblem } from "#kernel/result.ts";
+import { formatProblem, formatProblems } from "#kernel/result.ts";
 import { seededRng, systemRng } from "#kernel/rng.ts";
 import { Timeout, TimerWheel } from "#kernel/timer_wheel.ts";
 import { VirtualClock } from "#kernel/virtual_clock.ts";
@@ -191,6 +191,15 @@ describe("problems", () => {
       "a.yaml:3: spec.x: must be there",
     );
     assert.equal(formatProblem({ source: "a.yaml", path: "", message }), "a.yaml: must be there");
+  });
+
+  it("are told one by one as far as that helps", () => {
+    const one = { source: "a.yaml", path: "", message: "no" };
+    assert.equal(formatProblems(Array(100).fill(one)).length, 100);
+    assert.deepEqual(formatProblems(Array(5_000).fill(one)).slice(99), [
+      "a.yaml: no",
+      "and 4900 problems more",
+    ]);
   });
 });
 

@@ -58,6 +58,8 @@ describe("gRPC", () => {
     assert.equal(after(1_234.4), "1234m");
     assert.equal(after(-5), "1m");
     assert.equal(after(3.6e8), "360000S");
+    assert.equal(after(99_999_999 * 60_000), "99999999M");
+    assert.equal(after(99_999_999 * 3_600_000), "99999999H");
     const fields = ["grpc-timeout", "9S"];
     withGrpcTimeout(fields, 1);
     assert.deepEqual(fields, ["grpc-timeout", "9S"]);

@@ -154,4 +154,16 @@ describe("requests that wait", { timeout: 60_000 }, () => {
     assert.equal(waiting.failure?.kind, "draining");
     pools.clock.advance(10_000);
   });
+
+  it("leave nobody a way to an endpoint that is none any more", async () => {
+    const { origin, pools } = await start({});
+    pools.upstreams.retain([]);
+    const late = pools.ask("/late");
+    await until("it is refused", () => late.failure !== undefined);
+    assert.equal(late.failure!.kind, "connect_refused");
+    assert.equal(origin.sockets.length, 0);
+    pools.follow({});
+    pools.ask("/again");
+    await until("it is asked again", () => origin.all.includes("/again"));
+  });
 });
