@@ -84,7 +84,7 @@ export class Http2Upstream extends Http2Connection {
 
   /** Requests that it may be given now. */
   get room(): number {
-    if (this.#closing !== undefined || this.over) return 0;
+    if (this.isClosing) return 0;
     const most = this.peerSettings.settled ? this.peerSettings.streamsMax : STREAMS_UNTIL_SETTLED;
     return Math.max(0, most - this.streams.size);
   }
@@ -107,9 +107,14 @@ export class Http2Upstream extends Http2Connection {
     return this.#options.endpoint;
   }
 
-  /** It has not said yet what it takes. */
+  /** It takes requests, or will once it is open; it has not said yet how many. */
   get isOpening(): boolean {
-    return !this.peerSettings.settled && !this.over;
+    return !this.peerSettings.settled && !this.isClosing;
+  }
+
+  /** It takes no further request: what runs on it ends in peace, or has ended. */
+  get isClosing(): boolean {
+    return this.#closing !== undefined || this.over;
   }
 
   /** It has said that it can switch to other protocols (RFC 8441). */

@@ -15,6 +15,8 @@ const SPREAD_OVER = 4;
 const SPREAD_FROM = 16;
 /** Pings without an answer after which a connection is given up, while others of its link are well. */
 const SILENT_PINGS_MAX = 3;
+/** Connections that are open for each that may be: as many again may be ending, with requests that run for long. */
+const WITH_ENDING = 2;
 /** Requests that another system call is worth. */
 const WRITE_WORTH = 16;
 
@@ -24,6 +26,7 @@ const WRITE_WORTH = 16;
  */
 export class MultiplexedPool extends ConnectionPool<Http2Upstream> implements Http2Owner {
   readonly protocol = "h2";
+  #isServing = false;
 
   /** One of its connections can switch to another protocol (RFC 8441). */
   get takesUpgrades(): boolean {
@@ -84,10 +87,9 @@ export class MultiplexedPool extends ConnectionPool<Http2Upstream> implements Ht
   }
 
   protected shrink(): void {
-    let tooMany = this.all.size - this.policy.connectionsMax;
-    for (const connection of [...this.all.keys()]) {
-      if (tooMany-- > 0) connection.retire("limit");
-    }
+    const taking = [...this.all.keys()].filter(({ isClosing }) => !isClosing);
+    const tooMany = Math.max(0, taking.length - this.policy.connectionsMax);
+    for (const connection of taking.slice(0, tooMany)) connection.retire("limit");
   }
 
   // ── Http2Owner ──
@@ -106,8 +108,10 @@ export class MultiplexedPool extends ConnectionPool<Http2Upstream> implements Ht
   /** The connection with the fewest requests; undefined: none has room. */
   #roomFor(head: RequestHead): Http2Upstream | undefined {
     let best: Http2Upstream | undefined;
+    let taking = 0;
     let usable = 0;
     for (const connection of this.all.keys()) {
+      if (!connection.isClosing) taking++;
       if (connection.room === 0 || !connection.mayCarry(head)) continue;
       // One that is still being opened is not waited for while there are others.
       usable++;
@@ -115,23 +119,42 @@ export class MultiplexedPool extends ConnectionPool<Http2Upstream> implements Ht
     }
     if (best === undefined) return undefined;
     const isWorthOne = best.running >= SPREAD_FROM && usable < SPREAD_OVER;
-    if (isWorthOne && usable === this.all.size && this.all.size < this.policy.connectionsMax) {
-      this.connect(best.endpoint);
-    }
+    if (isWorthOne && usable === taking && this.#mayAdd(taking)) this.connect(best.endpoint);
     return best;
+  }
+
+  /**
+   * Whether there may be one more beside those that take requests. Those that are ending are bounded on their own: an
+   * endpoint that says GOAWAY to each connection at once would multiply them else.
+   */
+  #mayAdd(taking: number): boolean {
+    const { connectionsMax } = this.policy;
+    return taking < connectionsMax && this.all.size < connectionsMax * WITH_ENDING;
   }
 
   /** Another connection; undefined: there may be no more. */
   #another(endpoint: Endpoint, atOnce: boolean): Http2Upstream | Failure | undefined {
-    if (this.all.size >= this.policy.connectionsMax && !atOnce) return undefined;
-    // One that cannot say yet whether it takes this request will soon.
     if (!atOnce) {
-      for (const connection of this.all.keys()) if (connection.isOpening) return undefined;
+      let taking = 0;
+      for (const { isClosing, isOpening } of this.all.keys()) {
+        // It cannot say yet whether it takes this request, and will soon.
+        if (isOpening) return undefined;
+        if (!isClosing) taking++;
+      }
+      if (!this.#mayAdd(taking)) return undefined;
     }
     return this.connect(endpoint);
   }
 
   protected serve(): void {
+    // One that is given its last request makes room for another: that is seen here, and not one call deeper.
+    if (this.#isServing) return;
+    this.#isServing = true;
+    this.#serveAll();
+    this.#isServing = false;
+  }
+
+  #serveAll(): void {
     for (let next = this.waiting.first; next !== undefined; next = this.waiting.first) {
       const connection = this.#roomFor(next.head) ?? this.#another(next.endpoint, false);
       if (connection === undefined) return;

@@ -46,6 +46,87 @@ function heard(origin: HeldOrigin, i: number): HeardFrame[] {
   return frames;
 }
 
+describe("the limit of connections over HTTP/2", () => {
+  let origin: HeldOrigin;
+  let pools: TestPools;
+
+  const begin = async (max: number, requests: number, pending = 1024): Promise<void> => {
+    origin = await HeldOrigin.start();
+    pools = new TestPools(origin.port, { max, requests, pending }, { http2: true });
+  };
+  afterEach(() => {
+    pools.stop();
+    origin.stop();
+  });
+
+  const askedOn = (i: number): number[] =>
+    heard(origin, i)
+      .filter(({ type }) => type === FrameType.HEADERS)
+      .map(({ stream }) => stream);
+  const settle = async (i: number, settings: readonly number[] = []): Promise<void> => {
+    await until(`connection ${i}`, () => origin.sockets.length > i);
+    origin.sockets[i]!.write(Speech.settings(settings));
+  };
+
+  it("leaves out one that has had its requests and ends with a long one", async () => {
+    await begin(1, 2);
+    const long = pools.ask("/long");
+    const last = pools.ask("/last");
+    const next = pools.ask("/next");
+    assert.deepEqual(pools.count, [2, 0, 0]);
+    await settle(0);
+    await until("two on the first", () => askedOn(0).length === 2);
+    await settle(1);
+    await until("the other on the second", () => askedOn(1).length === 1);
+    origin.sockets[1]!.write(new Speech().answer(1, "200", true));
+    await until("it is answered", () => next.ended);
+    assert.deepEqual([long.ended, last.ended, pools.count[0]], [false, false, 2]);
+  });
+
+  it("bounds those that end as well, and serves who waits when one of them has ended", async () => {
+    await begin(1, 1, 1);
+    const running = [pools.ask("/0"), pools.ask("/1")];
+    const waiting = pools.ask("/2");
+    assert.deepEqual(pools.count, [2, 0, 1]);
+    const tooMany = pools.ask("/3");
+    await until("one more fails", () => tooMany.failure?.kind === "overloaded");
+    await settle(0);
+    await until("the first is asked", () => askedOn(0).length === 1);
+    origin.sockets[0]!.write(new Speech().answer(1, "200", true));
+    await until("it is answered", () => running[0]!.ended);
+    await settle(2);
+    await until("who waited is asked", () => askedOn(2).length === 1);
+    origin.sockets[2]!.write(new Speech().answer(1, "200", true));
+    await until("it is answered too", () => waiting.ended);
+    assert.equal(running[1]!.ended, false);
+  });
+
+  it("when it is raised, serves all who wait, one request to a connection", async () => {
+    await begin(1, 1);
+    for (let i = 0; i < 300; i++) pools.ask(`/${i}`);
+    assert.deepEqual(pools.count, [2, 0, 298]);
+    pools.follow({ max: 150, requests: 1 });
+    assert.deepEqual(pools.count, [300, 0, 0]);
+  });
+
+  it("when it is lowered, lets go those that take requests, not those that are ending anyhow", async () => {
+    await begin(2, 1);
+    for (const target of ["/0", "/1"]) pools.ask(target);
+    pools.follow({ max: 1, requests: 100 });
+    const next = pools.ask("/2");
+    assert.deepEqual(pools.count, [2, 0, 1]);
+    await settle(0);
+    await until("the first is asked", () => askedOn(0).length === 1);
+    origin.sockets[0]!.write(new Speech().answer(1, "200", true));
+    await settle(2);
+    await until("the next is asked", () => askedOn(2).length === 1);
+    pools.follow({ max: 1, requests: 101 });
+    origin.sockets[2]!.write(new Speech().answer(1, "200", true));
+    await until("it is answered", () => next.ended);
+    assert.deepEqual(pools.count, [2, 1, 0]);
+  });
+});
+
 describe("pings of a link", () => {
   let origin: HeldOrigin;
   let pools: TestPools;
