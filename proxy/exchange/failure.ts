@@ -170,7 +170,7 @@ export const FAILURES = {
     status: 504,
     proxyError: "http_response_timeout",
   },
-  /** The link to that cluster stopped answering probes. */
+  /** The link to that cluster stopped answering probes, or a connection over HTTP/2 its ping. */
   link_down: {
     source: "upstream",
     retry: "idempotent",

@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import type { Millis } from "#kernel/brand.ts";
+import { Timeout } from "#kernel/timer_wheel.ts";
 import type { Endpoint } from "#model/snapshot.ts";
 import type { AnswerSink, RequestHead, UpstreamStream } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
@@ -8,6 +9,7 @@ import { ClientStream } from "#proxy/http2/client_stream.ts";
 import { type ConnectionOptions, Http2Connection } from "#proxy/http2/connection.ts";
 import { ErrorCode, PREFACE, Setting } from "#proxy/http2/frames.ts";
 import type { DecodeVerdict, HeaderBlock } from "#proxy/http2/hpack_decoder.ts";
+import type { Http2Stream } from "#proxy/http2/stream.ts";
 import { type ReadInto, SHARED_READ } from "#proxy/socket/held_buffers.ts";
 import { errorDetail, lateRefusal, openingFailure } from "#proxy/upstream/opening_failure.ts";
 import {
@@ -20,6 +22,12 @@ import {
 const STREAMS_UNTIL_SETTLED = 100;
 /** An endpoint that takes none of what we said last is not waited for any longer. */
 const LINGER_MS: Millis = 2_000;
+/**
+ * Doubts in a connection between two answers, and how long there is no other after them: servers of gRPC end a
+ * connection with all that runs on it after two pings too many, within five minutes and without an answer of theirs.
+ */
+const DOUBTS_MAX = 3;
+const DOUBT_AGAIN_MS: Millis = 310_000;
 /** Ids end there; long before, the pool takes another connection. */
 const LAST_ID = 0x7fff_fffe;
 
@@ -56,6 +64,13 @@ export class Http2Upstream extends Http2Connection {
   #pingedAt: Millis = 0;
   #ready = false;
   #nextId = 1;
+  /** Since the stream of this id, nothing at all has come. */
+  #unheardFrom = 1;
+  #doubtsLeft = DOUBTS_MAX;
+  /** Armed while the connection is in doubt. */
+  readonly #silence = new Timeout(() => this.#onSilence());
+  /** Half of the time that it has to say something is over. */
+  #isLate = false;
   /** Why it takes no further request; undefined: it does. */
   #closing: CloseReason | undefined = undefined;
   /** What its streams fail with when it is ended from here. */
@@ -205,6 +220,39 @@ export class Http2Upstream extends Http2Connection {
     this.finish();
   }
 
+  // ── doubts: a way that swallows everything says nothing of it ──
+
+  /** A stream that nobody wants any more, because nothing has come since it began: is there anybody? */
+  override reset(stream: Http2Stream, code: number): void {
+    // Before the reset: servers bear a ping better while something runs.
+    const { id } = stream;
+    if (id >= this.#unheardFrom && this.streams.get(id) === stream) this.#doubt();
+    super.reset(stream, code);
+  }
+
+  #doubt(): void {
+    if (!this.#ready || this.over || this.#silence.deadlineAt !== 0) return;
+    // One that is on its way already does as well.
+    if (this.#pinged === undefined) {
+      const since = this.#options.clock.now() - this.#pingedAt;
+      if (this.#doubtsLeft === 0 && since < DOUBT_AGAIN_MS) return;
+      if (this.#doubtsLeft > 0) this.#doubtsLeft--;
+      this.ping(NOBODY);
+    }
+    this.#isLate = false;
+    this.#options.wheel.arm(this.#silence, this.#options.connectTimeoutMs / 2);
+  }
+
+  #onSilence(): void {
+    if (this.#isLate) {
+      this.fail(failure("link_down", "it answers no ping"), "link");
+      return;
+    }
+    // In two halves: if it is us who stood still, what has come meanwhile is read between them.
+    this.#isLate = true;
+    this.#options.wheel.arm(this.#silence, this.#options.connectTimeoutMs / 2);
+  }
+
   // ── the socket ──
 
   #greet(): void {
@@ -217,6 +265,8 @@ export class Http2Upstream extends Http2Connection {
   }
 
   onChunk(chunk: Buffer): void {
+    this.#unheardFrom = this.#nextId;
+    if (this.#silence.deadlineAt !== 0) this.#options.wheel.disarm(this.#silence);
     this.readChunk(chunk);
     this.letGo(SHARED_READ.buffer);
   }
@@ -263,6 +313,7 @@ export class Http2Upstream extends Http2Connection {
     block: HeaderBlock,
   ): void {
     const stream = this.streams.get(id);
+    this.#doubtsLeft = DOUBTS_MAX;
     if (stream !== undefined) {
       (stream as ClientStream).onBlock(block, endStream, verdict === "too_large");
     } else if (this.isIdle(id)) this.die(ErrorCode.PROTOCOL_ERROR, "an answer to nothing");
@@ -321,6 +372,7 @@ export class Http2Upstream extends Http2Connection {
   protected onOver(): void {
     const { owner, upstreamCounters, wheel } = this.#options;
     wheel.disarm(this);
+    wheel.disarm(this.#silence);
     if (this.#ready) upstreamCounters.closed[this.#closing ?? "error"]++;
     // When our last frames have left: nothing is waited for that could still come.
     this.socket.destroySoon();
@@ -330,3 +382,6 @@ export class Http2Upstream extends Http2Connection {
     this.#pinged = undefined;
   }
 }
+
+/** Told of a round trip that only has to come to an end. */
+const NOBODY = (): void => {};

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { ErrorCode, FrameType } from "#proxy/http2/frames.ts";
+import { ErrorCode, FrameType, PREFACE } from "#proxy/http2/frames.ts";
+import { endTurn } from "#proxy/socket/work.ts";
 import { ClientEnd, data } from "#test/kit/http2_ends.ts";
-import { frame, word } from "#test/kit/http2_raw.ts";
+import { frame, type HeardFrame, takeFrames, word } from "#test/kit/http2_raw.ts";
 
 const reset = (id: number, code: number): Buffer => frame(FrameType.RST_STREAM, 0, id, word(code));
 
@@ -134,6 +135,127 @@ describe("a ping of a connection", () => {
     end.connection.ping((rttMs) => heard.push(rttMs));
     end.socket.sayEnd();
     assert.deepEqual(heard, [undefined]);
+  });
+});
+
+describe("a connection that says nothing", () => {
+  const ack = (): Buffer => frame(FrameType.PING, 1, 0, Buffer.from("alive?  "));
+  /** Pings that were sent by now. */
+  const pings = (end: ClientEnd): number => {
+    endTurn();
+    return end.socket.written.split("alive?  ").length - 1;
+  };
+
+  it("is given up when a request was in vain, and a ping too: the others fail", () => {
+    const end = new ClientEnd();
+    end.begin();
+    const stream = end.begin();
+    end.clock.advance(5_000);
+    assert.equal(pings(end), 0);
+    stream.cancel();
+    assert.equal(pings(end), 1);
+    end.clock.advance(900);
+    assert.deepEqual(end.events, []);
+    assert.equal(end.connection.room > 0, true);
+    end.clock.advance(300);
+    assert.deepEqual(end.events, ["failure link_down"]);
+    assert.deepEqual([end.connection.over, end.connection.room], [true, 0]);
+  });
+
+  it("is given up although it never said a word", () => {
+    const end = new ClientEnd(false);
+    end.begin().cancel();
+    end.clock.advance(1_200);
+    assert.equal(end.connection.over, true);
+  });
+
+  for (const [what, said] of [
+    ["the answer to the ping", (): Buffer => ack()],
+    ["a ping of its own", (): Buffer => frame(FrameType.PING, 0, 0, Buffer.alloc(8))],
+    [
+      "the beginning of a frame",
+      (): Buffer => frame(FrameType.PING, 0, 0, Buffer.alloc(8)).subarray(0, 1),
+    ],
+  ] as const) {
+    it(`is kept for ${what}`, () => {
+      const end = new ClientEnd();
+      end.begin();
+      end.begin().cancel();
+      end.clock.advance(900);
+      end.say(said());
+      end.clock.advance(5_000);
+      assert.deepEqual([end.events, end.connection.over], [[], false]);
+    });
+  }
+
+  it("is not in doubt if anything has come since the request began, or the request is whole", () => {
+    const end = new ClientEnd();
+    const first = end.begin();
+    end.say(frame(FrameType.PING, 0, 0, Buffer.alloc(8)));
+    first.cancel();
+    const second = end.begin();
+    end.say(end.speech.answer(3, "200", false));
+    second.cancel();
+    const third = end.begin();
+    end.say(end.speech.answer(5, "200", true));
+    third.cancel();
+    end.clock.advance(5_000);
+    assert.deepEqual([pings(end), end.connection.over], [0, false]);
+  });
+
+  it("is asked once, however many requests are cancelled meanwhile", () => {
+    const end = new ClientEnd();
+    for (let i = 0; i < 50; i++) end.begin().cancel();
+    end.clock.advance(500);
+    for (let i = 0; i < 50; i++) end.begin().cancel();
+    assert.equal(pings(end), 1);
+    // Nor is another asked before that one is answered.
+    end.say(frame(FrameType.PING, 0, 0, Buffer.alloc(8)));
+    for (let i = 0; i < 50; i++) end.begin().cancel();
+    assert.equal(pings(end), 1);
+    end.clock.advance(1_200);
+    assert.equal(end.connection.over, true);
+  });
+
+  it("is asked no more than a server of gRPC bears, until it answers a request or minutes later", () => {
+    const end = new ClientEnd();
+    // It is not idle meanwhile.
+    end.begin();
+    const doubt = (): number => {
+      end.begin().cancel();
+      const sent = pings(end);
+      end.say(ack());
+      return sent;
+    };
+    assert.deepEqual([1, 2, 3, 4, 5].map(doubt), [1, 2, 3, 3, 3]);
+    end.clock.advance(5 * 60_000 - 1);
+    assert.equal(doubt(), 3);
+    end.clock.advance(60_000);
+    assert.equal(doubt(), 4);
+    assert.equal(doubt(), 4);
+    end.say(end.speech.answer(1, "200", true));
+    assert.equal(doubt(), 5);
+  });
+
+  it("tells the pings of its link the right round trip", () => {
+    const end = new ClientEnd();
+    end.begin().cancel();
+    end.clock.advance(100);
+    const heard: unknown[] = [];
+    end.connection.ping((rttMs) => heard.push(rttMs));
+    end.clock.advance(20);
+    end.say(ack());
+    assert.deepEqual([heard, pings(end)], [[120], 1]);
+  });
+
+  it("is asked while the request that was in vain still runs", () => {
+    const end = new ClientEnd();
+    end.begin().cancel();
+    endTurn();
+    const types: HeardFrame[] = [];
+    takeFrames(Buffer.from(end.socket.written.slice(PREFACE.length), "latin1"), types);
+    const last = types.slice(-2).map(({ type }) => type);
+    assert.deepEqual(last, [FrameType.PING, FrameType.RST_STREAM]);
   });
 });
 

@@ -127,6 +127,33 @@ describe("the limit of connections over HTTP/2", () => {
   });
 });
 
+describe("a connection over HTTP/2 that leads nowhere any more", () => {
+  it("is replaced after a request in vain, also where there may be one only", async (t) => {
+    const origin = await HeldOrigin.start();
+    const pools = new TestPools(origin.port, { max: 1 }, { http2: true });
+    t.after(() => {
+      pools.stop();
+      origin.stop();
+    });
+    const [inVain, other] = [pools.ask("/0"), pools.ask("/1")];
+    await until("both are asked", () => heard(origin, 0).some(({ stream }) => stream === 3));
+    inVain.stream!.cancel();
+    // Whose request has failed tries again at once.
+    let again: Asked | undefined;
+    other.onFailed = () => {
+      again = pools.ask("/again");
+    };
+    pools.clock.advance(1_200);
+    assert.equal(other.failure?.kind, "link_down");
+    await until("another connection", () => origin.sockets.length === 2);
+    origin.sockets[1]!.write(
+      Buffer.concat([Speech.settings(), new Speech().answer(1, "200", true)]),
+    );
+    await until("it is answered", () => again?.ended === true);
+    assert.equal(pools.counters.closed.link, 1);
+  });
+});
+
 describe("pings of a link", () => {
   let origin: HeldOrigin;
   let pools: TestPools;
