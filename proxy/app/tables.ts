@@ -83,11 +83,10 @@ export function* endpointsOf(snapshot: Snapshot): Iterable<EndpointRules> {
 export function* checksOf(snapshot: Snapshot): Iterable<CheckTarget> {
   for (const { name: service, healthCheck: check, ...about } of snapshot.services) {
     if (check === undefined) continue;
-    const { appProtocol, proxyProtocol, locales } = about;
-    const raw = appProtocol === "tcp";
+    const { appProtocol: protocol, proxyProtocol, locales } = about;
     for (const { kind, endpoints } of locales) {
       if (kind !== "local") continue;
-      for (const endpoint of endpoints) yield { service, endpoint, check, raw, proxyProtocol };
+      for (const endpoint of endpoints) yield { service, endpoint, check, protocol, proxyProtocol };
     }
   }
 }

@@ -20,8 +20,8 @@ export interface CheckTarget {
   readonly service: ServiceName;
   readonly endpoint: Endpoint;
   readonly check: HealthCheck;
-  /** It takes connections, not requests. */
-  readonly raw: boolean;
+  /** `tcp`: it takes connections, not requests. */
+  readonly protocol: Service["appProtocol"];
   /** It expects to be introduced to its clients: we are nobody's proxy now, and say so. */
   readonly proxyProtocol: Service["proxyProtocol"];
 }
@@ -126,7 +126,7 @@ export class CheckRequest {
   }
 
   #connect(): void {
-    const { service, endpoint, raw, proxyProtocol: version } = this.#target;
+    const { service, endpoint, protocol, proxyProtocol: version } = this.#target;
     const { upstreams, raw: connections } = this.#doors;
     const sink = this.#sink({
       onAnswer: ({ status }) => {
@@ -147,7 +147,7 @@ export class CheckRequest {
     if (endpoint.identity === undefined) {
       const introduction = version && { version, source: undefined };
       this.#stream = connections.open(endpoint, introduction, sink);
-    } else if (raw) {
+    } else if (protocol === "tcp") {
       // Its sidecar makes the connection, and the introduction.
       const fields: Fields = [];
       writeHop(fields, { ...FIRST_HOP, service, retries: 0 });

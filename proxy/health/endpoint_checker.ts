@@ -13,6 +13,7 @@ import {
   type CheckResult,
   type CheckTarget,
 } from "#proxy/health/check_request.ts";
+import { tlsId } from "#proxy/upstream/endpoint_tls.ts";
 import { endpointKey } from "#proxy/upstream/upstreams.ts";
 
 /** What checks say of one endpoint of a service. Plain data: it goes to other processes. */
@@ -221,8 +222,16 @@ function keyOf(service: ServiceName, endpoint: string): string {
 /** False: it is asked something else, and what it said before answers another question. */
 function isSame(a: CheckTarget, b: CheckTarget): boolean {
   return (
-    a.raw === b.raw && a.proxyProtocol === b.proxyProtocol && textOf(a.check) === textOf(b.check)
+    a.protocol === b.protocol &&
+    a.proxyProtocol === b.proxyProtocol &&
+    proofOf(a) === proofOf(b) &&
+    textOf(a.check) === textOf(b.check)
   );
+}
+
+/** How it has to prove over TLS who it is; one that failed at that may do well with other CAs. */
+function proofOf({ endpoint: { tls } }: CheckTarget): string | undefined {
+  return tls && tlsId(tls);
 }
 
 function textOf({ grpc, http, tcp, ...policy }: HealthCheck): string {

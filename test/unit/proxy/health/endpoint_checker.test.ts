@@ -6,6 +6,7 @@ import { seededRng } from "#kernel/rng.ts";
 import { VirtualClock } from "#kernel/virtual_clock.ts";
 import type { HealthCheck } from "#model/health_check.ts";
 import type { ServiceName } from "#model/names.ts";
+import type { ServiceTls } from "#model/snapshot.ts";
 import type { AnswerSink, RequestHead, UpstreamStream } from "#proxy/exchange/exchange.ts";
 import { type FailureName, failure } from "#proxy/exchange/failure.ts";
 import type { CheckTarget } from "#proxy/health/check_request.ts";
@@ -129,7 +130,14 @@ function checked(check: HealthCheck, targets = [target(check)]) {
 
 function target(check: HealthCheck, port = 80, change: Partial<CheckTarget> = {}): CheckTarget {
   const endpoint = { address: "10.0.0.1", port, weight: 1 };
-  return { service: SERVICE, endpoint, check, raw: false, proxyProtocol: undefined, ...change };
+  return {
+    service: SERVICE,
+    endpoint,
+    check,
+    protocol: "http",
+    proxyProtocol: undefined,
+    ...change,
+  };
 }
 
 describe("endpoint checker", () => {
@@ -308,6 +316,33 @@ describe("endpoint checker", () => {
     checker.watch([target({ ...HTTP, timeoutMs: 500 }, 80)]);
     clock.advance(1_100);
     assert.deepEqual(said(), ["+ HTTP 200", "+ HTTP 200", "- HTTP 500"]);
+  });
+
+  it("asks anew an endpoint that has to prove itself otherwise, or speaks another protocol", () => {
+    const proof: ServiceTls = {
+      ...{ ca: "system", serverName: "a.example", subjectAltNames: [], alpn: ["h2", "http/1.1"] },
+    };
+    const place = target(HTTP).endpoint;
+    const asked = (tls: ServiceTls): CheckTarget =>
+      target(HTTP, 80, { endpoint: { ...place, tls } });
+    for (const [before, same, other] of [
+      [asked(proof), asked({ ...proof }), asked({ ...proof, serverName: "b.example" })],
+      [target(HTTP), target(HTTP), asked(proof)],
+      [target(HTTP), target(HTTP), target(HTTP, 80, { protocol: "kubernetes.io/h2c" })],
+    ] as const) {
+      const { clock, peer, said, seen, checker } = checked(HTTP, [before]);
+      peer.manner = "tls_failed";
+      clock.advance(1_100);
+      const { length } = seen.at;
+      peer.manner = 200;
+      checker.watch([same]);
+      clock.advance(1_100);
+      assert.equal(seen.at.length, length, "asked at its time");
+      checker.watch([other]);
+      clock.advance(1_100);
+      assert.deepEqual(said(), ["- tls_failed", "+ HTTP 200"]);
+      checker.close();
+    }
   });
 
   it("stops with what runs when it is told to watch nothing, or to rest", () => {
