@@ -11,12 +11,14 @@ import { MultiplexedPool } from "#proxy/upstream/multiplexed_pool.ts";
 import { agreedOn, OpeningConnection } from "#proxy/upstream/opening_connection.ts";
 import type { Pool, PoolOptions } from "#proxy/upstream/pool.ts";
 import { RefusedStream } from "#proxy/upstream/refused_stream.ts";
+import { failAll, WaitingLine } from "#proxy/upstream/waiting_line.ts";
 import { WaitingRequest, type WaitingRoom } from "#proxy/upstream/waiting_request.ts";
 
 /**
  * The connections to one endpoint that says in TLS which protocol it speaks: a pool for each, and one connection that
- * finds out, for which all requests wait. What was agreed on holds while a connection is open that speaks it, and
- * until one cannot be opened: the endpoint may have become another.
+ * finds out, for which all requests wait: the one that it is for, the checks, and so many others as may. What was
+ * agreed on holds while a connection is open that speaks it, and until one cannot be opened: the endpoint may have
+ * become another.
  */
 export class AgreedPool implements Pool, WaitingRoom {
   readonly waitingStage = "connects";
@@ -27,11 +29,16 @@ export class AgreedPool implements Pool, WaitingRoom {
   #agreed: AlpnProtocol | undefined = undefined;
   /** Undefined: none is being opened, and nobody waits. */
   #opening: OpeningConnection | undefined = undefined;
-  readonly #waiting = new LinkedList<WaitingRequest>();
+  /** The request that the connection being opened is for, as one that has dialled itself: it takes no place in line. */
+  #first: WaitingRequest | undefined = undefined;
+  /** Those that wait for no other request. */
+  readonly #atOnce = new LinkedList<WaitingRequest>();
+  readonly #line: WaitingLine;
 
   constructor(options: PoolOptions, policy: ConnectionPolicy) {
     this.#options = options;
     this.#policy = policy;
+    this.#line = new WaitingLine(options, policy, this.waitingStage, () => this.#onLeft());
     const own: PoolOptions = { ...options, onDial: (...dial) => this.#doubt(...dial) };
     this.#http1 = new EndpointPool(own, policy);
     this.#http2 = new MultiplexedPool(own, policy);
@@ -50,7 +57,7 @@ export class AgreedPool implements Pool, WaitingRoom {
   }
 
   get pending(): number {
-    return this.#http1.pending + this.#http2.pending;
+    return this.#line.size + this.#http1.pending + this.#http2.pending;
   }
 
   get retired(): boolean {
@@ -65,13 +72,16 @@ export class AgreedPool implements Pool, WaitingRoom {
       if ("kind" in dialling) return new RefusedStream(dialling, sink);
       this.#begin(endpoint, dialling);
     }
+    if (this.#first !== undefined && !atOnce) return this.#wait(endpoint, head, sink);
     const request = new WaitingRequest(this, endpoint, head, sink);
-    this.#waiting.push(request);
+    if (atOnce) this.#atOnce.push(request);
+    else this.#first = request;
     return request;
   }
 
   follow(policy: ConnectionPolicy): void {
     this.#policy = policy;
+    this.#line.policy = policy;
     this.#http1.follow(policy);
     this.#http2.follow(policy);
   }
@@ -96,13 +106,12 @@ export class AgreedPool implements Pool, WaitingRoom {
   // ── WaitingRoom ──
 
   onWaitCancelled(request: WaitingRequest): void {
-    this.#waiting.remove(request);
-    if (this.#waiting.size > 0) return;
-    this.#opening?.cancel();
-    this.#opening = undefined;
+    if (request === this.#first) this.#first = undefined;
+    else this.#atOnce.remove(request);
+    this.#onLeft();
   }
 
-  /** Never: the connection that is being opened has a time limit, and fails all who wait for it. */
+  /** Never, out of line: the connection that is being opened has a time limit, and fails all who wait for it. */
   onWaitedInVain(): void {}
 
   // ── choosing ──
@@ -137,6 +146,20 @@ export class AgreedPool implements Pool, WaitingRoom {
 
   // ── finding out ──
 
+  #wait(endpoint: Endpoint, head: RequestHead, sink: AnswerSink): UpstreamStream {
+    const request = this.#line.join(endpoint, head, sink);
+    if (request !== undefined) return request;
+    const detail = `a first connection, ${this.#line.size} requests waiting for it`;
+    return new RefusedStream(failure("overloaded", detail), sink);
+  }
+
+  /** A connection that nobody waits for any more is not opened. */
+  #onLeft(): void {
+    if (this.#first !== undefined || this.#atOnce.size > 0 || this.#line.size > 0) return;
+    this.#opening?.cancel();
+    this.#opening = undefined;
+  }
+
   #begin(endpoint: Endpoint, dialling: Dialling): void {
     const { wheel, counters } = this.#options;
     this.#opening = new OpeningConnection(dialling, {
@@ -150,26 +173,28 @@ export class AgreedPool implements Pool, WaitingRoom {
     this.#opening = undefined;
     this.#agreed = protocol;
     const pool = protocol === "h2" ? this.#http2 : this.#http1;
-    const waiting = this.#takeWaiting();
-    // Who cancels last cancels it as well, so somebody waits.
-    const first = waiting.shift()!;
-    pool.adopt(endpoint, open, first);
-    for (const request of waiting) {
-      request.begin(pool.open(request.endpoint, request.head, request.sink, false));
+    const outOfLine = this.#takeOutOfLine();
+    // Who leaves last cancels it as well, so somebody waits.
+    pool.adopt(endpoint, open, outOfLine.shift() ?? this.#line.next()!);
+    for (const request of outOfLine) {
+      request.begin(pool.open(request.endpoint, request.head, request.sink, true));
     }
+    pool.takeOver(this.#line);
   }
 
   #failOpening(reason: Failure): void {
     this.#opening?.cancel();
     this.#opening = undefined;
-    for (const request of this.#takeWaiting()) request.fail(reason);
+    failAll([...this.#takeOutOfLine(), ...this.#line.clear()], reason);
   }
 
-  #takeWaiting(): WaitingRequest[] {
-    const waiting: WaitingRequest[] = [];
-    for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {
-      waiting.push(next);
+  /** The one that the connection is for comes first. */
+  #takeOutOfLine(): WaitingRequest[] {
+    const taken = this.#first === undefined ? [] : [this.#first];
+    this.#first = undefined;
+    for (let next = this.#atOnce.shift(); next !== undefined; next = this.#atOnce.shift()) {
+      taken.push(next);
     }
-    return waiting;
+    return taken;
   }
 }

@@ -31,7 +31,7 @@ export abstract class ConnectionPool<C extends Pooled> implements Pool {
   constructor(options: PoolOptions, policy: ConnectionPolicy) {
     this.options = options;
     this.policy = policy;
-    this.waiting = new WaitingLine(options.wheel, options.counters, policy);
+    this.waiting = new WaitingLine(options, policy);
   }
 
   abstract get idle(): number;
@@ -108,6 +108,12 @@ export abstract class ConnectionPool<C extends Pooled> implements Pool {
   /** Takes over a connection that has just been opened, for a request that waits for it. */
   adopt(endpoint: Endpoint, dialling: Dialling, request: WaitingRequest): void {
     this.carry(this.#add(endpoint, dialling), request);
+  }
+
+  /** Serves those in `line`, or has them wait for what is left of their time. */
+  takeOver(line: WaitingLine): void {
+    this.waiting.take(line);
+    this.serveWaiting();
   }
 
   protected serveWaiting(): void {

@@ -76,6 +76,10 @@ export class EndpointPool extends ConnectionPool<UpstreamConnection> implements 
   }
 
   protected serve(): void {
+    // Nobody waits here beside an idle one, but who has waited elsewhere may come to it.
+    while (this.waiting.size > 0 && this.#idle.size > 0) {
+      this.carry(this.#idle.pop()!, this.waiting.next()!);
+    }
     while (this.all.size < this.policy.connectionsMax) {
       const request = this.waiting.next();
       if (request === undefined) return;

@@ -4,6 +4,7 @@ import type { Endpoint } from "#model/snapshot.ts";
 import type { AnswerSink, RequestHead } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
 import type { ConnectionPolicy } from "#proxy/upstream/connection_policy.ts";
+import type { PoolOptions } from "#proxy/upstream/pool.ts";
 import type { UpstreamCounters } from "#proxy/upstream/upstream_counters.ts";
 import { WaitingRequest, type WaitingRoom } from "#proxy/upstream/waiting_request.ts";
 
@@ -11,15 +12,27 @@ import { WaitingRequest, type WaitingRoom } from "#proxy/upstream/waiting_reques
 export class WaitingLine implements WaitingRoom {
   /** How many may wait, and for how long. */
   policy: ConnectionPolicy;
-  readonly waitingStage = "waits";
+  readonly waitingStage: WaitingRoom["waitingStage"];
+  readonly #onLeft: () => void;
   readonly #wheel: TimerWheel;
   readonly #counters: UpstreamCounters;
   readonly #requests = new LinkedList<WaitingRequest>();
 
-  constructor(wheel: TimerWheel, counters: UpstreamCounters, policy: ConnectionPolicy) {
+  /**
+   * @param stage what those in it wait for.
+   * @param onLeft called when somebody has gone without having been served.
+   */
+  constructor(
+    { wheel, counters }: Pick<PoolOptions, "wheel" | "counters">,
+    policy: ConnectionPolicy,
+    stage: WaitingRoom["waitingStage"] = "waits",
+    onLeft: () => void = () => {},
+  ) {
     this.#wheel = wheel;
     this.#counters = counters;
     this.policy = policy;
+    this.waitingStage = stage;
+    this.#onLeft = onLeft;
   }
 
   get size(): number {
@@ -38,6 +51,14 @@ export class WaitingLine implements WaitingRoom {
     this.#requests.push(request);
     this.#wheel.arm(request, pendingTimeoutMs);
     return request;
+  }
+
+  /** Those in `other` wait here from now on, behind all others. Nobody is counted again or gets more time. */
+  take(other: WaitingLine): void {
+    for (let next = other.#requests.shift(); next !== undefined; next = other.#requests.shift()) {
+      next.room = this;
+      this.#requests.push(next);
+    }
   }
 
   /** The one that has waited longest; undefined: nobody waits. */
@@ -63,12 +84,14 @@ export class WaitingLine implements WaitingRoom {
     const { pendingTimeoutMs } = this.policy;
     this.#requests.remove(request);
     this.#counters.timedOut++;
+    this.#onLeft();
     request.fail(failure("overloaded", `no free connection within ${pendingTimeoutMs} ms`));
   }
 
   onWaitCancelled(request: WaitingRequest): void {
     this.#requests.remove(request);
     this.#wheel.disarm(request);
+    this.#onLeft();
   }
 }
 

@@ -29,7 +29,8 @@ export class WaitingRequest extends WheelItem implements UpstreamStream, Linked<
   readonly endpoint: Endpoint;
   readonly head: RequestHead;
   readonly sink: AnswerSink;
-  readonly #room: WaitingRoom;
+  /** Where it waits; written by who keeps it. */
+  room: WaitingRoom;
   /** Undefined: it waits still. */
   #stream: UpstreamStream | undefined = undefined;
   /** Undefined: nothing of its body has come. */
@@ -39,7 +40,7 @@ export class WaitingRequest extends WheelItem implements UpstreamStream, Linked<
 
   constructor(room: WaitingRoom, endpoint: Endpoint, head: RequestHead, sink: AnswerSink) {
     super();
-    this.#room = room;
+    this.room = room;
     this.endpoint = endpoint;
     this.head = head;
     this.sink = sink;
@@ -65,7 +66,7 @@ export class WaitingRequest extends WheelItem implements UpstreamStream, Linked<
   // ── UpstreamStream ──
 
   get stage(): Stage {
-    return this.#stream === undefined ? this.#room.waitingStage : this.#stream.stage;
+    return this.#stream === undefined ? this.room.waitingStage : this.#stream.stage;
   }
 
   sendBody(chunk: Buffer): boolean {
@@ -91,10 +92,10 @@ export class WaitingRequest extends WheelItem implements UpstreamStream, Linked<
 
   cancel(): void {
     if (this.#stream !== undefined) this.#stream.cancel();
-    else this.#room.onWaitCancelled(this);
+    else this.room.onWaitCancelled(this);
   }
 
   override onTimeout(): void {
-    this.#room.onWaitedInVain(this);
+    this.room.onWaitedInVain(this);
   }
 }

@@ -308,10 +308,11 @@ describe("an endpoint that speaks TLS", { timeout: 60_000 }, () => {
     const silent = await HeldOrigin.start();
     closers.push(() => silent.stop());
     const snapshot = snapshotOf(yamlTo([silent.port], { ca }));
-    const pools = new TestPools(silent.port, { pending: 0 }, { own: snapshot.services[0]!.tls });
+    const pools = new TestPools(silent.port, { pending: 1 }, { own: snapshot.services[0]!.tls });
     closers.push(() => pools.stop());
     const [a, b] = [pools.ask("/a"), pools.ask("/b")];
-    assert.deepEqual([a.stream!.stage, pools.count], ["connects", [1, 0, 0]]);
+    assert.deepEqual([a.stream!.stage, b.stream!.stage], ["connects", "connects"]);
+    assert.deepEqual(pools.count, [1, 0, 1]);
     await until("it has come", () => silent.sockets.length === 1);
     a.stream!.cancel();
     assert.equal(pools.count[0], 1);
@@ -325,6 +326,73 @@ describe("an endpoint that speaks TLS", { timeout: 60_000 }, () => {
     const d = pools.ask("/d");
     pools.upstreams.close();
     assert.deepEqual([d.failure?.kind, pools.counters.opened], ["draining", 0]);
+  });
+
+  it("is waited for by no more requests than may wait, and for no longer, while it shakes hands", async () => {
+    const silent = await HeldOrigin.start();
+    closers.push(() => silent.stop());
+    const own = snapshotOf(yamlTo([silent.port], { ca })).services[0]!.tls;
+    const rules = { pending: 2, pendingTimeoutMs: 300, connectTimeoutMs: 2_000 };
+    const pools = new TestPools(silent.port, rules, { own });
+    closers.push(() => pools.stop());
+    const check = pools.ask("/check", {}, true);
+    const [first, ...rest] = Array.from({ length: 10 }, (_, i) => pools.ask(`/${i}`));
+    const other = pools.ask("/other", {}, true);
+    await until("there is no room for most", () => rest.filter((r) => r.failure).length === 7);
+    assert.deepEqual(pools.count, [1, 0, 2]);
+    assert.deepEqual([pools.counters.waited, pools.counters.overflowed], [2, 7]);
+    assert.ok(rest.slice(2).every(({ failure }) => failure?.kind === "overloaded"));
+    pools.clock.advance(400);
+    assert.deepEqual([pools.counters.timedOut, pools.count], [2, [1, 0, 0]]);
+    assert.ok(rest.every(({ failure }) => failure?.kind === "overloaded"));
+    assert.deepEqual(
+      [check, first!, other].map(({ failure }) => failure),
+      [undefined, undefined, undefined],
+    );
+    pools.clock.advance(2_000);
+    for (const { failure } of [check, first!, other])
+      assert.equal(failure?.kind, "connect_timeout");
+    assert.deepEqual(pools.count, [0, 0, 0]);
+  });
+
+  it("serves all who waited for its first connection, checks over connections of their own", async () => {
+    const server = await origin("http/1.1");
+    const own = snapshotOf(yamlTo([server.port], { ca })).services[0]!.tls;
+    const pools = new TestPools(server.port, { max: 1, pendingTimeoutMs: 500 }, { own });
+    closers.push(() => pools.stop());
+    const held = pools.ask("/held");
+    const early = pools.ask("/early");
+    pools.clock.advance(300);
+    const late = pools.ask("/late");
+    const check = pools.ask("/check", {}, true);
+    await until("the check is answered", () => check.ended && pools.count[0] === 1);
+    assert.deepEqual(pools.count, [1, 0, 2]);
+    // Of the time that one may wait, the handshake has taken a part.
+    pools.clock.advance(300);
+    assert.deepEqual([early.failure?.kind, late.failure], ["overloaded", undefined]);
+    server.release();
+    await until("the others are answered", () => held.ended && late.ended);
+    assert.deepEqual([pools.counters.waited, pools.counters.timedOut], [2, 1]);
+    assert.deepEqual(pools.count, [1, 1, 0]);
+  });
+
+  it("serves who waited for a first connection over one that is idle already", async () => {
+    const old = await origin("http/1.1");
+    const own = snapshotOf(yamlTo([old.port], { ca })).services[0]!.tls;
+    const pools = new TestPools(old.port, { max: 2 }, { own });
+    closers.push(() => pools.stop());
+    const first = pools.ask("/held");
+    await until("it is asked", () => old.seen.length === 1);
+    old.unlisten();
+    // From here on nobody knows what the next connection will speak.
+    const refused = pools.ask("/refused");
+    await until("it has failed", () => refused.failure !== undefined);
+    old.release();
+    await until("its connection is idle", () => first.ended && pools.count[1] === 1);
+    const server = await origin("http/1.1", good, { port: old.port });
+    const [held, next] = [pools.ask("/held"), pools.ask("/next")];
+    await until("the second is answered", () => next.ended);
+    assert.deepEqual([held.ended, server.connections, old.connections], [false, 1, 1]);
   });
 
   it("is verified anew when its CAs have changed", async () => {
