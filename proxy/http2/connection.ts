@@ -32,8 +32,10 @@ const SAMPLE_PING = Buffer.from("espalier");
 const DRAIN_PING = Buffer.from("drained?");
 const LIFE_PING = Buffer.from("alive?  ");
 
-/** `heldBytesMax` of a connection that carries the requests of many: that of all streams it is likely to have. */
-export const HELD_BETWEEN_PROXIES = 16_777_216;
+/** What is borne of anybody. */
+export const OF_STRANGER = { trust: 1, heldBytesMax: 1_048_576 };
+/** And of a proxy of the mesh, which carries the requests of many: as of all that it is likely to have behind it. */
+export const OF_PROXY = { trust: 30, heldBytesMax: 16_777_216 };
 
 export interface ConnectionOptions {
   readonly wheel: TimerWheel;

@@ -7,7 +7,7 @@ import { DRAINED, type Failure, failure } from "#proxy/exchange/failure.ts";
 import type { HttpDate } from "#proxy/exchange/http_date.ts";
 import type { ConnectionLimits } from "#proxy/exchange/limits.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
-import { HELD_BETWEEN_PROXIES, Http2Connection } from "#proxy/http2/connection.ts";
+import { Http2Connection, OF_PROXY, OF_STRANGER } from "#proxy/http2/connection.ts";
 import { isRefused, readRequest, readTrailers } from "#proxy/http2/fields.ts";
 import { ErrorCode, PREFACE, Setting, WINDOW_MAX } from "#proxy/http2/frames.ts";
 import type { DecodeVerdict, HeaderBlock } from "#proxy/http2/hpack_decoder.ts";
@@ -18,9 +18,6 @@ import { type ChunkReader, RecycledReads, recycleTls } from "#proxy/socket/recyc
 
 /** Streams that a client may have open at a time (SETTINGS_MAX_CONCURRENT_STREAMS). */
 export const STREAMS_MAX = 256;
-/** A proxy of the mesh has many clients behind it. */
-const OF_PROXY = { trust: 30, heldBytesMax: HELD_BETWEEN_PROXIES };
-const OF_CLIENT = { trust: 1, heldBytesMax: 1_048_576 };
 /** How long a drained connection waits to hear that the client knows. */
 const DRAIN_PING_MS: Millis = 1_000;
 
@@ -88,7 +85,7 @@ export class Http2Downstream extends Http2Connection implements ServerCarrier, C
     options: Http2DownstreamOptions,
     isFed: boolean,
   ) {
-    super(socket, { ...options, ...(peer.kind === "anonymous" ? OF_CLIENT : OF_PROXY) }, true);
+    super(socket, { ...options, ...(peer.kind === "anonymous" ? OF_STRANGER : OF_PROXY) }, true);
     this.#options = options;
     this.peer = peer;
     this.servedHosts = servedHosts;

@@ -104,6 +104,11 @@ export class Http2Upstream extends Http2Connection {
     return Math.max(0, most - this.streams.size);
   }
 
+  /** The endpoint wants no requests at present (SETTINGS_MAX_CONCURRENT_STREAMS 0). */
+  get allowsNone(): boolean {
+    return !this.isClosing && this.peerSettings.settled && this.peerSettings.streamsMax === 0;
+  }
+
   /** Requests that are running. */
   get running(): number {
     return this.streams.size;

@@ -2,7 +2,7 @@ import type { Millis } from "#kernel/brand.ts";
 import type { Endpoint } from "#model/snapshot.ts";
 import type { AnswerSink, RequestHead, UpstreamStream } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
-import { HELD_BETWEEN_PROXIES } from "#proxy/http2/connection.ts";
+import { OF_PROXY, OF_STRANGER } from "#proxy/http2/connection.ts";
 import { type Http2Owner, Http2Upstream } from "#proxy/http2/upstream.ts";
 import { ConnectionPool } from "#proxy/upstream/connection_pool.ts";
 import type { Dialling } from "#proxy/upstream/dial.ts";
@@ -134,6 +134,10 @@ export class MultiplexedPool extends ConnectionPool<Http2Upstream> implements Ht
 
   /** Another connection; undefined: there may be no more. */
   #another(endpoint: Endpoint, atOnce: boolean): Http2Upstream | Failure | undefined {
+    // Another connection would be told the same: until it allows some, there is nothing to be had.
+    for (const { allowsNone } of this.all.keys()) {
+      if (allowsNone) return atOnce ? failure("refused_stream", "it allows no streams") : undefined;
+    }
     if (!atOnce) {
       let taking = 0;
       for (const { isClosing, isOpening } of this.all.keys()) {
@@ -187,8 +191,7 @@ export class MultiplexedPool extends ConnectionPool<Http2Upstream> implements Ht
       connectTimeoutMs: this.policy.connectTimeoutMs,
       counters: counters.http2,
       upstreamCounters: counters,
-      trust: 1,
-      heldBytesMax: HELD_BETWEEN_PROXIES,
+      ...(endpoint.identity === undefined ? OF_STRANGER : OF_PROXY),
     });
   }
 }

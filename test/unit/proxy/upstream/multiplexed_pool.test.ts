@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { FrameType, Setting } from "#proxy/http2/frames.ts";
+import { ErrorCode, FrameType, Setting } from "#proxy/http2/frames.ts";
 import { Speech } from "#test/kit/http2_ends.ts";
-import { frame, type HeardFrame, takeFrames } from "#test/kit/http2_raw.ts";
+import { frame, type HeardFrame, takeFrames, word } from "#test/kit/http2_raw.ts";
 import { type Asked, HeldOrigin, TestPools } from "#test/kit/pool.ts";
 import { until } from "#test/kit/processes.ts";
 
@@ -211,5 +211,33 @@ describe("pings of a link", () => {
     const failed = asked.filter(({ failure }) => failure?.kind === "link_down");
     assert.ok(failed.length > 0 && failed.length < asked.length, String(failed.length));
     assert.equal(asked.filter(({ failure }) => failure !== undefined).length, failed.length);
+  });
+});
+
+describe("an endpoint that allows no streams at present", () => {
+  it("is not asked for ever more connections, and is asked once it allows some", async () => {
+    const origin = await HeldOrigin.start();
+    const pools = new TestPools(origin.port, { max: 8 }, { http2: true });
+    try {
+      const first = pools.ask("/first");
+      await until("a connection", () => origin.sockets.length === 1);
+      const refused = frame(FrameType.RST_STREAM, 0, 1, word(ErrorCode.REFUSED_STREAM));
+      origin.sockets[0]!.write(
+        Buffer.concat([Speech.settings([Setting.MAX_CONCURRENT_STREAMS, 0]), refused]),
+      );
+      await until("it is refused", () => first.failure !== undefined);
+      const asked = Array.from({ length: 5 }, (_, i) => pools.ask(`/${i}`));
+      const check = pools.ask("/check", {}, true);
+      await until("the check fails", () => check.failure !== undefined);
+      assert.equal(check.failure!.kind, "refused_stream");
+      assert.deepEqual(pools.count, [1, 1, 5]);
+      origin.sockets[0]!.write(Speech.settings([Setting.MAX_CONCURRENT_STREAMS, 100]));
+      await until("nobody waits", () => pools.count[2] === 0);
+      assert.equal(origin.sockets.length, 1);
+      assert.ok(asked.every(({ failure }) => failure === undefined));
+    } finally {
+      pools.stop();
+      origin.stop();
+    }
   });
 });
