@@ -32,6 +32,8 @@ async function run(options: { file: string; admin: HostPort }): Promise<void> {
   const planned = planTree(resources.value);
   if (!planned.ok) throw badConfig(planned.error);
   const log = proxyLog();
+  // By default it would end us.
+  process.on("SIGHUP", () => log.warn("espalier up reads its files once: start it again"));
   const newAccessLog = () => new LineLog(undefined, systemClock, log);
   const ports = { clock: systemClock, rng: systemRng(), log, newAccessLog };
   const tree = await Tree.start(planned.value, ports);

@@ -142,6 +142,13 @@ describe("espalier up", { timeout: 60_000 }, () => {
     assert.match(wrong.err, /no gateway in "nowhere"; there are: core\.acme\.mesh/);
   });
 
+  it("says at a SIGHUP that it does not reload, and goes on", async () => {
+    up.child.kill("SIGHUP");
+    await until("a word of it", () => up.err.includes("reads its files once"));
+    const { port } = await up.ready("default/ingress/http");
+    assert.equal((await get(port, { host: "menu.shop.svc.acme.mesh" })).status, 200);
+  });
+
   it("shows every cluster's state and metrics on one port", async () => {
     const { port } = await up.ready("admin");
     const clusters = JSON.parse((await get(port, { path: "/clusters" })).body);
