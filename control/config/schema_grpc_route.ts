@@ -1,11 +1,10 @@
 import { z } from "zod";
-import { duration, hostname, label, pattern } from "#control/config/scalars.ts";
+import { duration, label, pattern } from "#control/config/scalars.ts";
 import { backendFilters, callFilter, repeatedFilters } from "#control/config/schema_filters.ts";
 import {
   type Flaw,
   headerMatches,
-  parentRef,
-  rulesFlaws,
+  routeSpecOf,
   serviceRef,
   sessionPersistence,
   tellAll,
@@ -122,15 +121,7 @@ const rule = z.strictObject({
   sessionPersistence: sessionPersistence.optional(),
 });
 
-export const grpcRouteSpec = z.strictObject({
-  parentRefs: z.array(parentRef).min(1).max(32),
-  hostnames: z.array(hostname).max(16).default([]),
-  rules: z
-    .array(rule)
-    .min(1)
-    .max(16)
-    .superRefine((rules, ctx) => tellAll(ctx, rulesFlaws(rules))),
-});
+export const grpcRouteSpec = routeSpecOf(rule);
 export type GrpcRouteSpec = z.infer<typeof grpcRouteSpec>;
 
 function repeated(names: readonly string[], field: string): Flaw[] {

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { duration, hostname, label, pattern } from "#control/config/scalars.ts";
+import { duration, label, pattern } from "#control/config/scalars.ts";
 import {
   backendFilters,
   httpFilter,
@@ -9,8 +9,7 @@ import {
 import {
   type Flaw,
   headerMatches,
-  parentRef,
-  rulesFlaws,
+  routeSpecOf,
   serviceRef,
   sessionPersistence,
   tellAll,
@@ -141,13 +140,5 @@ function methodProblems({ matches, filters }: Pick<RuleLike, "matches" | "filter
   return problems;
 }
 
-export const routeSpec = z.strictObject({
-  parentRefs: z.array(parentRef).min(1).max(32),
-  hostnames: z.array(hostname).max(16).default([]),
-  rules: z
-    .array(rule)
-    .min(1)
-    .max(16)
-    .superRefine((rules, ctx) => tellAll(ctx, rulesFlaws(rules))),
-});
+export const routeSpec = routeSpecOf(rule);
 export type RouteSpec = z.infer<typeof routeSpec>;

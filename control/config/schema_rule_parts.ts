@@ -1,10 +1,10 @@
 import { z } from "zod";
-import { duration, headerName, label, pattern, port } from "#control/config/scalars.ts";
+import { duration, headerName, hostname, label, pattern, port } from "#control/config/scalars.ts";
 
 /* What HTTPRoute and GRPCRoute of Gateway API have in common, and what other routes share with them. */
 
 /** Names a Gateway, or some of its listeners. */
-export const parentRef = z.strictObject({
+const parentRef = z.strictObject({
   group: z.literal("gateway.networking.k8s.io").optional(),
   kind: z.literal("Gateway").optional(),
   name: label,
@@ -14,6 +14,9 @@ export const parentRef = z.strictObject({
 });
 
 export type ParentRef = z.infer<typeof parentRef>;
+
+/** Where a route is attached. */
+export const parentRefs = z.array(parentRef).min(1).max(32);
 
 /** Names a Service. */
 export const serviceRef = {
@@ -96,13 +99,27 @@ export function tellAll(ctx: z.RefinementCtx, flaws: readonly Flaw[]): void {
 
 const MATCHES_MAX = 128;
 
+/** As much of a rule as all rules of a route are judged by. */
+interface NamedRule {
+  readonly name?: string | undefined;
+  readonly matches: readonly unknown[];
+}
+
+/** The `spec` of a route whose rules are these. */
+export function routeSpecOf<R extends z.ZodType<NamedRule>>(rule: R) {
+  return z.strictObject({
+    parentRefs,
+    hostnames: z.array(hostname).max(16).default([]),
+    rules: z
+      .array(rule)
+      .min(1)
+      .max(16)
+      .superRefine((rules, ctx) => tellAll(ctx, rulesFlaws(rules))),
+  });
+}
+
 /** What Gateway API asks of the rules of one route together. */
-export function rulesFlaws(
-  rules: ReadonlyArray<{
-    readonly name?: string | undefined;
-    readonly matches: readonly unknown[];
-  }>,
-): Flaw[] {
+function rulesFlaws(rules: readonly NamedRule[]): Flaw[] {
   const flaws: Flaw[] = [];
   const names = new Set<string>();
   let matches = 0;

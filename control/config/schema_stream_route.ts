@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { hostname } from "#control/config/scalars.ts";
-import { parentRef, serviceBackendRef } from "#control/config/schema_rule_parts.ts";
+import { parentRefs, serviceBackendRef } from "#control/config/schema_rule_parts.ts";
 
 /* TCPRoute and TLSRoute of Gateway API: connections that go whole to a service. */
 
@@ -9,13 +9,13 @@ const rules = z
   .length(1, "exactly one rule: nothing tells two apart");
 
 export const tcpRouteSpec = z.strictObject({
-  parentRefs: z.array(parentRef).min(1).max(32),
+  parentRefs,
   hostnames: z.array(hostname).max(0, "a TCP connection names no host").default([]),
   rules,
 });
 
 export const tlsRouteSpec = z.strictObject({
-  parentRefs: z.array(parentRef).min(1).max(32),
+  parentRefs,
   hostnames: z.array(hostname).max(16).default([]),
   rules,
 });

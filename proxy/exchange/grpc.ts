@@ -60,6 +60,9 @@ export function grpcTypeOf(fields: Fields): GrpcType | undefined {
   return { web: web !== undefined, text: text !== undefined, codec: codec.toLowerCase() };
 }
 
+/** Before each message: flags, and its length in four bytes (doc/PROTOCOL-HTTP2.md, Length-Prefixed-Message). */
+export const MESSAGE_PREFIX_BYTES = 5;
+
 /** True of gRPC's own content types, `application/grpc+proto` among them; not of gRPC-Web. */
 export function isGrpc(fields: Fields): boolean {
   return grpcTypeOf(fields)?.web === false;

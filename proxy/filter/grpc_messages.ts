@@ -1,5 +1,4 @@
-/** Flags and length (grpc/grpc, doc/PROTOCOL-HTTP2.md, Length-Prefixed-Message). */
-const PREFIX_BYTES = 5;
+import { MESSAGE_PREFIX_BYTES } from "#proxy/exchange/grpc.ts";
 
 /** Where the messages of a gRPC body end, which comes in pieces that are cut anywhere. */
 export class GrpcMessages {
@@ -15,7 +14,7 @@ export class GrpcMessages {
   /** Reads on at `at`. Returns where the message ends, or the length of `chunk` if that is beyond it. */
   next(chunk: Buffer, at: number): number {
     let from = at;
-    while (this.#prefix < PREFIX_BYTES) {
+    while (this.#prefix < MESSAGE_PREFIX_BYTES) {
       if (from === chunk.length) return from;
       if (this.#prefix > 0) this.#left = this.#left * 256 + chunk[from]!;
       this.#prefix++;

@@ -1,6 +1,6 @@
 import type { AnswerHead, Fields } from "#proxy/exchange/exchange.ts";
 import { fieldValue } from "#proxy/exchange/fields.ts";
-import { isGrpc } from "#proxy/exchange/grpc.ts";
+import { isGrpc, MESSAGE_PREFIX_BYTES } from "#proxy/exchange/grpc.ts";
 
 /*
  * grpc.health.v1 (grpc/grpc, doc/health-checking.md) by hand: one field each way. What comes back is an endpoint's word
@@ -12,9 +12,6 @@ export const HEALTH_CHECK_PATH = "/grpc.health.v1.Health/Check";
 
 /** More than any answer of the protocol has, with room for fields that are not known here. */
 const ANSWER_BYTES_MAX = 1_024;
-/** Of a message: a flag and its length (doc/PROTOCOL-HTTP2.md). */
-const PREFIX_BYTES = 5;
-
 const STATUSES = ["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"] as const;
 const SERVING = 1;
 
@@ -32,10 +29,10 @@ export interface HealthAnswer {
 export function healthRequest(service: string): Buffer {
   const name = Buffer.from(service, "utf8");
   const field = name.length === 0 ? [] : [0x0a, ...varint(name.length)];
-  const body = Buffer.alloc(PREFIX_BYTES + field.length + name.length);
+  const body = Buffer.alloc(MESSAGE_PREFIX_BYTES + field.length + name.length);
   body.writeUInt32BE(field.length + name.length, 1);
-  body.set(field, PREFIX_BYTES);
-  body.set(name, PREFIX_BYTES + field.length);
+  body.set(field, MESSAGE_PREFIX_BYTES);
+  body.set(name, MESSAGE_PREFIX_BYTES + field.length);
   return body;
 }
 
@@ -85,9 +82,9 @@ function callFailure(status: string | undefined): string {
 /** The `status` field of the one message in `body`; undefined: it is no such message, or not the only one. */
 function statusOf(body: Buffer): number | undefined {
   // No encoding was offered: nothing may be compressed.
-  if (body.length < PREFIX_BYTES || body[0] !== 0) return undefined;
-  if (body.readUInt32BE(1) !== body.length - PREFIX_BYTES) return undefined;
-  const reader = new FieldReader(body.subarray(PREFIX_BYTES));
+  if (body.length < MESSAGE_PREFIX_BYTES || body[0] !== 0) return undefined;
+  if (body.readUInt32BE(1) !== body.length - MESSAGE_PREFIX_BYTES) return undefined;
+  const reader = new FieldReader(body.subarray(MESSAGE_PREFIX_BYTES));
   let status = 0;
   while (!reader.atEnd) {
     const tag = reader.varint();

@@ -8,13 +8,36 @@ export interface Flushed {
   flush(): void;
 }
 
-/** Those with bytes that nobody has flushed yet; emptied once per turn of the event loop. */
-let pending: Flushed[] = [];
-/** A second list, so that emptying one takes nothing but a swap. */
-let spare: Flushed[] = [];
-let working = 0;
 /** Longer lists are not used again. */
 const LIST_KEPT = 256;
+
+/** Those who wait to be flushed; a second list makes emptying one nothing but a swap. */
+class FlushList {
+  #waiting: Flushed[] = [];
+  #spare: Flushed[] = [];
+
+  get size(): number {
+    return this.#waiting.length;
+  }
+
+  /** Returns how many wait with it. */
+  push(item: Flushed): number {
+    return this.#waiting.push(item);
+  }
+
+  flush(): void {
+    const due = this.#waiting;
+    this.#waiting = this.#spare;
+    for (let i = 0; i < due.length; i++) due[i]!.flush();
+    this.#spare = due.length > LIST_KEPT ? [] : due;
+    while (this.#spare.length > 0) this.#spare.pop();
+  }
+}
+
+/** Flushed once the running work is done, and when the event loop's turn ends. */
+const afterWork = new FlushList();
+const afterTurn = new FlushList();
+let working = 0;
 
 /** Begins to work on what a socket has read. Goes with one `endWork`. */
 export function beginWork(): void {
@@ -23,39 +46,27 @@ export function beginWork(): void {
 
 /** Writes what the work has left to be written. */
 export function endWork(): void {
-  if (--working === 0 && pending.length > 0) flushAll();
+  if (--working === 0 && afterWork.size > 0) afterWork.flush();
 }
 
 /** `item` is flushed when the running work is done; outside of any, soon. */
 export function flushAfterWork(item: Flushed): void {
-  if (pending.push(item) === 1 && working === 0) process.nextTick(flushAll);
+  if (afterWork.push(item) === 1 && working === 0) process.nextTick(flushWork);
 }
 
-function flushAll(): void {
-  const due = pending;
-  pending = spare;
-  for (let i = 0; i < due.length; i++) due[i]!.flush();
-  spare = due.length > LIST_KEPT ? [] : due;
-  while (spare.length > 0) spare.pop();
+function flushWork(): void {
+  afterWork.flush();
 }
-
-/** Those that are flushed when the event loop's turn ends. */
-let late: Flushed[] = [];
-let spareLate: Flushed[] = [];
 
 /**
  * `item` is flushed when all sockets that had something to read in this turn have been read: what many of them have
  * left for one connection leaves in one write.
  */
 export function flushAfterTurn(item: Flushed): void {
-  if (late.push(item) === 1) setImmediate(endTurn);
+  if (afterTurn.push(item) === 1) setImmediate(endTurn);
 }
 
 /** Writes what the turn has left to be written. */
 export function endTurn(): void {
-  const due = late;
-  late = spareLate;
-  for (let i = 0; i < due.length; i++) due[i]!.flush();
-  spareLate = due.length > LIST_KEPT ? [] : due;
-  while (spareLate.length > 0) spareLate.pop();
+  afterTurn.flush();
 }
