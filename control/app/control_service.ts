@@ -201,6 +201,7 @@ export class ControlService {
       health: mergeHealth(this.hub.gatewayReports()),
       children: this.#childFacts(),
       view: this.#view(),
+      orders: [],
     };
   }
 

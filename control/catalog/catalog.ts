@@ -1,5 +1,6 @@
 import type { HealthCheck } from "#model/health_check.ts";
 import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
+import type { Order } from "#model/order.ts";
 import type { ConnectionRules, Freshness, Service, ServiceTls } from "#model/snapshot.ts";
 import type { GatewayAddress, Summary, ViewEntry } from "#model/summary.ts";
 
@@ -52,6 +53,8 @@ export interface Catalog {
   readonly children: readonly ChildFacts[];
   /** Entries no fresher than the link to the parent allows. */
   readonly view: readonly ViewEntry[];
+  /** What this cluster orders itself and what its parent has ordered it. */
+  readonly orders: readonly Order[];
 }
 
 /** Healthy endpoints of an own service: all, until a gateway has reported. */

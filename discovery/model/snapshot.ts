@@ -7,6 +7,7 @@ import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
 import { parseClusterName, parseMeshName, parseServiceName } from "#model/names.ts";
 import { parsePattern } from "#model/pattern.ts";
 import { problemsOf } from "#model/problems.ts";
+import { replicationSchema, trafficPolicySchema } from "#model/traffic_policy.ts";
 
 /*
  * What a proxy needs to know, whole and immutable. The same value comes from a static file, from a
@@ -31,6 +32,8 @@ const endpoint = z.strictObject({
    * which is never allowed for a gateway of another cluster.
    */
   identity: z.string().optional(),
+  /** Failure domain inside the cluster; absent: not told. */
+  zone: z.string().optional(),
 });
 /** `tls`: what a proxy has put there of its service's; no snapshot says it. */
 export type Endpoint = z.infer<typeof endpoint> & { readonly tls?: ServiceTls };
@@ -48,6 +51,12 @@ const locale = z.strictObject({
   healthy: z.int().min(0),
   /** Concurrent requests it can bear, as declared by its owners; absent: not known, no limit. */
   capacity: z.number().positive().optional(),
+  /** Concurrent requests that the receiving cluster lets this one send there; absent: no limit of its own. */
+  grant: z.number().min(0).optional(),
+  /** An operator has taken it out: no new request goes there. */
+  drained: z.boolean().optional(),
+  /** Of a replica: how old its data is at most, as it reports; absent: it does not say. */
+  stalenessMs: z.number().min(0).optional(),
   /** The owner's own median response time for the service, ms; absent: none measured yet. */
   p50Ms: z.number().min(0).optional(),
   /** Price of leaving for this locale, added to its cost, ms. */
@@ -111,6 +120,10 @@ const service = z.strictObject({
   connections: connectionRules.optional(),
   /** Of its own endpoints; absent: they are judged by requests alone. */
   healthCheck: healthCheckSchema.optional(),
+  /** All levels of the tree merged; absent: the defaults. */
+  policy: trafficPolicySchema.optional(),
+  /** Absent: every place serves every request alike. */
+  replication: replicationSchema.optional(),
   locales: z.array(locale),
 });
 export type Service = z.infer<typeof service>;

@@ -22,6 +22,16 @@ export const summarySchema = z.strictObject({
   total: z.int().min(0).max(1_000_000),
   /** Concurrent requests it can bear; absent: not declared. */
   capacity: z.number().positive().optional(),
+  /** Of `capacity`, what its own clients leave for others; absent: not told. */
+  offer: z.number().min(0).optional(),
+  /** Concurrent requests that clients below bring with them, served there or elsewhere; absent: none seen. */
+  demand: z.number().min(0).optional(),
+  /** Requests per second that clients below bring with them. */
+  arrivals: z.number().min(0).optional(),
+  /** Of a replica, how old its data is at most, ms. */
+  stalenessMs: z.number().min(0).optional(),
+  /** An operator has taken it out. */
+  drained: z.literal(true).optional(),
   /** Median response time seen at that gateway, ms; absent: no traffic yet. */
   p50Ms: z.number().min(0).optional(),
   port: z.int().min(1).max(65_535),
@@ -37,6 +47,8 @@ export const viewEntrySchema = z.strictObject({
   cluster: z.string(),
   service: z.string(),
   summary: summarySchema,
+  /** Concurrent requests that this child may send there; absent: no limit is known. */
+  grant: z.number().min(0).optional(),
   /** Age class at the parent; a follower's own lease can only make it older. */
   freshness: z.enum(["fresh", "stale", "suspect"]),
 });

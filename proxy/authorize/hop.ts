@@ -9,6 +9,7 @@ import {
   parseServiceName,
   type ServiceName,
 } from "#model/names.ts";
+import { PRIORITIES, type Priority } from "#model/traffic_policy.ts";
 import type { Fields } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
@@ -35,6 +36,8 @@ export interface Hop {
   readonly deadlineMs: number | undefined;
   /** Retries that may still be spent on it. */
   readonly retries: number;
+  /** What the first hop found; undefined: nothing was said. */
+  readonly priority: Priority | undefined;
   /** SPIFFE id of the workload that called, then of the gateways that vouch for it; "" if unknown. */
   readonly caller: string;
 }
@@ -46,16 +49,17 @@ export const FIRST_HOP: Hop = {
   path: [],
   deadlineMs: undefined,
   retries: RETRIES_DEFAULT,
+  priority: undefined,
   caller: "",
 };
 
-type HopField = "service" | "within" | "path" | "deadline" | "retries" | "caller";
+type HopField = "service" | "within" | "path" | "deadline" | "retries" | "priority" | "caller";
 
 /** Who may set which field of a hop. What is not listed is removed unread: default deny. */
 const TRUSTED: Readonly<Record<Peer["kind"], readonly HopField[]>> = {
-  gateway: ["service", "within", "path", "deadline", "retries", "caller"],
+  gateway: ["service", "within", "path", "deadline", "retries", "priority", "caller"],
   // A proxy of our own cluster names the service it wants; nothing that others must believe.
-  workload: ["service", "within", "deadline"],
+  workload: ["service", "within", "deadline", "priority"],
   control: [],
   anonymous: [],
 };
@@ -154,6 +158,8 @@ function parseHop(said: Said): Hop | string {
   const retries = parseCount(said.retries, RETRIES_MAX);
   if (deadlineMs === null || retries === null)
     return "x-mesh-deadline or x-mesh-retries is no count";
+  const priority = PRIORITIES.find((one) => one === said.priority);
+  if (priority === undefined && said.priority !== undefined) return "x-mesh-priority is no class";
   const caller = said.caller ?? "";
   if (caller.length > CALLER_BYTES_MAX) return "x-mesh-caller is too long";
   return {
@@ -162,6 +168,7 @@ function parseHop(said: Said): Hop | string {
     path,
     deadlineMs,
     retries: retries ?? RETRIES_DEFAULT,
+    priority,
     caller,
   };
 }
@@ -180,6 +187,7 @@ export function writeHop(fields: Fields, hop: Hop): void {
   if (hop.path.length > 0) fields.push("x-mesh-path", hop.path.join(","));
   if (hop.deadlineMs !== undefined) fields.push("x-mesh-deadline", String(hop.deadlineMs));
   fields.push("x-mesh-retries", String(hop.retries));
+  if (hop.priority !== undefined) fields.push("x-mesh-priority", hop.priority);
   if (hop.caller !== "") fields.push("x-mesh-caller", hop.caller);
 }
 

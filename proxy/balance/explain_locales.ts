@@ -1,5 +1,6 @@
 import type { Millis } from "#kernel/brand.ts";
-import type { LocaleState, PickConstraint } from "#proxy/balance/endpoint_state.ts";
+import type { LocaleState } from "#proxy/balance/locale_state.ts";
+import type { PickConstraint } from "#proxy/balance/pick_constraint.ts";
 import type { ServiceBalancer } from "#proxy/balance/service_balancer.ts";
 
 /** One locale as a request would find it. */

@@ -2,15 +2,11 @@ import type { Millis } from "#kernel/brand.ts";
 import type { Rng } from "#kernel/rng.ts";
 import { type ClusterName, isWithin } from "#model/names.ts";
 import type { Service } from "#model/snapshot.ts";
-import {
-  EndpointState,
-  LocaleState,
-  localeKey,
-  type Outcome,
-  type PickConstraint,
-} from "#proxy/balance/endpoint_state.ts";
+import { EndpointState, type Outcome } from "#proxy/balance/endpoint_state.ts";
 import { LatencyWindow } from "#proxy/balance/latency_window.ts";
-import { pickP2c, type Reach } from "#proxy/balance/p2c.ts";
+import { LocaleState, localeKey } from "#proxy/balance/locale_state.ts";
+import type { Reach } from "#proxy/balance/p2c.ts";
+import type { PickConstraint } from "#proxy/balance/pick_constraint.ts";
 import { PERIOD_MS, type WaterfallState, waterfall } from "#proxy/balance/waterfall.ts";
 import type { CheckVerdict } from "#proxy/health/active_check.ts";
 import { afterRequest, CONNECT_FAILURE_WEIGHT } from "#proxy/health/outlier.ts";
@@ -228,7 +224,8 @@ export class ServiceBalancer {
     if (!this.allows(locale, constraint)) return undefined;
     // A dead link, or a place that says it has nobody, is asked when everything else is gone.
     if (reach === "healthy" && (!locale.linkUp || locale.locale.healthy === 0)) return undefined;
-    return pickP2c(locale.endpoints, { tried: constraint.tried, reach }, now, rng);
+    const { tried, hash } = constraint;
+    return locale.picker.pick({ tried, reach, hash }, now, rng);
   }
 
   /** The endpoint of a session if it may and can take a request. */

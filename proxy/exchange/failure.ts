@@ -102,6 +102,19 @@ export const FAILURES = {
     status: 503,
     proxyError: "connection_limit_reached",
   },
+  /** More than can be borne: the least important go first. */
+  shed: { source: "local", retry: "always", status: 503, proxyError: "destination_unavailable" },
+  /** More than its owner lets pass in this time. */
+  rate_limited: { source: "local", retry: "never", status: 429, proxyError: "http_request_denied" },
+  /** It must stay in a subtree, and nobody there can take it. */
+  fenced: { source: "local", retry: "never", status: 503, proxyError: "destination_unavailable" },
+  /** A write that would go to who is no primary any more, or not yet. */
+  not_primary: {
+    source: "local",
+    retry: "always",
+    status: 503,
+    proxyError: "destination_unavailable",
+  },
   misdirected: {
     source: "downstream",
     retry: "never",

@@ -165,7 +165,7 @@ export function retryPushback(fields: Fields): Millis | undefined {
 /** As a client is to see a failure of ours (doc/http-grpc-status-mapping.md, where it says something of it). */
 export function grpcStatusOf(kind: FailureName): number {
   if (kind === "client_closed") return GrpcStatus.CANCELLED;
-  if (kind === "overloaded") return GrpcStatus.RESOURCE_EXHAUSTED;
+  if (kind === "overloaded" || kind === "rate_limited") return GrpcStatus.RESOURCE_EXHAUSTED;
   if (kind === "deadline" || kind === "try_timeout" || kind === "stream_idle") {
     return GrpcStatus.DEADLINE_EXCEEDED;
   }

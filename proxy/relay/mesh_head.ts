@@ -31,6 +31,7 @@ export function headFor(endpoint: EndpointState, head: RequestHead, about: MeshH
     // At least 1: what is over here must not become "no deadline" there.
     deadlineMs: leftMs === undefined ? undefined : Math.max(1, Math.round(leftMs)),
     retries,
+    priority: hop.priority,
     caller: hop.caller,
   });
   return { method, target, authority, fields, body, upgrade, takesTrailers, neverIndexed };

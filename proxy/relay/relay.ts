@@ -2,7 +2,8 @@ import type { Millis } from "#kernel/brand.ts";
 import { Timeout, WheelItem } from "#kernel/timer_wheel.ts";
 import { sourceOf } from "#proxy/authorize/forwarding.ts";
 import { FAILED_FIELD, stripHop } from "#proxy/authorize/hop.ts";
-import type { EndpointState, Outcome, PickConstraint } from "#proxy/balance/endpoint_state.ts";
+import type { EndpointState, Outcome } from "#proxy/balance/endpoint_state.ts";
+import type { PickConstraint } from "#proxy/balance/pick_constraint.ts";
 import {
   type AnswerHead,
   type AnswerSink,

@@ -251,7 +251,7 @@ metadata: { name: origin }
       );
       const self = cluster("eu");
       const catalog: Catalog = {
-        ...{ mesh: "acme.mesh" as MeshName, cluster: self, children: [], view: [] },
+        ...{ mesh: "acme.mesh" as MeshName, cluster: self, children: [], view: [], orders: [] },
         gateways: [{ address: "10.0.0.9", port: 9 }],
         own: ownServices(resources, self),
         health: new Map(health),

@@ -111,6 +111,7 @@ describe("TLS of a Service's endpoints", () => {
       health: new Map(),
       children: [],
       view: [],
+      orders: [],
     };
     const spec = { gateway: { listen: { address: "::", port: 1 } } } as ClusterSpec;
     for (const compile of [compileGateway, compileSidecar]) {

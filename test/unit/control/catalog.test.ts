@@ -77,6 +77,7 @@ function catalog(change: Partial<Catalog> = {}): Catalog {
       child("store-2.eu", { "menu.shop": summary(2, 1, { capacity: 5 }), "till.shop": summary(2) }),
     ],
     view: [],
+    orders: [],
     ...change,
   };
 }

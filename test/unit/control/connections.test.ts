@@ -51,6 +51,7 @@ describe("what a Service says of connections", () => {
       health: new Map(),
       children: [],
       view: [],
+      orders: [],
     };
     const spec = { gateway: { listen: { address: "::", port: 1 } } } as ClusterSpec;
     for (const compile of [compileGateway, compileSidecar]) {

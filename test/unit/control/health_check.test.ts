@@ -68,6 +68,7 @@ describe("what a Service says of health checks", () => {
       health: new Map(),
       children: [],
       view: [],
+      orders: [],
     };
     const spec = { gateway: { listen: { address: "::", port: 1 } } } as ClusterSpec;
     for (const compile of [compileGateway, compileSidecar]) {

@@ -42,7 +42,7 @@ describe("hop fields", () => {
   it("believes a gateway, and signs its own name under the caller", () => {
     const fields = fieldsOf([
       ...["x-mesh-service", "menu.shop", "x-mesh-deadline", "1480", "x-mesh-retries", "2"],
-      ...["x-mesh-caller", caller, "x-kept", "1"],
+      ...["x-mesh-priority", "sheddable", "x-mesh-caller", caller, "x-kept", "1"],
     ]);
     const hop = readHop(fields, from, SELF, MESH);
     assert.deepEqual(hop, {
@@ -53,6 +53,7 @@ describe("hop fields", () => {
         path: ["store-1.eu.acme.mesh"],
         deadlineMs: 1480,
         retries: 2,
+        priority: "sheddable",
         caller: `${caller},spiffe://store-1.eu.acme.mesh/mesh/gateway`,
       },
     });
@@ -129,6 +130,7 @@ describe("hop fields", () => {
       path: ["store-1.eu.acme.mesh" as ClusterName],
       deadlineMs: 900,
       retries: 1,
+      priority: "critical",
       caller,
     });
     const hop = readHop(fields, from, SELF, MESH);

@@ -3,8 +3,9 @@ import { describe, it } from "node:test";
 import { seededRng } from "#kernel/rng.ts";
 import type { ClusterName } from "#model/names.ts";
 import { parseSnapshot, type Service } from "#model/snapshot.ts";
-import type { EndpointState, PickConstraint } from "#proxy/balance/endpoint_state.ts";
+import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
 import { explainLocales, type LocaleExplanation } from "#proxy/balance/explain_locales.ts";
+import type { PickConstraint } from "#proxy/balance/pick_constraint.ts";
 import { ServiceBalancer } from "#proxy/balance/service_balancer.ts";
 import { must } from "#test/kit/mesh.ts";
 

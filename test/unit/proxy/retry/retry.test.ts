@@ -29,6 +29,8 @@ describe("retries", () => {
     assert.deepEqual(safe, [
       "no_candidate",
       "overloaded",
+      "shed",
+      "not_primary",
       "loop",
       "draining",
       "connect_refused",

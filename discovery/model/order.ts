@@ -1,0 +1,36 @@
+import { z } from "zod";
+import { trafficPolicySchema } from "#model/traffic_policy.ts";
+
+/*
+ * What a cluster orders itself and every cluster below it. Orders travel down the tree; a child hears its
+ * parent's, which are the parent's own and those that it has heard itself.
+ */
+
+/** Names of clusters and services are judged by who follows an order, with all the others at hand. */
+const name = z.string().min(1).max(512);
+
+export const orderSchema = z.discriminatedUnion("kind", [
+  z.strictObject({
+    kind: z.literal("policy"),
+    /** The cluster where it was written. */
+    from: name,
+    /** `namespace/name` of the TrafficPolicy. */
+    name,
+    /** Absent: every service. */
+    service: name.optional(),
+    policy: trafficPolicySchema,
+  }),
+  /** The cluster, and all below it, gets no new requests. */
+  z.strictObject({ kind: z.literal("drain"), from: name, cluster: name }),
+  /** New requests of the service go to that cluster while it can serve. */
+  z.strictObject({ kind: z.literal("pin"), from: name, service: name, cluster: name }),
+  /** This child's part of a mesh-wide rate limit: requests per second, its own subtree included. */
+  z.strictObject({
+    kind: z.literal("lease"),
+    from: name,
+    service: name,
+    limit: name,
+    rate: z.number().min(0),
+  }),
+]);
+export type Order = z.infer<typeof orderSchema>;
