@@ -44,6 +44,9 @@ const balance = z.strictObject({
   zoneAware: z.boolean().optional(),
 });
 
+/** How an endpoint is chosen inside a locale. */
+export type BalancePolicy = z.infer<typeof balance>;
+
 const rateOutliers = {
   /** Endpoints that must have had enough requests before they are compared. */
   minHosts: count.optional(),
@@ -68,6 +71,9 @@ const outliers = z.strictObject({
   /** Ejects who fails that share of its requests; 0: off. */
   failureShare: z.strictObject({ threshold: share.optional(), ...rateOutliers }).optional(),
 });
+
+/** When an endpoint is taken out because of how requests went. */
+export type OutlierPolicy = z.infer<typeof outliers>;
 
 const limits = z.strictObject({
   /** Requests of the service that run at once in this cluster (a bulkhead); absent: as many as it bears. */

@@ -1,8 +1,9 @@
 import type { Millis } from "#kernel/brand.ts";
 import type { ClusterName } from "#model/names.ts";
 import type { Locale } from "#model/snapshot.ts";
-import { type EndpointPicker, PeakEwmaPicker } from "#proxy/balance/endpoint_picker.ts";
+import { type EndpointPicker, makePicker } from "#proxy/balance/endpoint_picker.ts";
 import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
+import { OutlierDetector } from "#proxy/health/outlier_detector.ts";
 
 /** Time constant of a locale's demand. */
 const DEMAND_DECAY_MS: Millis = 500;
@@ -12,7 +13,9 @@ export class LocaleState {
   readonly locale: Locale;
   readonly endpoints: EndpointState[] = [];
   /** Chooses among `endpoints`. */
-  readonly picker: EndpointPicker = new PeakEwmaPicker(this.endpoints);
+  picker: EndpointPicker = makePicker(undefined, this.endpoints, {});
+  /** Ejects from `endpoints`. */
+  outliers = new OutlierDetector(undefined, this.endpoints);
   /** Round trip of the link to it, ms; undefined before the first probe. */
   rttMs: Millis | undefined = undefined;
   /** False: the link's probes are not answered. */

@@ -2,6 +2,7 @@ import type { Millis } from "#kernel/brand.ts";
 import type { Rng } from "#kernel/rng.ts";
 import { type ClusterName, isWithin } from "#model/names.ts";
 import type { Service } from "#model/snapshot.ts";
+import { makePicker, type PickerPlace } from "#proxy/balance/endpoint_picker.ts";
 import { EndpointState, type Outcome } from "#proxy/balance/endpoint_state.ts";
 import { LatencyWindow } from "#proxy/balance/latency_window.ts";
 import { LocaleState, localeKey } from "#proxy/balance/locale_state.ts";
@@ -9,7 +10,7 @@ import type { Reach } from "#proxy/balance/p2c.ts";
 import type { PickConstraint } from "#proxy/balance/pick_constraint.ts";
 import { PERIOD_MS, type WaterfallState, waterfall } from "#proxy/balance/waterfall.ts";
 import type { CheckVerdict } from "#proxy/health/active_check.ts";
-import { afterRequest, CONNECT_FAILURE_WEIGHT } from "#proxy/health/outlier.ts";
+import { OutlierDetector } from "#proxy/health/outlier_detector.ts";
 import { endpointKey } from "#proxy/upstream/upstreams.ts";
 
 /** A failed try is remembered as at least this slow, or fast failures would attract traffic. */
@@ -36,7 +37,12 @@ export class ServiceBalancer {
     const known = firstByKey(previous?.locales ?? [], ({ locale }) => localeKey(locale));
     this.locales = service.locales.map((locale) => {
       const state = new LocaleState(locale);
-      carryOver(state, known.get(localeKey(locale)), now);
+      const before = known.get(localeKey(locale));
+      carryOver(state, before, now);
+      const { balance, outliers } = service.policy ?? {};
+      const place: PickerPlace = {};
+      state.picker = makePicker(balance, state.endpoints, place, before?.picker);
+      state.outliers = new OutlierDetector(outliers, state.endpoints, place.seed, before?.outliers);
       // Nobody would ever say otherwise.
       if (service.healthCheck === undefined)
         for (const endpoint of state.endpoints) endpoint.verdict = undefined;
@@ -110,20 +116,13 @@ export class ServiceBalancer {
     if (outcome === "ok") {
       endpoint.praise(latencyMs, now);
       if (endpoint.locale.kind === "local") this.#latency.add(latencyMs);
-      endpoint.outlier = afterRequest(endpoint.outlier, 0, now);
-      return;
+    } else {
+      // What was running when it was ejected fails as well, and would keep traffic away for longer than that.
+      if (endpoint.isEjected(now)) return;
+      endpoint.penalize(Math.max(latencyMs, FAILURE_PENALTY_MS), now);
     }
-    // What was running when it was ejected fails as well, and would keep traffic away for longer than that.
-    if (endpoint.isEjected(now)) return;
-    endpoint.penalize(Math.max(latencyMs, FAILURE_PENALTY_MS), now);
-    const weight = outcome === "unreachable" ? CONNECT_FAILURE_WEIGHT : 1;
-    const before = endpoint.outlier;
-    endpoint.outlier = afterRequest(before, weight, now);
-    if (endpoint.outlier.ejectedUntil === before.ejectedUntil) return;
-    // The ejection keeps traffic away; when it is over, how slow the failures were says nothing.
-    endpoint.ewma.reset(now);
     // It may have emptied its locale: traffic must not wait for the next period.
-    this.#nextAt = 0;
+    if (endpoint.locale.outliers.afterTry(endpoint, outcome, now)) this.#nextAt = 0;
   }
 
   /** A reading of the link to `cluster`; undefined: the link is down. */
@@ -250,8 +249,10 @@ export class ServiceBalancer {
   }
 
   #refresh(now: Millis): void {
-    for (const { endpoints } of this.locales)
+    for (const { endpoints, outliers } of this.locales) {
       for (const endpoint of endpoints) endpoint.forgive(now);
+      outliers.review(now);
+    }
     const inputs = this.locales.map((locale) => ({
       cost: this.costOf(locale, now),
       capacity: this.capacityOf(locale, now),
