@@ -29,6 +29,13 @@ export function adminOption(description: string): Option {
     .default({ address: "127.0.0.1", port: 9180 }, "127.0.0.1:9180");
 }
 
+/** `--zone`, or else the environment says it: where a machine stands, its platform knows. */
+export function zoneOption(): Option {
+  return new Option("--zone <name>", "failure domain of the cluster that it stands in").env(
+    "ESPALIER_ZONE",
+  );
+}
+
 /** Takes an option that may be given several times: one value each. */
 export function collected(value: string, before: readonly string[] | undefined): string[] {
   return [...(before ?? []), value];

@@ -143,7 +143,9 @@ export function decisionLines(): string[] {
   const self = "core.acme.mesh" as ClusterName;
   const snapshot = snapshotWith(100, 20);
   const routes = compileRoutes(snapshot);
-  const balancers = snapshot.services.map((service) => new ServiceBalancer(service, self, 0));
+  const balancers = snapshot.services.map(
+    (service) => new ServiceBalancer(service, { self, workers: 1 }, 0),
+  );
   const rng = seededRng(1);
   const constraint = { visited: [], tried: [], within: undefined, foreign: false };
   const peer = anonymous("10.0.0.2");

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { usage } from "#cli/exit.ts";
-import { adminOption, countOption, hostPortOption } from "#cli/options.ts";
+import { adminOption, countOption, hostPortOption, zoneOption } from "#cli/options.ts";
 import { startStatic } from "#cli/proxy/static.ts";
 import { untilStopped } from "#cli/signals.ts";
 import type { HostPort } from "#control/config/scalars.ts";
@@ -17,6 +17,7 @@ export interface ProxyOptions {
   readonly service?: string;
   readonly outbound?: HostPort;
   readonly accessLog?: string;
+  readonly zone?: string;
   readonly drain: number;
 }
 
@@ -31,6 +32,7 @@ export function registerProxy(program: Command): void {
     .option("--control <host:port>", "API of the control service, if not as told when joining")
     .option("--workers <count>", "processes that share the ports", countOption(1, 256), 1)
     .addOption(adminOption("/ready /live /metrics /config /clusters /connections /explain /log"))
+    .addOption(zoneOption())
     .option("--access-log <file>", "where GatewayParameters ask for one; left out: stdout")
     .option("--inbound <host:port>", "sidecar: where the mesh reaches the workload", hostPortOption)
     .option("--app <host:port>", "sidecar: the workload itself", hostPortOption)

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { badConfig, usage } from "#cli/exit.ts";
-import { adminOption } from "#cli/options.ts";
+import { adminOption, zoneOption } from "#cli/options.ts";
 import { jsonLine } from "#cli/output.ts";
 import { proxyLog } from "#cli/proxy/run.ts";
 import { untilStopped } from "#cli/signals.ts";
@@ -13,20 +13,27 @@ import { systemClock } from "#kernel/clock.ts";
 import { systemRng } from "#kernel/rng.ts";
 import { LineLog } from "#proxy/observe/line_log.ts";
 
+interface UpOptions {
+  readonly file: string;
+  readonly admin: HostPort;
+  readonly zone?: string;
+}
+
 export function registerUp(program: Command): void {
   program
     .command("up")
     .description("Runs a whole tree of clusters in this process, on an embedded bus.")
     .requiredOption("-f, --file <path>", "file or directory with every cluster's resources")
     .addOption(adminOption("/ready /metrics /clusters /explain"))
+    .addOption(zoneOption())
     .addHelpText(
       "after",
       '\nA resource belongs to the cluster that its annotation "espalier.dev/cluster" names;\nwithout one, to every cluster.',
     )
-    .action((options: { file: string; admin: HostPort }) => run(options));
+    .action((options: UpOptions) => run(options));
 }
 
-async function run(options: { file: string; admin: HostPort }): Promise<void> {
+async function run(options: UpOptions): Promise<void> {
   const resources = await loadResources(options.file);
   if (!resources.ok) throw badConfig(resources.error);
   const planned = planTree(resources.value);
@@ -35,7 +42,8 @@ async function run(options: { file: string; admin: HostPort }): Promise<void> {
   // By default it would end us.
   process.on("SIGHUP", () => log.warn("espalier up reads its files once: start it again"));
   const newAccessLog = () => new LineLog(undefined, systemClock, log);
-  const ports = { clock: systemClock, rng: systemRng(), log, newAccessLog };
+  const { zone } = options;
+  const ports = { clock: systemClock, rng: systemRng(), log, newAccessLog, zone };
   const tree = await Tree.start(planned.value, ports);
   const listeners = await tree.listeners();
   const failed = listeners.filter(({ status }) => status.problem !== undefined);

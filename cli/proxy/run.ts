@@ -38,6 +38,8 @@ export interface ProxyRunOptions {
   readonly drain: number;
   /** File of the access log; undefined: stdout. */
   readonly accessLog?: string;
+  /** Failure domain of its cluster that it stands in. */
+  readonly zone?: string;
 }
 
 /** What a proxy is made of. */
@@ -96,8 +98,8 @@ export function localPlane(
   return new LocalPlane({ ...portsOf(start), ...place, ...own });
 }
 
-function portsOf({ log, identity }: ProxyStart) {
-  return { clock: systemClock, rng: systemRng(), log, ...(identity && { identity }) };
+function portsOf({ log, identity, options: { zone } }: ProxyStart) {
+  return { clock: systemClock, rng: systemRng(), log, zone, ...(identity && { identity }) };
 }
 
 function checkAccessLog(file: string | undefined): void {

@@ -27,6 +27,8 @@ export interface RuntimePorts {
   readonly log: LeveledLogger;
   /** Of each gateway; undefined: nothing is written down. */
   readonly newAccessLog?: () => LineLog;
+  /** Failure domain that they all stand in. */
+  readonly zone?: string | undefined;
 }
 
 /** One cluster of a tree in one process: authority, bus, control service, gateway. */

@@ -35,6 +35,10 @@ export interface LocalPlaneOptions {
   readonly clock: Clock;
   readonly rng: Rng;
   readonly log: Logger;
+  /** Failure domain of its cluster that it stands in; absent: not told. */
+  readonly zone?: string | undefined;
+  /** Processes of this proxy that share its traffic; absent: it is alone. */
+  readonly workers?: number;
   /** Needed for MESH listeners and for endpoints that must prove who they are. */
   readonly identity?: IdentitySource;
   /** Shares its ports with other processes (SO_REUSEPORT). */
@@ -133,7 +137,8 @@ export class LocalPlane implements DataPlane {
   apply(given: Snapshot): void {
     const snapshot = withEndpointTls(given);
     const now = this.#options.clock.now();
-    this.#tables = buildTables(snapshot, this.#tables, this.#stats, now);
+    const { zone, workers = 1 } = this.#options;
+    this.#tables = buildTables(snapshot, this.#tables, this.#stats, now, { zone, workers });
     this.#snapshot = snapshot;
     this.#dispatcher.use(this.#tables);
     this.#upstreams.retain(endpointsOf(snapshot));

@@ -1,7 +1,7 @@
 import type { Millis } from "#kernel/brand.ts";
 import type { ServiceName } from "#model/names.ts";
 import type { Locale, ServiceTls, Snapshot } from "#model/snapshot.ts";
-import { ServiceBalancer } from "#proxy/balance/service_balancer.ts";
+import { type BalancerPlace, ServiceBalancer } from "#proxy/balance/service_balancer.ts";
 import type { CheckTarget } from "#proxy/health/check_request.ts";
 import type { Link } from "#proxy/health/link_probe.ts";
 import type { RequestStats } from "#proxy/observe/service_stats.ts";
@@ -13,13 +13,18 @@ import { compileRoutes } from "#proxy/route/table.ts";
 import { prepareTls } from "#proxy/upstream/endpoint_tls.ts";
 import type { EndpointRules } from "#proxy/upstream/upstreams.ts";
 
-/** Builds the tables of `snapshot`; what was learnt about services that stay is carried over. */
+/**
+ * Builds the tables of `snapshot`; what was learnt about services that stay is carried over.
+ * @param here absent: the only process of its cluster, in no zone.
+ */
 export function buildTables(
   snapshot: Snapshot,
   before: Tables | undefined,
   stats: RequestStats,
   now: Millis,
+  here: Omit<BalancerPlace, "self"> = { workers: 1 },
 ): Tables {
+  const place: BalancerPlace = { self: snapshot.cluster, ...here };
   const services = new Map<ServiceName, ServiceRuntime>();
   for (const service of snapshot.services) {
     const known = before?.services.get(service.name);
@@ -28,7 +33,7 @@ export function buildTables(
       raw: service.appProtocol === "tcp",
       http2: service.appProtocol === "kubernetes.io/h2c",
       proxyProtocol: service.proxyProtocol,
-      balancer: new ServiceBalancer(service, snapshot.cluster, now, known?.balancer),
+      balancer: new ServiceBalancer(service, place, now, known?.balancer),
       budget: known?.budget ?? new RetryBudget(now),
       stats: stats.of(service.name),
     });

@@ -79,9 +79,9 @@ export class Worker {
   #begin(cluster: LocalPlaneOptions["cluster"]): LocalPlane {
     const { clock, rng, log, send } = this.#options;
     const identity = this.#identity;
-    const { ticketKeys, accessLog, process } = this.#begun!;
+    const { ticketKeys, accessLog, process, zone, workers } = this.#begun!;
     return new LocalPlane({
-      ...{ cluster, clock, rng, log, reusePort: true, held: this.#held, process },
+      ...{ cluster, clock, rng, log, zone, workers, reusePort: true, held: this.#held, process },
       ...(identity === undefined ? {} : { identity }),
       ticketKeys: Buffer.from(ticketKeys),
       accessLog: new LineLog(accessLog, clock, log),

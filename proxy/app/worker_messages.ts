@@ -21,6 +21,9 @@ export type ToWorker =
       /** Name of the worker's process in metrics. */
       readonly process: string;
       readonly ticketKeys: Uint8Array;
+      readonly zone: string | undefined;
+      /** How many there are, itself among them. */
+      readonly workers: number;
       /** File of the access log; undefined: stdout. */
       readonly accessLog: string | undefined;
       readonly logLevel: LogLevel;

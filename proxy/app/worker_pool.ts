@@ -28,6 +28,8 @@ const START_ENDS = 5;
 
 export interface WorkerPoolOptions {
   readonly workers: number;
+  /** Failure domain of the cluster that they stand in; absent: not told. */
+  readonly zone?: string | undefined;
   /** The program of a worker: a file that makes a `Worker`. */
   readonly program: URL;
   readonly clock: Clock;
@@ -196,7 +198,7 @@ export class WorkerPool implements DataPlane {
   }
 
   #start(worker: Worker): void {
-    const { program, identity, clock, log, accessLog } = this.#options;
+    const { program, identity, clock, log, accessLog, zone, workers } = this.#options;
     const { answerMs = ANSWER_MS, answerMs: firstAnswerMs = FIRST_ANSWER_MS } = this.#options;
     const started = new WorkerProcess({
       ...{ program, clock, answerMs, firstAnswerMs },
@@ -206,7 +208,7 @@ export class WorkerPool implements DataPlane {
     worker.process = started;
     const ticketKeys = this.#ticketKeys;
     const begin = { kind: "begin", ticketKeys, accessLog, logLevel: log.level } as const;
-    started.tell({ ...begin, process: `worker-${worker.index}` });
+    started.tell({ ...begin, zone, workers, process: `worker-${worker.index}` });
     if (identity !== undefined) started.tell({ kind: "identity", identity: identity.current() });
     for (const waiting of this.#onStarted.splice(0)) waiting();
     if (this.#snapshot === undefined || this.#spreading) return;

@@ -9,6 +9,7 @@ import { LocaleState, localeKey } from "#proxy/balance/locale_state.ts";
 import type { Reach } from "#proxy/balance/p2c.ts";
 import type { PickConstraint } from "#proxy/balance/pick_constraint.ts";
 import { PERIOD_MS, type WaterfallState, waterfall } from "#proxy/balance/waterfall.ts";
+import type { FailureName } from "#proxy/exchange/failure.ts";
 import type { CheckVerdict } from "#proxy/health/active_check.ts";
 import { OutlierDetector } from "#proxy/health/outlier_detector.ts";
 import { endpointKey } from "#proxy/upstream/upstreams.ts";
@@ -17,11 +18,20 @@ import { endpointKey } from "#proxy/upstream/upstreams.ts";
 const FAILURE_PENALTY_MS = 1_000;
 const REACHES: readonly Reach[] = ["healthy", "out", "tried"];
 
+/** Where a balancer stands. */
+export interface BalancerPlace {
+  readonly self: ClusterName;
+  /** Failure domain inside the cluster; absent: not told. */
+  readonly zone?: string | undefined;
+  /** Processes that share the cluster's traffic: capacities, grants and limits of the whole are divided by it. */
+  readonly workers: number;
+}
+
 /** Where the requests of one service go, as seen from this worker. */
 export class ServiceBalancer {
   readonly service: Service;
   readonly locales: readonly LocaleState[];
-  readonly #self: ClusterName;
+  readonly #place: BalancerPlace;
   readonly #latency: LatencyWindow;
   #state: WaterfallState | undefined = undefined;
   #nextAt: Millis = 0;
@@ -29,9 +39,9 @@ export class ServiceBalancer {
   #checked: ReadonlyMap<string, readonly EndpointState[]> | undefined = undefined;
 
   /** @param previous the balancer of the snapshot before, whose experience is carried over. */
-  constructor(service: Service, self: ClusterName, now: Millis, previous?: ServiceBalancer) {
+  constructor(service: Service, place: BalancerPlace, now: Millis, previous?: ServiceBalancer) {
     this.service = service;
-    this.#self = self;
+    this.#place = place;
     this.#latency = previous === undefined ? new LatencyWindow() : previous.#latency;
     // By their keys: a snapshot may name thousands of each, and no request moves while they are compared.
     const known = firstByKey(previous?.locales ?? [], ({ locale }) => localeKey(locale));
@@ -82,6 +92,14 @@ export class ServiceBalancer {
       }
     }
     return undefined;
+  }
+
+  /** Why `pick` gave nobody to a request of this constraint. */
+  whyNot(constraint: PickConstraint, now: Millis): FailureName {
+    const others = this.locales.filter((locale) => this.isUsable(locale, now));
+    if (others.some((locale) => this.allows(locale, constraint))) return "shed";
+    const anew: PickConstraint = { ...constraint, visited: [] };
+    return others.some((locale) => this.allows(locale, anew)) ? "loop" : "no_candidate";
   }
 
   /** Looks at the weights if it is time to. Requests do that, and whoever tells what the next one would find. */
@@ -205,7 +223,7 @@ export class ServiceBalancer {
         return isWithin(within, cluster);
       // Through the parent to another subtree, but not to look for our own.
       case "parent":
-        return !isWithin(within, this.#self);
+        return !isWithin(within, this.#place.self);
       case "gateway":
         return true;
       default:

@@ -112,7 +112,8 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     if (deadlineMs > 0) this.#ports.wheel.armAt(this, this.#startedAt + deadlineMs);
     const first = this.#pick(this.#startedAt);
     if (first === undefined) {
-      const reason = failure("no_candidate", `nobody serves ${service.name}`);
+      const why = service.balancer.whyNot(this.#constraint(), this.#startedAt);
+      const reason = failure(why, `nobody serves ${service.name}`);
       service.stats.failed(reason.kind);
       this.#giveUp(reason);
       return;
@@ -304,14 +305,17 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
   // ── tries ──
 
   #pick(now: Millis): EndpointState | undefined {
-    const constraint: PickConstraint = {
+    return this.#plan.service.balancer.pick(this.#constraint(), now, this.#ports.rng);
+  }
+
+  #constraint(): PickConstraint {
+    return {
       visited: this.#plan.hop.path,
       tried: this.#tried,
       within: this.#plan.within,
       foreign: this.#plan.foreign,
       session: this.#plan.session,
     };
-    return this.#plan.service.balancer.pick(constraint, now, this.#ports.rng);
   }
 
   #try(endpoint: EndpointState, now: Millis): void {

@@ -9,6 +9,7 @@ import { ServiceBalancer } from "#proxy/balance/service_balancer.ts";
 import { must } from "#test/kit/mesh.ts";
 
 const SELF = "store-1.eu.acme.mesh" as ClusterName;
+const PLACE = { self: SELF, workers: 1 };
 const ANYWHERE = { visited: [], tried: [], within: undefined, foreign: false };
 const CHECK = {
   ...{ intervalMs: 1_000, timeoutMs: 1_000, unhealthyThreshold: 2, healthyThreshold: 2 },
@@ -73,7 +74,7 @@ describe("active checks and passive ejection together", () => {
   ] as const) {
     for (const order of ["check first", "requests first"]) {
       it(`check ${check}, requests ${requests}, ${order}: ${takes ? "takes" : "takes no"} traffic`, () => {
-        const balancer = new ServiceBalancer(service([1, 2]), SELF, 0);
+        const balancer = new ServiceBalancer(service([1, 2]), PLACE, 0);
         const acts = [
           () => {
             if (check !== "unknown") judge(balancer, 1, check === "healthy");
@@ -92,7 +93,7 @@ describe("active checks and passive ejection together", () => {
   }
 
   it("a check that goes well does not end an ejection, nor does the end of one undo a check", () => {
-    const balancer = new ServiceBalancer(service([1, 2]), SELF, 0);
+    const balancer = new ServiceBalancer(service([1, 2]), PLACE, 0);
     eject(balancer, 1);
     judge(balancer, 1, true);
     assert.deepEqual(used(balancer), [2]);
@@ -105,7 +106,7 @@ describe("active checks and passive ejection together", () => {
   });
 
   it("a request that goes well does not undo a check", () => {
-    const balancer = new ServiceBalancer(service([1, 2]), SELF, 0);
+    const balancer = new ServiceBalancer(service([1, 2]), PLACE, 0);
     const one = state(balancer, 1);
     balancer.started(one, 0);
     judge(balancer, 1, false);
@@ -114,7 +115,7 @@ describe("active checks and passive ejection together", () => {
   });
 
   it("when all are out, for whichever reason, traffic goes elsewhere at once", () => {
-    const balancer = new ServiceBalancer(service([1, 2], { elsewhere: true }), SELF, 0);
+    const balancer = new ServiceBalancer(service([1, 2], { elsewhere: true }), PLACE, 0);
     const [local] = balancer.locales;
     assert.ok(local!.weight > 0.9);
     judge(balancer, 1, false);
@@ -129,7 +130,7 @@ describe("active checks and passive ejection together", () => {
   });
 
   it("when all are out and there is nowhere else, all of them are used", () => {
-    const balancer = new ServiceBalancer(service([1, 2, 3]), SELF, 0);
+    const balancer = new ServiceBalancer(service([1, 2, 3]), PLACE, 0);
     judge(balancer, 1, false);
     judge(balancer, 2, false);
     eject(balancer, 3);
@@ -137,7 +138,7 @@ describe("active checks and passive ejection together", () => {
   });
 
   it("a session leaves an endpoint that a check calls unhealthy", () => {
-    const balancer = new ServiceBalancer(service([1, 2]), SELF, 0);
+    const balancer = new ServiceBalancer(service([1, 2]), PLACE, 0);
     const session = state(balancer, 1).sessionKey;
     const pick = () => balancer.pick({ ...ANYWHERE, session }, 0, seededRng(1))?.endpoint.port;
     assert.equal(pick(), 1);
@@ -146,7 +147,7 @@ describe("active checks and passive ejection together", () => {
   });
 
   it("how slow it was before it went is forgotten when it comes back", () => {
-    const balancer = new ServiceBalancer(service([1, 2]), SELF, 0);
+    const balancer = new ServiceBalancer(service([1, 2]), PLACE, 0);
     const one = state(balancer, 1);
     balancer.started(one, 0);
     balancer.finished(one, "ok", 5_000, 0);
@@ -159,22 +160,22 @@ describe("active checks and passive ejection together", () => {
 
 describe("a verdict", () => {
   it("outlives snapshots, also one that changes the endpoint's weight", () => {
-    const first = new ServiceBalancer(service([1, 2]), SELF, 0);
+    const first = new ServiceBalancer(service([1, 2]), PLACE, 0);
     judge(first, 1, false);
-    const second = new ServiceBalancer(service([1, 2, 3]), SELF, 0, first);
+    const second = new ServiceBalancer(service([1, 2, 3]), PLACE, 0, first);
     assert.deepEqual(used(second), [2, 3]);
-    const third = new ServiceBalancer(service([1, 2], { weight: 2 }), SELF, 0, second);
+    const third = new ServiceBalancer(service([1, 2], { weight: 2 }), PLACE, 0, second);
     assert.deepEqual(used(third), [2]);
     judge(third, 1, true);
     assert.deepEqual(used(third), [1, 2]);
   });
 
   it("goes with the health check", () => {
-    const first = new ServiceBalancer(service([1, 2]), SELF, 0);
+    const first = new ServiceBalancer(service([1, 2]), PLACE, 0);
     judge(first, 1, false);
     const without = new ServiceBalancer(
       service([1, 2], { healthCheck: undefined }),
-      SELF,
+      PLACE,
       0,
       first,
     );
@@ -184,13 +185,13 @@ describe("a verdict", () => {
   });
 
   it("is for endpoints of this cluster alone", () => {
-    const balancer = new ServiceBalancer(service([1], { elsewhere: true }), SELF, 0);
+    const balancer = new ServiceBalancer(service([1], { elsewhere: true }), PLACE, 0);
     judge(balancer, 10, false);
     assert.equal(balancer.locales[1]!.endpoints[0]!.isUnhealthy, false);
   });
 
   it("is explained", () => {
-    const balancer = new ServiceBalancer(service([1, 2]), SELF, 0);
+    const balancer = new ServiceBalancer(service([1, 2]), PLACE, 0);
     const explained = () => {
       const { endpoints, ejected, unhealthy, reason } = explainLocales(balancer, ANYWHERE, 0)[0]!;
       return [endpoints, ejected, unhealthy, reason];

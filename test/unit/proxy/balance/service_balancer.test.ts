@@ -10,6 +10,7 @@ import { ServiceBalancer } from "#proxy/balance/service_balancer.ts";
 import { must } from "#test/kit/mesh.ts";
 
 const SELF = "store-1.eu.acme.mesh" as ClusterName;
+const PLACE = { self: SELF, workers: 1 };
 
 function service(change: Partial<Service> = {}): Service {
   const place = (kind: string, cluster: string, ports: number[]) => ({
@@ -77,14 +78,14 @@ const share = (counts: Map<number, number>, ports: readonly number[]): number =>
 
 describe("service balancer", () => {
   it("stays at home while home is well, and uses all of it", () => {
-    const counts = drive(new ServiceBalancer(service(), SELF, 0), 0, 10_000, fast);
+    const counts = drive(new ServiceBalancer(service(), PLACE, 0), 0, 10_000, fast);
     assert.equal(share(counts, [1, 2, 3]), 1);
     for (const port of [1, 2, 3])
       assert.ok(counts.get(port)! > 150, `${port}: ${counts.get(port)}`);
   });
 
   it("turns away from a slow endpoint", () => {
-    const counts = drive(new ServiceBalancer(service(), SELF, 0), 0, 10_000, (port) => ({
+    const counts = drive(new ServiceBalancer(service(), PLACE, 0), 0, 10_000, (port) => ({
       ok: true,
       latencyMs: port === 1 ? 300 : 2,
     }));
@@ -92,7 +93,7 @@ describe("service balancer", () => {
   });
 
   it("leaves when every local endpoint fails, and comes back when they are well", () => {
-    const balancer = new ServiceBalancer(service(), SELF, 0);
+    const balancer = new ServiceBalancer(service(), PLACE, 0);
     const dead = drive(balancer, 0, 20_000, (port) => ({ ok: port >= 10, latencyMs: 5 }));
     assert.ok(share(dead, [1, 2, 3]) < 0.1, String(share(dead, [1, 2, 3])));
     drive(balancer, 20_000, 15_000, fast);
@@ -101,7 +102,7 @@ describe("service balancer", () => {
   });
 
   it("comes back as soon when many requests were running as everything died", () => {
-    const balancer = new ServiceBalancer(service(), SELF, 0);
+    const balancer = new ServiceBalancer(service(), PLACE, 0);
     drive(balancer, 0, 5_000, fast);
     // Forty at each local endpoint, all failing at once: most of them after it has been ejected.
     const rng = seededRng(1);
@@ -114,7 +115,7 @@ describe("service balancer", () => {
   });
 
   it("never goes back to a cluster that the request has passed", () => {
-    const balancer = new ServiceBalancer(service(), SELF, 0);
+    const balancer = new ServiceBalancer(service(), PLACE, 0);
     const visited = ["eu.acme.mesh", "store-2.eu.acme.mesh"] as ClusterName[];
     const dead = drive(balancer, 0, 5_000, () => ({ ok: false, latencyMs: 1 }), {
       ...anywhere,
@@ -125,7 +126,7 @@ describe("service balancer", () => {
 
   it("takes a link that is down out, and back in", () => {
     const remote = service({ locales: service().locales.slice(1) });
-    const balancer = new ServiceBalancer(remote, SELF, 0);
+    const balancer = new ServiceBalancer(remote, PLACE, 0);
     balancer.linkRtt("eu.acme.mesh" as ClusterName, 2, 0);
     balancer.linkRtt("store-2.eu.acme.mesh" as ClusterName, 40, 0);
     assert.equal(share(drive(balancer, 2_000, 3_000, fast), [20]), 1);
@@ -137,7 +138,7 @@ describe("service balancer", () => {
   });
 
   it("asks a retry elsewhere than where it failed", () => {
-    const balancer = new ServiceBalancer(service(), SELF, 0);
+    const balancer = new ServiceBalancer(service(), PLACE, 0);
     const rng = seededRng(1);
     const tried: EndpointState[] = [];
     for (let i = 0; i < 5; i++) {
@@ -152,7 +153,7 @@ describe("service balancer", () => {
   });
 
   it("stays within the subtree that the address names", () => {
-    const balancer = new ServiceBalancer(service(), SELF, 0);
+    const balancer = new ServiceBalancer(service(), PLACE, 0);
     const within = (name: string) => ({ ...anywhere, within: name as ClusterName });
     const rng = seededRng(1);
     const portOf = (constraint: PickConstraint): number | undefined =>
@@ -163,16 +164,16 @@ describe("service balancer", () => {
   });
 
   it("does not serve other clusters from a service that is not exported", () => {
-    const balancer = new ServiceBalancer(service({ exported: false }), SELF, 0);
+    const balancer = new ServiceBalancer(service({ exported: false }), PLACE, 0);
     const foreign = { ...anywhere, foreign: true };
     const counts = drive(balancer, 0, 2_000, fast, foreign);
     assert.equal(share(counts, [1, 2, 3]), 0);
   });
 
   it("keeps what it has learnt across snapshots", () => {
-    const before = new ServiceBalancer(service(), SELF, 0);
+    const before = new ServiceBalancer(service(), PLACE, 0);
     drive(before, 0, 5_000, (port) => ({ ok: true, latencyMs: port === 1 ? 400 : 2 }));
-    const after = new ServiceBalancer(service({ port: 81 }), SELF, 5_000, before);
+    const after = new ServiceBalancer(service({ port: 81 }), PLACE, 5_000, before);
     const counts = drive(after, 5_000, 1_000, fast);
     assert.ok(share(counts, [1]) < 0.1);
   });
@@ -198,24 +199,24 @@ describe("service balancer", () => {
     }));
     const many = (): Service =>
       service({ locales: [{ ...local!, endpoints: ports.map(counted) }, ...locales] });
-    const before = new ServiceBalancer(many(), SELF, 0);
+    const before = new ServiceBalancer(many(), PLACE, 0);
     compared = 0;
-    const after = new ServiceBalancer(many(), SELF, 1, before);
+    const after = new ServiceBalancer(many(), PLACE, 1, before);
     assert.equal(after.locales[0]!.endpoints[499], before.locales[0]!.endpoints[499]);
     assert.equal(after.locales[500]!.endpoints[0], before.locales[500]!.endpoints[0]);
     assert.ok(compared < 10 * 1_000, `looked at ${compared} of 1,000`);
   });
 
   it("counts what is running across snapshots, wherever it ends", () => {
-    const first = new ServiceBalancer(service(), SELF, 0);
+    const first = new ServiceBalancer(service(), PLACE, 0);
     const rng = seededRng(1);
     const running = Array.from({ length: 10 }, () => {
       const endpoint = first.pick(anywhere, 0, rng)!;
       first.started(endpoint, 0);
       return endpoint;
     });
-    const second = new ServiceBalancer(service({ port: 81 }), SELF, 1, first);
-    const third = new ServiceBalancer(service({ port: 82 }), SELF, 2, second);
+    const second = new ServiceBalancer(service({ port: 81 }), PLACE, 1, first);
+    const third = new ServiceBalancer(service({ port: 82 }), PLACE, 2, second);
     assert.equal(third.inflight, 10);
     assert.equal(third.locales[0]!.inflight, 10);
     for (const endpoint of running) first.finished(endpoint, "ok", 2, 3);
@@ -231,7 +232,7 @@ describe("service balancer", () => {
         { ...sibling!, capacity: 2 },
       ],
     });
-    const balancer = new ServiceBalancer(small, SELF, 0);
+    const balancer = new ServiceBalancer(small, PLACE, 0);
     const rng = seededRng(1);
     let refused = 0;
     for (let i = 0; i < 200; i++) {
@@ -244,7 +245,7 @@ describe("service balancer", () => {
   });
 
   it("explains itself", () => {
-    const balancer = new ServiceBalancer(service(), SELF, 0);
+    const balancer = new ServiceBalancer(service(), PLACE, 0);
     const lines = explainLocales(balancer, anywhere, 0);
     assert.deepEqual(
       lines.map(({ kind, weight, reason }) => [kind, weight, reason]),
@@ -258,7 +259,7 @@ describe("service balancer", () => {
 
   it("explains what the next request will find, though none has come since an ejection ended", () => {
     const [local] = service().locales;
-    const balancer = new ServiceBalancer(service({ locales: [local!] }), SELF, 0);
+    const balancer = new ServiceBalancer(service({ locales: [local!] }), PLACE, 0);
     drive(balancer, 0, 1_000, () => ({ ok: false, latencyMs: 2 }));
     const told = (now: number) => {
       const [{ weight, ejected, reason }] = explainLocales(balancer, anywhere, now) as [
@@ -271,7 +272,7 @@ describe("service balancer", () => {
   });
 
   it("goes home soon after failures that were too few to eject anybody", () => {
-    const balancer = new ServiceBalancer(service(), SELF, 0);
+    const balancer = new ServiceBalancer(service(), PLACE, 0);
     const well = (port: number) => ({ ok: true, latencyMs: port < 10 ? 2 : 8 });
     drive(balancer, 0, 3_000, well);
     // Each local endpoint fails once: its cost is a second now, and nobody sends anything there any more.
@@ -288,5 +289,16 @@ describe("service balancer", () => {
     drive(balancer, 6_000, 4_000, well);
     const home = drive(balancer, 10_000, 1_000, well);
     assert.ok([1, 2, 3].reduce((sum, port) => sum + (home.get(port) ?? 0), 0) >= 95);
+  });
+
+  it("says why nobody is left", () => {
+    const [local, sibling] = service().locales;
+    const balancer = new ServiceBalancer(service({ locales: [sibling!] }), PLACE, 0);
+    const been = { ...anywhere, visited: [sibling!.cluster] };
+    assert.equal(balancer.pick(been, 0, seededRng(1)), undefined);
+    assert.equal(balancer.whyNot(been, 0), "loop");
+    const secret = service({ locales: [local!], exported: false });
+    const hidden = new ServiceBalancer(secret, PLACE, 0);
+    assert.equal(hidden.whyNot({ ...anywhere, foreign: true }, 0), "no_candidate");
   });
 });
