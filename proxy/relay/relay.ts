@@ -1,19 +1,16 @@
 import type { Millis } from "#kernel/brand.ts";
 import { Timeout, WheelItem } from "#kernel/timer_wheel.ts";
-import { sourceOf } from "#proxy/authorize/forwarding.ts";
 import { FAILED_FIELD, stripHop } from "#proxy/authorize/hop.ts";
 import type { EndpointState, Outcome } from "#proxy/balance/endpoint_state.ts";
 import type { PickConstraint } from "#proxy/balance/pick_constraint.ts";
 import {
   type AnswerHead,
-  type AnswerSink,
   type BodySink,
   type Exchange,
   type ExchangeObserver,
   type Fields,
   opensTunnel,
   type RequestHead,
-  type UpstreamStream,
 } from "#proxy/exchange/exchange.ts";
 import {
   FAILURES,
@@ -29,16 +26,16 @@ import {
   grpcStatusOfAnswer,
   isEndpointsFault,
   retryPushback,
-  withGrpcTimeout,
 } from "#proxy/exchange/grpc.ts";
 import type { AccessEntry } from "#proxy/observe/access_entry.ts";
+import { acceptConnect, retryRuleOf } from "#proxy/relay/answer_verdict.ts";
+import { Attempt, type AttemptOwner } from "#proxy/relay/attempt.ts";
 import { answerFailure } from "#proxy/relay/failure_answer.ts";
-import { headFor } from "#proxy/relay/mesh_head.ts";
 import { Mirror } from "#proxy/relay/mirror.ts";
-import { outcomeAtDeadline, outcomeOf, timedOut } from "#proxy/relay/outcome.ts";
+import { outcomeAtDeadline, outcomeOf } from "#proxy/relay/outcome.ts";
 import type { RelayPlan, RelayPorts } from "#proxy/relay/plan.ts";
 import { ReplayBody } from "#proxy/relay/replay_body.ts";
-import { isRetryableStatus, mayRetry } from "#proxy/retry/classify.ts";
+import { mayRetry } from "#proxy/retry/classify.ts";
 
 /** `trying`: nothing of an answer has reached the client, so another try is possible. */
 /** `tunnel`: another protocol, both ways; over when both have ended. */
@@ -51,24 +48,17 @@ const NO_MIRRORS: readonly Mirror[] = [];
  * again elsewhere while nothing of an answer has reached the client and another try is safe.
  * It is its own deadline on the timer wheel.
  */
-export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, BodySink {
+export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, BodySink {
   readonly #ports: RelayPorts;
   readonly #exchange: Exchange;
   readonly #plan: RelayPlan;
   readonly #head: RequestHead;
   readonly #startedAt: Millis;
   #state: State = "trying";
-  /** The endpoint of the running try, or of the last one. */
-  #endpoint: EndpointState | undefined = undefined;
-  /** The endpoint has been told of a try that has not ended. */
-  #running = false;
-  /** Undefined between tries. */
-  #stream: UpstreamStream | undefined = undefined;
+  /** The running try, or the last one; undefined: nobody could be asked. */
+  #attempt: Attempt | undefined = undefined;
   readonly #tried: EndpointState[] = [];
   #retriesLeft: number;
-  #tryStartedAt: Millis = 0;
-  /** From the start of the try to the head of its answer. */
-  #firstByteMs: Millis = 0;
   #status = 0;
   /** As the client has seen it; 0: none. */
   #answerStatus = 0;
@@ -88,7 +78,6 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
   /** Some endpoint may have acted on the request. */
   #touched = false;
   #replay: ReplayBody | undefined = undefined;
-  #tryTimeout: Timeout | undefined = undefined;
   /** Runs while a retry waits for its turn. */
   #backoff: Timeout | undefined = undefined;
   /** Copies of the request; none in almost every case. */
@@ -132,24 +121,25 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     this.#moved = true;
     this.#requestBytes += chunk.length;
     this.#plan.service.stats.requestBytes += chunk.length;
-    const between = this.#stream === undefined;
+    const attempt = this.#attempt!;
+    const between = !attempt.running;
     if (this.#state === "trying") this.#replay!.add(chunk, between);
     for (const mirror of this.#mirrors) mirror.body(chunk);
     // Between two tries nobody takes it: `#resend` goes on.
-    return between ? this.#state !== "trying" : this.#stream!.sendBody(chunk);
+    return between ? this.#state !== "trying" : attempt.sendBody(chunk);
   }
 
   onBodyEnd(trailers: Fields | undefined): void {
     this.#sentAll = true;
     if (this.#state === "tunnel") {
-      this.#stream?.sendEnd(undefined);
+      this.#attempt!.sendEnd(undefined);
       if (this.#answeredAll) this.#endTunnel();
       return;
     }
     this.#replay!.ended = true;
     this.#replay!.trailers = trailers;
     for (const mirror of this.#mirrors) mirror.bodyEnd(trailers);
-    this.#stream?.sendEnd(trailers);
+    this.#attempt!.sendEnd(trailers);
   }
 
   onClientGone(reason: Failure): void {
@@ -165,7 +155,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
   }
 
   onAnswerDrain(): void {
-    this.#stream?.resume();
+    this.#attempt?.resume();
   }
 
   /** The deadline of the whole request; later, that nothing moves any more. */
@@ -180,9 +170,9 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     }
     const reason = failure("deadline", `${this.#plan.deadlineMs} ms are over`);
     this.#plan.service.stats.failed(reason.kind);
-    const stage = this.#stream?.stage ?? "waits";
+    const stage = this.#attempt?.stage ?? "waits";
     if (stage === "begun") this.#touched = true;
-    this.#firstByteMs = this.#ports.clock.now() - this.#tryStartedAt;
+    this.#attempt?.measure(this.#ports.clock.now());
     const answering = this.#state === "answering";
     this.#endTry(outcomeAtDeadline(stage));
     if (answering) this.#cutShort(reason);
@@ -210,31 +200,31 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     this.#exchange.interim(status, fields);
   }
 
-  onAnswer(head: AnswerHead): void {
+  onAnswer(of: Attempt, head: AnswerHead): void {
     const now = this.#ports.clock.now();
-    this.#firstByteMs = now - this.#tryStartedAt;
+    of.measure(now);
     const isTunnel = opensTunnel(this.#head.method, head.status);
     if (isTunnel && this.#exchange.head.method === "CONNECT") acceptConnect(head);
     this.#status = head.status;
     // Only a gateway's word counts; from anybody else the field is just removed.
     const own = stripHop(head.fields);
-    const said = this.#endpoint!.locale.kind === "local" ? undefined : own;
+    const said = of.endpoint.locale.kind === "local" ? undefined : own;
     if (said?.refused !== undefined) {
       this.#tryFailed(failure("refused_by_gateway", said.refused), now);
       return;
     }
     if (this.#plan.isCall && head.body === 0) this.#answerFields = head.fields;
-    const rule = this.#retryRule(head);
+    const rule = retryRuleOf(this.#plan, head);
     if (rule !== undefined && this.#retryInstead(rule, head.fields, now)) return;
     if (said?.failed !== undefined && this.#tellFailure(said.failed, head.fields)) return;
     this.#state = isTunnel ? "tunnel" : "answering";
-    if (this.#tryTimeout !== undefined) this.#ports.wheel.disarm(this.#tryTimeout);
+    of.disarm();
     // Later than the deadline that is armed, as a rule: that costs the wheel one number.
     if (isTunnel || !this.#plan.deadlineCoversBody) {
       this.#ports.wheel.armAt(this, now + this.#exchange.policy.streamIdleMs);
     }
     this.#replay?.drop();
-    this.#plan.editAnswer?.(head.fields, this.#endpoint!);
+    this.#plan.editAnswer?.(head.fields, of.endpoint);
     this.#answerStatus = head.status;
     const { stats } = this.#plan.service;
     stats.answering(now - this.#startedAt);
@@ -270,16 +260,15 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     return this.#exchange.answerBody(chunk);
   }
 
-  onAnswerEnd(trailers: Fields | undefined): void {
+  onAnswerEnd(of: Attempt, trailers: Fields | undefined): void {
     if (this.#state === "tunnel") {
       this.#answeredAll = true;
       this.#exchange.answerEnd(undefined);
       if (this.#sentAll) this.#endTunnel();
       return;
     }
-    this.#stream = undefined;
     const now = this.#ports.clock.now();
-    this.#endTry(this.#isWell(trailers) ? "ok" : "failed", now);
+    of.complete(this.#isWell(trailers) ? "ok" : "failed", now);
     this.#finish(now);
     this.#exchange.answerEnd(trailers);
   }
@@ -288,12 +277,11 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     this.#exchange.resumeBody();
   }
 
-  onFailure(reason: Failure): void {
-    this.#stream = undefined;
+  onFailure(of: Attempt, reason: Failure): void {
     if (this.#state === "done") return;
     const now = this.#ports.clock.now();
     if (this.#state === "trying") {
-      this.#firstByteMs = now - this.#tryStartedAt;
+      of.measure(now);
       this.#tryFailed(reason, now);
       return;
     }
@@ -319,57 +307,11 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
   }
 
   #try(endpoint: EndpointState, now: Millis): void {
-    this.#endpoint = endpoint;
-    this.#tryStartedAt = now;
-    this.#running = true;
-    this.#plan.service.balancer.started(endpoint, now);
-    this.#stream = this.#open(endpoint, now);
-    if (this.#plan.tryTimeoutMs > 0) this.#armTryTimeout(this.#plan.tryTimeoutMs);
-  }
-
-  #open(endpoint: EndpointState, now: Millis): UpstreamStream {
-    const place = endpoint.endpoint;
-    const { upstreams, raw } = this.#ports;
-    if (place.identity !== undefined) return upstreams.open(place, this.#headForMesh(now), this);
-    const { service } = this.#plan;
-    if (!service.raw) return upstreams.open(place, this.#headForEndpoint(now), this);
-    const version = service.proxyProtocol;
-    const introduction = version && { version, source: sourceOf(this.#head.fields) };
-    return raw.open(place, introduction, this);
-  }
-
-  /** As it came; but a deadline of the client's own is told as what is left of it. */
-  #headForEndpoint(now: Millis): RequestHead {
-    const { tellsDeadline, deadlineMs } = this.#plan;
-    if (!tellsDeadline) return this.#head;
-    const fields = withGrpcTimeout(this.#head.fields, deadlineMs - (now - this.#startedAt));
-    return { ...this.#head, fields };
-  }
-
-  #headForMesh(now: Millis): RequestHead {
-    const { hop, service, deadlineMs, within } = this.#plan;
-    return headFor(this.#endpoint!, this.#headForEndpoint(now), {
-      self: this.#ports.self,
-      service: service.name,
-      within,
-      hop,
-      leftMs: deadlineMs > 0 ? deadlineMs - (now - this.#startedAt) : undefined,
-      retries: this.#retriesLeft,
-    });
-  }
-
-  /**
-   * Whether an answer says "not now", as its route or its status has it; undefined: it does not. Of a call that is
-   * the status of an answer without messages (gRFC A6): later the client has something of it. Who lists statuses
-   * of gRPC means that acting twice does no harm, for calls are all POST.
-   */
-  #retryRule({ status, body, fields }: AnswerHead): RetryRule | undefined {
-    const { retry, isCall } = this.#plan;
-    if (isCall && retry?.grpcStatuses !== undefined && (body === 0 || status !== 200)) {
-      if (retry.grpcStatuses.has(grpcStatusOfAnswer(status, fields))) return "always";
-    }
-    const isListed = retry?.statuses?.has(status) ?? isRetryableStatus(status);
-    return isListed ? "idempotent" : undefined;
+    const attempt = new Attempt(this.#ports, this.#plan, this, endpoint, now);
+    this.#attempt = attempt;
+    const { deadlineMs } = this.#plan;
+    const leftMs = deadlineMs > 0 ? deadlineMs - (now - this.#startedAt) : undefined;
+    attempt.start(leftMs, this.#retriesLeft);
   }
 
   /** Whether an answer that has ended speaks for its endpoint. */
@@ -414,14 +356,14 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
   #isLinkFailure(kind: FailureName): boolean {
     if (kind === "link_down" || FAILURES[kind].retry === "always") return true;
     const wasCut = kind === "closed_early" || kind === "stale_connection";
-    return wasCut && this.#endpoint!.locale.kind !== "local";
+    return wasCut && this.#attempt!.endpoint.locale.kind !== "local";
   }
 
   /** Where to try next, paid for unless it is free; undefined if there is to be no other try. */
   #next(rule: RetryRule, now: Millis, free: boolean): EndpointState | undefined {
     if (this.#retriesLeft <= 0 || this.#replay?.complete === false) return undefined;
     if (!mayRetry(rule, this.#head.method)) return undefined;
-    this.#tried.push(this.#endpoint!);
+    this.#tried.push(this.#attempt!.endpoint);
     const next = this.#pick(now);
     if (next === undefined) return undefined;
     if (free || this.#plan.service.budget.tryWithdraw(now)) return next;
@@ -450,40 +392,21 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     this.#try(endpoint, now);
     const replay = this.#replay;
     if (replay === undefined) return;
-    for (const chunk of replay.chunks) this.#stream!.sendBody(chunk);
-    replay.taken();
-    if (replay.ended) this.#stream!.sendEnd(replay.trailers);
-    else this.#exchange.resumeBody();
+    this.#attempt!.sendAll(replay);
+    if (!replay.ended) this.#exchange.resumeBody();
   }
 
-  #armTryTimeout(ms: Millis): void {
-    this.#tryTimeout ??= new Timeout(() => {
-      const stage = this.#stream?.stage;
-      // Between two tries there is none that could take too long.
-      if (this.#state !== "trying" || stage === undefined) return;
-      const now = this.#ports.clock.now();
-      this.#firstByteMs = now - this.#tryStartedAt;
-      this.#tryFailed(failure(timedOut(stage), `no answer after ${ms} ms`), now);
-    });
-    this.#ports.wheel.arm(this.#tryTimeout, ms);
-  }
-
-  /** Ends the running try, if any: the stream is let go and the balancer learns how it went. */
+  /** Ends the running try, if any. */
   #endTry(outcome: Outcome, now = this.#ports.clock.now()): void {
-    const stream = this.#stream;
-    this.#stream = undefined;
-    stream?.cancel();
-    if (!this.#running) return;
-    this.#running = false;
-    this.#plan.service.balancer.finished(this.#endpoint!, outcome, this.#firstByteMs, now);
+    this.#attempt?.end(outcome, now);
   }
 
   // ── the end ──
 
   #endTunnel(): void {
-    this.#stream = undefined;
-    this.#endTry("ok");
-    this.#finish();
+    const now = this.#ports.clock.now();
+    this.#attempt!.complete("ok", now);
+    this.#finish(now);
   }
 
   #giveUp(reason: Failure): void {
@@ -509,7 +432,6 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     if (this.#state === "tunnel") stats.tunnels--;
     this.#state = "done";
     this.#ports.wheel.disarm(this);
-    if (this.#tryTimeout !== undefined) this.#ports.wheel.disarm(this.#tryTimeout);
     if (this.#backoff !== undefined) this.#ports.wheel.disarm(this.#backoff);
     const elapsedMs = now - this.#startedAt;
     if (this.#plan.isCall) {
@@ -522,7 +444,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
   }
 
   #writeDown(entry: AccessEntry): void {
-    entry.endpoint = this.#endpoint;
+    entry.endpoint = this.#attempt?.endpoint;
     entry.service = this.#plan.service.name;
     entry.resends = this.#plan.hop.retries - this.#retriesLeft;
     entry.status = this.#answerStatus;
@@ -532,14 +454,4 @@ export class Relay extends WheelItem implements ExchangeObserver, AnswerSink, Bo
     entry.failure = this.#failure;
     entry.end(this.#ports.accessLog, this.#ports.clock);
   }
-}
-
-/** An endpoint that was given the connection itself has switched: to who asked by CONNECT that is a 200. */
-function acceptConnect(head: AnswerHead): void {
-  if (head.status === 101) {
-    head.status = 200;
-    // A gateway between has said what a 101 says.
-    head.reason = "";
-  }
-  head.upgrade = undefined;
 }

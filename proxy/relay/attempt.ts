@@ -1,0 +1,190 @@
+import type { Millis } from "#kernel/brand.ts";
+import { WheelItem } from "#kernel/timer_wheel.ts";
+import { sourceOf } from "#proxy/authorize/forwarding.ts";
+import type { EndpointState, Outcome } from "#proxy/balance/endpoint_state.ts";
+import type {
+  AnswerHead,
+  AnswerSink,
+  Fields,
+  RequestHead,
+  Stage,
+  UpstreamStream,
+} from "#proxy/exchange/exchange.ts";
+import { type Failure, failure } from "#proxy/exchange/failure.ts";
+import { withGrpcTimeout } from "#proxy/exchange/grpc.ts";
+import { headFor } from "#proxy/relay/mesh_head.ts";
+import { timedOut } from "#proxy/relay/outcome.ts";
+import type { RelayPlan, RelayPorts } from "#proxy/relay/plan.ts";
+import type { ReplayBody } from "#proxy/relay/replay_body.ts";
+
+/** Whose try it is: hears what comes of it, until it has ended the try. */
+export interface AttemptOwner {
+  onInterim(status: number, fields: Fields): void;
+  onAnswer(of: Attempt, head: AnswerHead): void;
+  /** False: pause, until `Attempt.resume()`. */
+  onAnswerBody(chunk: Buffer): boolean;
+  /** Nothing follows. */
+  onAnswerEnd(of: Attempt, trailers: Fields | undefined): void;
+  onRequestDrain(): void;
+  /** Nothing follows. A try whose time is over has still to be ended. */
+  onFailure(of: Attempt, reason: Failure): void;
+}
+
+/**
+ * One try of a request at one endpoint: its stream, how long it takes, and what the balancer is told of it. It is
+ * its own time limit on the timer wheel.
+ */
+export class Attempt extends WheelItem implements AnswerSink {
+  readonly endpoint: EndpointState;
+  /** From its start to the head of its answer, or to its failure, ms. */
+  firstByteMs: Millis = 0;
+  readonly #ports: RelayPorts;
+  readonly #plan: RelayPlan;
+  readonly #owner: AttemptOwner;
+  readonly #startedAt: Millis;
+  #stream: UpstreamStream | undefined = undefined;
+  /** The balancer knows how it went. */
+  #told = false;
+
+  constructor(
+    ports: RelayPorts,
+    plan: RelayPlan,
+    owner: AttemptOwner,
+    endpoint: EndpointState,
+    now: Millis,
+  ) {
+    super();
+    this.#ports = ports;
+    this.#plan = plan;
+    this.#owner = owner;
+    this.endpoint = endpoint;
+    this.#startedAt = now;
+  }
+
+  /**
+   * @param leftMs of the request's time; undefined: not limited.
+   * @param retries of its retries, that are left.
+   */
+  start(leftMs: Millis | undefined, retries: number): void {
+    const { service, tryTimeoutMs } = this.#plan;
+    service.balancer.started(this.endpoint, this.#startedAt);
+    this.#stream = this.#open(leftMs, retries);
+    if (tryTimeoutMs > 0) this.#ports.wheel.arm(this, tryTimeoutMs);
+  }
+
+  /** Its stream has not ended. */
+  get running(): boolean {
+    return this.#stream !== undefined;
+  }
+
+  /** Undefined: its stream has ended. */
+  get stage(): Stage | undefined {
+    return this.#stream?.stage;
+  }
+
+  /** False: pause, until `AttemptOwner.onRequestDrain`. */
+  sendBody(chunk: Buffer): boolean {
+    return this.#stream!.sendBody(chunk);
+  }
+
+  sendEnd(trailers: Fields | undefined): void {
+    this.#stream?.sendEnd(trailers);
+  }
+
+  /** Sends what has come of the body so far. */
+  sendAll(replay: ReplayBody): void {
+    for (const chunk of replay.chunks) this.#stream!.sendBody(chunk);
+    replay.taken();
+    if (replay.ended) this.#stream!.sendEnd(replay.trailers);
+  }
+
+  resume(): void {
+    this.#stream?.resume();
+  }
+
+  /** Its answer has begun, or it has failed. */
+  measure(now: Millis): void {
+    this.firstByteMs = now - this.#startedAt;
+  }
+
+  /** No limit of its own holds from here. */
+  disarm(): void {
+    this.#ports.wheel.disarm(this);
+  }
+
+  /** Its stream has come to its end by itself. */
+  complete(outcome: Outcome, now: Millis): void {
+    this.#stream = undefined;
+    this.end(outcome, now);
+  }
+
+  /** Ends it, if it has not ended: the stream is let go and the balancer learns how it went. */
+  end(outcome: Outcome, now: Millis): void {
+    const stream = this.#stream;
+    this.#stream = undefined;
+    stream?.cancel();
+    if (this.#told) return;
+    this.#told = true;
+    this.disarm();
+    this.#plan.service.balancer.finished(this.endpoint, outcome, this.firstByteMs, now);
+  }
+
+  // ── the endpoint's side ──
+
+  onInterim(status: number, fields: Fields): void {
+    this.#owner.onInterim(status, fields);
+  }
+
+  onAnswer(head: AnswerHead): void {
+    this.#owner.onAnswer(this, head);
+  }
+
+  onAnswerBody(chunk: Buffer): boolean {
+    return this.#owner.onAnswerBody(chunk);
+  }
+
+  onAnswerEnd(trailers: Fields | undefined): void {
+    this.#owner.onAnswerEnd(this, trailers);
+  }
+
+  onRequestDrain(): void {
+    this.#owner.onRequestDrain();
+  }
+
+  onFailure(reason: Failure): void {
+    this.#stream = undefined;
+    this.#owner.onFailure(this, reason);
+  }
+
+  /** A try's own time is over. */
+  override onTimeout(): void {
+    const stage = this.#stream?.stage;
+    if (stage === undefined) return;
+    const detail = `no answer after ${this.#plan.tryTimeoutMs} ms`;
+    this.#owner.onFailure(this, failure(timedOut(stage), detail));
+  }
+
+  // ── what is sent ──
+
+  #open(leftMs: Millis | undefined, retries: number): UpstreamStream {
+    const place = this.endpoint.endpoint;
+    const { upstreams, raw, self } = this.#ports;
+    const { service, within, hop } = this.#plan;
+    const head = this.#headWith(leftMs);
+    if (place.identity !== undefined) {
+      const about = { self, service: service.name, within, hop, leftMs, retries };
+      return upstreams.open(place, headFor(this.endpoint, head, about), this);
+    }
+    if (!service.raw) return upstreams.open(place, head, this);
+    const version = service.proxyProtocol;
+    const introduction = version && { version, source: sourceOf(head.fields) };
+    return raw.open(place, introduction, this);
+  }
+
+  /** As it came; but a deadline of the client's own is told as what is left of it. */
+  #headWith(leftMs: Millis | undefined): RequestHead {
+    const { tellsDeadline, head } = this.#plan;
+    if (!tellsDeadline || leftMs === undefined) return head;
+    return { ...head, fields: withGrpcTimeout(head.fields, leftMs) };
+  }
+}
