@@ -10,6 +10,7 @@ import { PEERS_OF_THE_BENCH } from "#bench/load/peers.ts";
 import { isInstalled } from "#bench/load/programs.ts";
 import { type Line, report, save } from "#bench/load/report.ts";
 import { workloads } from "#bench/load/workloads.ts";
+import { admitLines } from "#bench/micro/admit.ts";
 import { codecLines } from "#bench/micro/codec.ts";
 import { decisionLines } from "#bench/micro/decisions.ts";
 import { http2Lines } from "#bench/micro/http2.ts";
@@ -38,7 +39,7 @@ async function main(): Promise<void> {
   const missing = ["wrk", "nginx", "taskset"].filter((program) => !isInstalled(program));
   const isWhole = option("--only", "") === "" && !process.argv.includes("--quick");
   const micro = isWhole
-    ? [...codecLines(), ...http2Lines(), ...engineLines(), ...decisionLines()]
+    ? [...codecLines(), ...http2Lines(), ...engineLines(), ...decisionLines(), ...admitLines()]
     : [];
   if (isWhole) console.log(["per call (medians)", ...micro].join("\n"));
   if (missing.length > 0 || cpus().length < 2) {

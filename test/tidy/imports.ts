@@ -103,7 +103,7 @@ const PURE = [
   /^kernel\/(?:assert|backoff|bounded_queue|brand|linked_list|result|timer_wheel|virtual_clock)\.ts$/,
   /^certs\/identity\//,
   /^certs\/x509\/(?:certificate|der|pem|rules|root)\.ts$/,
-  /^proxy\/(?:authorize|balance|exchange|filter|relay|retry|route)\//,
+  /^proxy\/(?:admit|authorize|balance|exchange|filter|relay|retry|route)\//,
   /^proxy\/health\//,
   /^proxy\/http2\/(?:field_roles|field_writer|fields|frames|hpack_\w+)\.ts$/,
   /^proxy\/http1\/(?:parser_body|parser_fields|parser_head|serializer)\.ts$/,
