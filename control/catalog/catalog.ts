@@ -3,6 +3,7 @@ import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
 import type { Order } from "#model/order.ts";
 import type { ConnectionRules, Freshness, Service, ServiceTls } from "#model/snapshot.ts";
 import type { GatewayAddress, Summary, ViewEntry } from "#model/summary.ts";
+import type { Replication } from "#model/traffic_policy.ts";
 
 /** A service of this cluster itself. */
 export interface OwnService {
@@ -18,6 +19,7 @@ export interface OwnService {
   readonly proxyProtocol: Service["proxyProtocol"];
   readonly connections: ConnectionRules | undefined;
   readonly healthCheck: HealthCheck | undefined;
+  readonly replication: Replication | undefined;
 }
 
 /** One endpoint of an own service. */
@@ -27,6 +29,8 @@ export interface OwnEndpoint {
   readonly weight: number;
   /** SPIFFE id to be proved; undefined: plain text, or the service's `tls`. */
   readonly identity: string | undefined;
+  /** Failure domain; undefined: not told. */
+  readonly zone: string | undefined;
 }
 
 /** What the cluster's own gateways measure of a service. */
@@ -82,6 +86,7 @@ export function ownSummary(catalog: Catalog, service: OwnService): Summary {
     ...(p50Ms === undefined ? {} : { p50Ms: quantise(p50Ms) }),
     port: service.port,
     appProtocol: service.appProtocol,
+    ...(service.replication === undefined ? {} : { replication: service.replication }),
   };
 }
 

@@ -1,4 +1,5 @@
 import { quantise } from "#control/catalog/catalog.ts";
+import { newestReplication } from "#control/catalog/replication.ts";
 import type { Freshness } from "#model/snapshot.ts";
 import type { GatewayAddress, Summary } from "#model/summary.ts";
 
@@ -37,6 +38,7 @@ export function merge(parts: readonly Part[], gateways: readonly GatewayAddress[
     freshness = fresher(freshness, age);
   }
   const { port, appProtocol } = parts[0]!.summary;
+  const replication = newestReplication(parts.map(({ summary }) => summary.replication));
   const summary = {
     gateways: [...gateways],
     healthy,
@@ -45,6 +47,7 @@ export function merge(parts: readonly Part[], gateways: readonly GatewayAddress[
     ...(p50Count === 0 ? {} : { p50Ms: quantise(p50Sum / p50Count) }),
     port,
     appProtocol,
+    ...(replication === undefined ? {} : { replication }),
   };
   return { summary, freshness };
 }

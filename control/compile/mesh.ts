@@ -1,16 +1,21 @@
 import { gatewayId } from "#certs/identity/spiffe_id.ts";
 import type { Catalog, OwnService } from "#control/catalog/catalog.ts";
 import { fresher } from "#control/catalog/merge.ts";
+import { newestReplication } from "#control/catalog/replication.ts";
 import { compact } from "#control/compile/compact.ts";
+import { type Known, knownServices, type Other } from "#control/compile/known.ts";
 import { compileListeners } from "#control/compile/listeners.ts";
+import { type EffectivePolicy, Policies } from "#control/compile/policy.ts";
+import { policyOrders } from "#control/compile/policy_orders.ts";
 import { withRevision } from "#control/compile/revision.ts";
 import { compileRequestRoutes, compileStreamRoutes } from "#control/compile/routes.ts";
 import type { Resources } from "#control/config/resources.ts";
 import type { HostPort } from "#control/config/scalars.ts";
 import type { ClusterSpec } from "#control/config/schema.ts";
-import type { ClusterName, ServiceName } from "#model/names.ts";
+import { type ClusterName, isWithin } from "#model/names.ts";
 import type { Endpoint, Freshness, Listener, Locale, Service, Snapshot } from "#model/snapshot.ts";
-import type { GatewayAddress, Summary } from "#model/summary.ts";
+import type { GatewayAddress } from "#model/summary.ts";
+import type { Replication, TrafficPolicy } from "#model/traffic_policy.ts";
 
 /** What a cluster's snapshots are made of. */
 export interface CompileInput {
@@ -33,13 +38,25 @@ export function compileGateway(input: CompileInput): Snapshot {
     protocol: "MESH",
     certificates: [],
   };
+  const policies = policiesOf(input);
+  const drained = drainedOf(catalog);
   return withRevision({
     mesh: catalog.mesh,
     cluster: catalog.cluster,
     listeners: [...compileListeners(resources), mesh],
     routes: compileRequestRoutes(resources),
     streamRoutes: compileStreamRoutes(resources),
-    services: namesOf(catalog).map((name) => gatewayService(input, name)),
+    services: knownServices(catalog).map((known) =>
+      serviceOf(
+        known,
+        policies.of(known.name),
+        [
+          ...localLocales(catalog, known.own, drained),
+          ...known.others.map((other) => otherLocale(other, spec, drained)),
+        ],
+        replicationOf(known),
+      ),
+    ),
   });
 }
 
@@ -49,146 +66,173 @@ export function compileGateway(input: CompileInput): Snapshot {
  */
 export function compileSidecar(input: CompileInput): Snapshot {
   const { catalog, resources } = input;
+  const policies = policiesOf(input);
+  const drained = drainedOf(catalog);
   return withRevision({
     mesh: catalog.mesh,
     cluster: catalog.cluster,
     listeners: [],
     routes: compileRequestRoutes(resources),
     streamRoutes: [],
-    services: namesOf(catalog).map((name) => sidecarService(catalog, name)),
+    services: knownServices(catalog).map((known) =>
+      sidecarService(catalog, known, policies.of(known.name), drained),
+    ),
   });
 }
 
-/** Every service that is known, in a fixed order: equal catalogs give equal snapshots. */
-function namesOf({ own, children, view }: Catalog): ServiceName[] {
-  const names = new Set<string>(own.map(({ name }) => name));
-  for (const { facts } of children) for (const name of facts.keys()) names.add(name);
-  for (const { service } of view) names.add(service);
-  return [...names].sort() as ServiceName[];
+/**
+ * The policies in force. Those of the cluster itself come from its resources.
+ * They may be among the orders too, as those that it has for its children.
+ */
+function policiesOf({ catalog, resources }: CompileInput): Policies {
+  const { mesh, cluster, orders } = catalog;
+  return new Policies(mesh, cluster, [
+    ...orders.filter(({ kind, from }) => kind !== "policy" || from !== cluster),
+    ...policyOrders(resources, cluster),
+  ]);
 }
 
-function gatewayService({ catalog, spec }: CompileInput, name: ServiceName): Service {
-  const own = catalog.own.find((service) => service.name === name);
-  const locales: Locale[] = [];
-  if (own !== undefined) locales.push(localLocale(catalog, own));
-  let about: Summary | undefined;
-  const add = (
-    place: { kind: Locale["kind"]; cluster: ClusterName; egressMs: number },
-    summary: Summary,
-    freshness: Freshness,
-  ): void => {
-    about ??= summary;
-    const { kind, cluster, egressMs } = place;
-    const { healthy, capacity, p50Ms } = summary;
-    locales.push({
-      kind,
-      cluster,
-      // The identity is computed, never taken from what was said: a wrong address fails its handshake.
-      endpoints: gatewaysOf(cluster, summary.gateways),
-      healthy,
-      ...(capacity === undefined ? {} : { capacity }),
-      ...(p50Ms === undefined ? {} : { p50Ms }),
-      egressMs,
-      freshness,
-    });
-  };
-  for (const { cluster, facts, freshness } of catalog.children) {
-    const summary = facts.get(name);
-    if (summary === undefined) continue;
-    add({ kind: "child", cluster, egressMs: spec.egressMs.child }, summary, freshness);
-  }
-  for (const entry of catalog.view) {
-    if (entry.service !== name) continue;
-    const { kind, summary, freshness } = entry;
-    const cluster = entry.cluster as ClusterName;
-    add({ kind, cluster, egressMs: spec.egressMs[kind] }, summary, freshness);
-  }
+/** Says of a cluster whether an operator has taken it out, or one above it. */
+type IsDrained = (cluster: string) => boolean;
+
+function drainedOf({ orders }: Catalog): IsDrained {
+  const drains = orders.flatMap((order) => (order.kind === "drain" ? [order.cluster] : []));
+  return (cluster) => drains.some((drain) => isWithin(cluster, drain));
+}
+
+function serviceOf(
+  { name, own, others }: Known,
+  { policy, origins }: EffectivePolicy,
+  locales: Locale[],
+  replication?: Replication,
+): Service {
+  const about = own ?? others[0]!.summary;
+  const { tls, proxyProtocol, connections, healthCheck } = own ?? {};
   return {
     name,
-    port: own?.port ?? about!.port,
-    appProtocol: own?.appProtocol ?? about!.appProtocol,
-    ...rulesOf(own),
+    port: about.port,
+    appProtocol: about.appProtocol,
+    // What is said of the cluster's own endpoints nobody else needs to know.
+    ...compact({ tls, proxyProtocol, connections, healthCheck }),
     exported: own?.exported ?? true,
+    ...compact({
+      policy,
+      policyOrigins: origins.length === 0 ? undefined : [...origins],
+      replication,
+    }),
     locales,
   };
 }
 
-function sidecarService(catalog: Catalog, name: ServiceName): Service {
-  const own = catalog.own.find((service) => service.name === name);
-  const locales = own === undefined ? [] : [localLocale(catalog, own)];
-  const elsewhere = elsewhereOf(catalog, name);
-  if (elsewhere !== undefined) {
-    const { cluster, gateways } = catalog;
+function replicationOf({ own, others }: Known): Replication | undefined {
+  return newestReplication([own?.replication, ...others.map(({ summary }) => summary.replication)]);
+}
+
+function sidecarService(
+  catalog: Catalog,
+  known: Known,
+  effective: EffectivePolicy,
+  drained: IsDrained,
+): Service {
+  const { own, others } = known;
+  const { cluster, gateways } = catalog;
+  const { policy, throughGateway } = ofSidecars(effective, replicationOf(known) !== undefined);
+  const locales = throughGateway ? [] : localLocales(catalog, own, drained);
+  const elsewhere = elsewhereOf(others);
+  const local = throughGateway ? (own?.endpoints.length ?? 0) : 0;
+  if (elsewhere !== undefined || local > 0) {
     locales.push({
       kind: "gateway",
       cluster,
       endpoints: gatewaysOf(cluster, gateways),
-      healthy: elsewhere.healthy,
+      healthy: (elsewhere?.healthy ?? 0) + local,
       egressMs: 0,
-      freshness: elsewhere.freshness,
+      freshness: local > 0 ? "fresh" : elsewhere!.freshness,
     });
   }
-  return {
-    name,
-    port: own?.port ?? elsewhere!.port,
-    appProtocol: own?.appProtocol ?? elsewhere!.appProtocol,
-    ...rulesOf(own),
-    exported: own?.exported ?? true,
-    locales,
-  };
+  return serviceOf(known, { ...effective, policy }, locales);
 }
 
-/** What is said of the cluster's own endpoints; nobody else needs to know. */
-function rulesOf(own: OwnService | undefined) {
-  const { tls, proxyProtocol, connections, healthCheck } = own ?? {};
-  return compact({ tls, proxyProtocol, connections, healthCheck });
+/**
+ * What a workload's proxy follows, and whether all of the service's requests have to come by the cluster's gateway: it
+ * counts what is limited for the cluster as a whole, of which a sidecar could only have a guess, and it chooses among
+ * places. Behind a sidecar is one caller, whose own limit is kept there.
+ */
+function ofSidecars(
+  { policy }: EffectivePolicy,
+  hasReplicas: boolean,
+): { readonly policy: TrafficPolicy | undefined; readonly throughGateway: boolean } {
+  const { rateLimits, places, limits: { requests, ...limits } = {}, ...rest } = policy ?? {};
+  const left = { ...rest, ...(Object.keys(limits).length === 0 ? {} : { limits }) };
+  return {
+    policy: Object.keys(left).length === 0 ? undefined : left,
+    throughGateway:
+      hasReplicas ||
+      requests !== undefined ||
+      places !== undefined ||
+      (rateLimits !== undefined && rateLimits.length > 0),
+  };
 }
 
 /** What other clusters have of a service, in sum. */
-interface Elsewhere {
-  readonly healthy: number;
-  readonly port: number;
-  readonly appProtocol: Service["appProtocol"];
-  readonly freshness: Freshness;
-}
-
-function elsewhereOf(catalog: Catalog, name: ServiceName): Elsewhere | undefined {
-  let found: Elsewhere | undefined;
-  const add = ({ healthy, port, appProtocol }: Summary, freshness: Freshness): void => {
-    found = {
-      appProtocol: found?.appProtocol ?? appProtocol,
-      healthy: (found?.healthy ?? 0) + healthy,
-      port: found?.port ?? port,
-      freshness: found === undefined ? freshness : fresher(found.freshness, freshness),
-    };
+function elsewhereOf(
+  others: readonly Other[],
+): { readonly healthy: number; readonly freshness: Freshness } | undefined {
+  const [first] = others;
+  if (first === undefined) return undefined;
+  return {
+    healthy: others.reduce((sum, { summary }) => sum + summary.healthy, 0),
+    freshness: others.reduce((best, one) => fresher(best, one.freshness), first.freshness),
   };
-  for (const { facts, freshness } of catalog.children) {
-    const summary = facts.get(name);
-    if (summary !== undefined) add(summary, freshness);
-  }
-  for (const { service, summary, freshness } of catalog.view) {
-    if (service === name) add(summary, freshness);
-  }
-  return found;
 }
 
-function localLocale(catalog: Catalog, own: OwnService): Locale {
+function localLocales(
+  catalog: Catalog,
+  own: OwnService | undefined,
+  isDrained: IsDrained,
+): Locale[] {
+  if (own === undefined) return [];
   const { capacityEach, endpoints } = own;
   const capacity = capacityEach === undefined ? 0 : capacityEach * endpoints.length;
+  return [
+    {
+      kind: "local",
+      cluster: catalog.cluster,
+      endpoints: endpoints.map(({ address, port, weight, identity, zone }) => ({
+        address,
+        port,
+        weight,
+        ...compact({ identity, zone }),
+      })),
+      // A proxy judges the endpoints beside it itself; its own report must not come back as a fact.
+      healthy: endpoints.length,
+      ...compact({
+        capacity: capacity === 0 ? undefined : capacity,
+        drained: isDrained(catalog.cluster) ? true : undefined,
+      }),
+      egressMs: 0,
+      freshness: "fresh",
+    },
+  ];
+}
+
+function otherLocale(
+  { kind, cluster, summary, freshness, grant }: Other,
+  { egressMs }: ClusterSpec,
+  isDrained: IsDrained,
+): Locale {
+  const { healthy, capacity, p50Ms, stalenessMs } = summary;
+  // What is reached through the parent is not the parent's alone: it looks after its own drains.
+  const out = summary.drained === true || (kind !== "parent" && isDrained(cluster));
   return {
-    kind: "local",
-    cluster: catalog.cluster,
-    endpoints: endpoints.map(({ address, port, weight, identity }) => ({
-      address,
-      port,
-      weight,
-      ...(identity === undefined ? {} : { identity }),
-    })),
-    // A proxy judges the endpoints beside it itself; its own report must not come back as a fact.
-    healthy: endpoints.length,
-    ...(capacity === 0 ? {} : { capacity }),
-    egressMs: 0,
-    freshness: "fresh",
+    kind,
+    cluster,
+    // The identity is computed, never taken from what was said: a wrong address fails its handshake.
+    endpoints: gatewaysOf(cluster, summary.gateways),
+    healthy,
+    ...compact({ capacity, grant, drained: out ? true : undefined, stalenessMs, p50Ms }),
+    egressMs: egressMs[kind],
+    freshness,
   };
 }
 

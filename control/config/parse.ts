@@ -100,6 +100,8 @@ function listOf(into: Resources, kind: string): unknown[] {
       return into.services;
     case "ServiceExport":
       return into.exports;
+    case "TrafficPolicy":
+      return into.trafficPolicies;
     default:
       return into.clusters;
   }

@@ -9,6 +9,7 @@ import type {
 import type { GrpcRouteSpec } from "#control/config/schema_grpc_route.ts";
 import type { RouteSpec } from "#control/config/schema_route.ts";
 import type { StreamRouteSpec } from "#control/config/schema_stream_route.ts";
+import type { TrafficPolicySpec } from "#control/config/schema_traffic_policy.ts";
 import type { Problem } from "#kernel/result.ts";
 import { type ServiceName, serviceName } from "#model/names.ts";
 import { pathText } from "#model/problems.ts";
@@ -53,6 +54,7 @@ export interface Resources {
   readonly parameters: Resource<ParametersSpec>[];
   readonly services: Resource<ServiceSpec>[];
   readonly exports: Resource<undefined>[];
+  readonly trafficPolicies: Resource<TrafficPolicySpec>[];
   readonly clusters: Resource<ClusterSpec>[];
 }
 
@@ -70,6 +72,7 @@ export function noResources(): Resources {
     parameters: [],
     services: [],
     exports: [],
+    trafficPolicies: [],
     clusters: [],
   };
 }
@@ -93,6 +96,7 @@ export function resourcesOf(all: Resources, cluster: string): Resources {
     parameters: all.parameters.filter(isIts),
     services: all.services.filter(isIts),
     exports: all.exports.filter(isIts),
+    trafficPolicies: all.trafficPolicies.filter(isIts),
     clusters: all.clusters.filter(({ metadata }) => metadata.name === cluster),
   };
 }

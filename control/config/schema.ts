@@ -10,10 +10,12 @@ import {
 } from "#control/config/schema_gateway.ts";
 import { grpcRouteSpec } from "#control/config/schema_grpc_route.ts";
 import { healthCheckProblem, healthCheckSpec } from "#control/config/schema_health.ts";
+import { replicationSpec } from "#control/config/schema_replication.ts";
 import { routeSpec } from "#control/config/schema_route.ts";
 import { tcpRouteSpec, tlsRouteSpec } from "#control/config/schema_stream_route.ts";
+import { clusterName, trafficPolicySpec } from "#control/config/schema_traffic_policy.ts";
 import { APP_PROTOCOL_WORDS, spokenBy } from "#model/app_protocol.ts";
-import { parseClusterName, parseMeshName } from "#model/names.ts";
+import { parseMeshName } from "#model/names.ts";
 
 /*
  * The resources that we read, each with what we honour of it. A field that is not here is refused with
@@ -49,6 +51,7 @@ const serviceSpec = z
             .regex(/^(?:\/[A-Za-z0-9._-]{1,128}){1,16}$/, "must be a path such as /ns/shop/sa/menu")
             .optional()
             .describe("path of the SPIFFE id that a sidecar there proves; absent: plain text"),
+          zone: label.optional().describe("failure domain inside the cluster"),
         }),
       )
       .max(10_000),
@@ -63,11 +66,16 @@ const serviceSpec = z
       .describe("tells the endpoints of a tcp service who the client is"),
     connections: connectionsSpec.optional(),
     healthCheck: healthCheckSpec.optional(),
+    replication: replicationSpec.optional().describe("absent: every place serves alike"),
   })
-  .superRefine(({ ports, proxyProtocol, connections, healthCheck }, ctx) => {
+  .superRefine(({ ports, proxyProtocol, connections, healthCheck, replication }, ctx) => {
     const check = healthCheckProblem(healthCheck, ports[0]?.appProtocol);
     if (check !== undefined) ctx.addIssue({ code: "custom", ...check });
     if (ports[0]?.appProtocol === "tcp") {
+      if (replication !== undefined) {
+        const message = "not for appProtocol: tcp, where nothing tells a read from a write";
+        ctx.addIssue({ code: "custom", path: ["replication"], message });
+      }
       for (const field of Object.keys(connections ?? {})) {
         if (field === "connectTimeout") continue;
         const message = "not for appProtocol: tcp, where each client has a connection of its own";
@@ -112,10 +120,7 @@ const clusterSpec = z.strictObject({
 });
 
 const clusterMetadata = z.strictObject({
-  name: z.string().superRefine((text, ctx) => {
-    const name = parseClusterName(text);
-    if (!name.ok) ctx.addIssue({ code: "custom", message: name.error });
-  }),
+  name: clusterName,
   labels: z.record(z.string(), z.string()).optional(),
   annotations: z.record(z.string(), z.string()).default({}),
 });
@@ -156,6 +161,7 @@ export const KINDS = {
   [`${apiVersions.own}/Certificate`]: resource(metadata, certificateSpec),
   [`${apiVersions.own}/GatewayParameters`]: resource(metadata, parametersSpec),
   [`${apiVersions.own}/Service`]: resource(metadata, serviceSpec),
+  [`${apiVersions.own}/TrafficPolicy`]: resource(metadata, trafficPolicySpec),
   [`${apiVersions.own}/Cluster`]: resource(clusterMetadata, clusterSpec),
 } as const satisfies Record<string, z.ZodType>;
 

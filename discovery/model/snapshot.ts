@@ -106,6 +106,19 @@ const serviceTls = z.strictObject({
 });
 export type ServiceTls = z.infer<typeof serviceTls>;
 
+/** For operators: a policy that says something of a service. */
+const policyOrigin = z.strictObject({
+  /** Where it was written. */
+  cluster: z.string(),
+  /** `namespace/name`, or what else it is. */
+  policy: z.string(),
+  /** What of it holds: `limits.requests`, `rateLimits.NAME`. */
+  fields: z.array(z.string()),
+  /** What does not, and why. */
+  refused: z.array(z.string()),
+});
+export type PolicyOrigin = z.infer<typeof policyOrigin>;
+
 const service = z.strictObject({
   name: serviceName,
   port: positivePort,
@@ -122,6 +135,8 @@ const service = z.strictObject({
   healthCheck: healthCheckSchema.optional(),
   /** All levels of the tree merged; absent: the defaults. */
   policy: trafficPolicySchema.optional(),
+  /** Where that comes from; absent: as `policy`. */
+  policyOrigins: z.array(policyOrigin).optional(),
   /** Absent: every place serves every request alike. */
   replication: replicationSchema.optional(),
   locales: z.array(locale),

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { APP_PROTOCOLS } from "#model/app_protocol.ts";
+import { replicationSchema } from "#model/traffic_policy.ts";
 
 /*
  * What clusters tell each other of a service: never its endpoints, always its sum.
@@ -30,6 +31,8 @@ export const summarySchema = z.strictObject({
   arrivals: z.number().min(0).optional(),
   /** Of a replica, how old its data is at most, ms. */
   stalenessMs: z.number().min(0).optional(),
+  /** Where its data is written and read, by the highest epoch known there; absent: every place serves alike. */
+  replication: replicationSchema.optional(),
   /** An operator has taken it out. */
   drained: z.literal(true).optional(),
   /** Median response time seen at that gateway, ms; absent: no traffic yet. */

@@ -30,6 +30,11 @@ const keySource = z.discriminatedUnion("type", [
 /** Names of the ways to choose an endpoint inside a locale. */
 export const ALGORITHMS = ["PeakEwma", "LeastRequest", "RoundRobin", "RingHash", "Maglev"] as const;
 
+/** True if it chooses by a value of the request: it needs `hashOn`. */
+export function isHash(algorithm: (typeof ALGORITHMS)[number] | undefined): boolean {
+  return algorithm === "RingHash" || algorithm === "Maglev";
+}
+
 const balance = z.strictObject({
   algorithm: z.enum(ALGORITHMS).optional(),
   /** Of `RingHash` and `Maglev`; a request without it is spread as if it were alone. */
@@ -105,8 +110,8 @@ const retries = z.strictObject({
 });
 
 const hedging = z.strictObject({
-  /** A second try begins after this percentile of the response times seen, 50 to 99.9. */
-  percentile: z.number().min(50).max(99.9),
+  /** A second try begins after this percentile of the response times seen; 0, of an order alone: none does. */
+  percentile: z.union([z.literal(0), z.number().min(50).max(99.9)]),
   /** Never before that long. */
   minDelayMs: ms.optional(),
 });
@@ -138,6 +143,8 @@ const rateLimit = z.strictObject({
   leased: z.number().min(0).optional(),
 });
 
+export type RateLimit = z.infer<typeof rateLimit>;
+
 const places = z.strictObject({
   /** Requests are served inside this subtree or not at all. */
   mustStayIn: cluster.optional(),
@@ -160,14 +167,20 @@ export const trafficPolicySchema = z.strictObject({
 });
 export type TrafficPolicy = z.infer<typeof trafficPolicySchema>;
 
+/**
+ * Fences that exclude each other leave this: no cluster is within it, for no mesh has such a name (RFC 6761 §6.4).
+ */
+export const NOWHERE = "nowhere.invalid" as ClusterName;
+
 /** Where a service's data may be written and read. */
 export const replicationSchema = z.strictObject({
   /** The cluster that takes writes. */
   primary: cluster,
   /** Grows whenever the primary moves: who knows an older one is refused. */
   epoch: z.int().min(0),
-  /** Clusters that serve reads, the primary among them or not. */
+  /** Clusters that serve reads, the primary among them. */
   replicas: z.array(cluster),
   /** How old what a read gets may be. */
   maxStalenessMs: ms,
 });
+export type Replication = z.infer<typeof replicationSchema>;

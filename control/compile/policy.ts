@@ -1,0 +1,260 @@
+import {
+  FIELD_RULES,
+  fieldsOf,
+  type Kept,
+  least,
+  type PolicyField,
+  policyOf,
+  tighten,
+} from "#control/compile/policy_fields.ts";
+import type { PolicyOrder } from "#control/compile/policy_orders.ts";
+import { type ClusterName, isWithin, lineage, type MeshName } from "#model/names.ts";
+import type { Order } from "#model/order.ts";
+import type { PolicyOrigin } from "#model/snapshot.ts";
+import { NOWHERE, type RateLimit, type TrafficPolicy } from "#model/traffic_policy.ts";
+
+/** What holds for one service, and why. */
+export interface EffectivePolicy {
+  /** Undefined: nobody says anything. */
+  readonly policy: TrafficPolicy | undefined;
+  /** A policy each that says something of it, from the core down; what of it is kept out among that. */
+  readonly origins: readonly PolicyOrigin[];
+}
+
+/** Who says something: a policy, or an operator's pin. */
+type Author = Pick<PolicyOrder, "from" | "name">;
+
+/** A value and whose it is. */
+interface Said<V> {
+  readonly value: V;
+  readonly by: Author;
+}
+
+/** All that one level says, or several levels together. */
+interface Level {
+  readonly fields: Map<PolicyField, Said<unknown>>;
+  /** Rate limits by what makes them the same one. */
+  readonly limits: Map<string, Said<RateLimit>>;
+}
+
+/** What does not hold of what an author says. */
+interface Refused {
+  readonly by: Author;
+  readonly text: string;
+}
+
+/**
+ * The policies in force in one cluster: its own and those of every cluster above it. Within a cluster a policy for a
+ * service beats the one for all, field by field; from the core down what is said goes together by {@link FIELD_RULES}.
+ */
+export class Policies {
+  /** From the core down. */
+  readonly #levels: ReadonlyArray<readonly PolicyOrder[]>;
+  readonly #pins: ReadonlyMap<string, Extract<Order, { kind: "pin" }>>;
+  readonly #leases: ReadonlyMap<string, number>;
+  /** Of every service that no policy names. */
+  #ofAll: EffectivePolicy | undefined = undefined;
+  readonly #named: ReadonlySet<string>;
+
+  /** @param orders of clusters that are neither `cluster` nor above it are not followed. */
+  constructor(mesh: MeshName, cluster: ClusterName, orders: readonly Order[]) {
+    const line = lineage(cluster, mesh).reverse();
+    const byLevel = new Map<string, Order[]>(line.map((level) => [level, []]));
+    for (const order of orders) byLevel.get(order.from)?.push(order);
+    const levels: PolicyOrder[][] = [];
+    const pins = new Map<string, Extract<Order, { kind: "pin" }>>();
+    const leases = new Map<string, number>();
+    const named = new Set<string>();
+    for (const given of byLevel.values()) {
+      const policies: PolicyOrder[] = [];
+      for (const order of given) {
+        if (order.kind === "policy") policies.push(order);
+        // Of several levels the lowest has said it last.
+        else if (order.kind === "pin") pins.set(order.service, order);
+        else if (order.kind === "lease") leases.set(`${order.service} ${order.limit}`, order.rate);
+        if (order.kind !== "drain" && order.service !== undefined) named.add(order.service);
+      }
+      if (policies.length > 0) levels.push(policies);
+    }
+    this.#levels = levels;
+    this.#pins = pins;
+    this.#leases = leases;
+    this.#named = named;
+  }
+
+  /** What holds for a service, by its name in the mesh. */
+  of(service: string): EffectivePolicy {
+    if (this.#named.has(service)) return this.#merge(service);
+    this.#ofAll ??= this.#merge(service);
+    return this.#ofAll;
+  }
+
+  #merge(service: string): EffectivePolicy {
+    const refused: Refused[] = [];
+    const all = this.#levels.reduce<Level>(
+      (above, policies) => below(above, levelOf(policies, service), refused),
+      { fields: new Map(), limits: new Map() },
+    );
+    const pin = this.#pins.get(service);
+    if (pin !== undefined) {
+      const by = { from: pin.from, name: "an operator's pin" };
+      all.fields.set("places.pin", { value: pin.cluster, by });
+    }
+    settle(all, refused);
+    const limits = this.#limitsOf(all, service);
+    if (limits.length > 0) {
+      all.fields.set("rateLimits", { value: limits, by: { from: "", name: "" } });
+    }
+    const fields = [...all.fields].map(([field, { value }]) => [field, value] as const);
+    return { policy: policyOf(fields), origins: originsOf(all, refused) };
+  }
+
+  /** With this cluster's parts of mesh-wide ones, each under a name of its own. */
+  #limitsOf({ limits }: Level, service: string): RateLimit[] {
+    const names = new Map<string, number>();
+    return Array.from(limits.values(), ({ value }) => {
+      const before = names.get(value.name) ?? 0;
+      names.set(value.name, before + 1);
+      const name = before === 0 ? value.name : `${value.name}-${before + 1}`;
+      if (value.scope === "Local") return { ...value, name };
+      const leased = this.#leases.get(`${service} ${name}`);
+      if (leased === undefined) return { ...value, name };
+      // A lower rate may have been written further down than where the leases come from.
+      return { ...value, name, leased: Math.min(leased, value.rate) };
+    });
+  }
+}
+
+/** What the policies of one cluster say of a service. */
+function levelOf(policies: readonly PolicyOrder[], service: string): Level {
+  const level: Level = { fields: new Map(), limits: new Map() };
+  const forAll = policies.filter((policy) => policy.service === undefined);
+  const own = policies.filter((policy) => policy.service === service);
+  // Two for one target are refused where they are written; here the first in the file has the last word.
+  for (const by of [...forAll.reverse(), ...own.reverse()]) {
+    for (const [field, value] of fieldsOf(by.policy)) {
+      if (field === "balance.algorithm") level.fields.delete("balance.hashOn");
+      if (field !== "rateLimits") level.fields.set(field, { value, by });
+    }
+    for (const value of by.policy.rateLimits ?? []) {
+      for (const [key, known] of level.limits) {
+        if (known.value.name === value.name) level.limits.delete(key);
+      }
+      level.limits.set(keyOf(value), { value, by });
+    }
+  }
+  return level;
+}
+
+/** A limit of the same name for other clients, or of another scope, is another limit. */
+function keyOf({ name, scope, by }: RateLimit): string {
+  return JSON.stringify([name, scope, by?.type, by !== undefined && "name" in by ? by.name : ""]);
+}
+
+/** A level under all that are above it, into which it is merged. */
+function below(above: Level, level: Level, refused: Refused[]): Level {
+  for (const [field, said] of level.fields) {
+    if (field === "balance.algorithm") above.fields.delete("balance.hashOn");
+    const before = above.fields.get(field);
+    above.fields.set(field, before === undefined ? said : kept(field, before, said, refused));
+  }
+  for (const [key, said] of level.limits) {
+    const before = above.limits.get(key);
+    above.limits.set(key, before === undefined ? said : keptLimit(before, said, refused));
+  }
+  return above;
+}
+
+function kept(
+  field: PolicyField,
+  above: Said<unknown>,
+  said: Said<unknown>,
+  refused: Refused[],
+): Said<unknown> {
+  const { value, of, problem } = tighten(field, above.value, said.value);
+  tell(field, above, said, problem, refused);
+  return { value, by: of === "parent" ? above.by : said.by };
+}
+
+function keptLimit(
+  above: Said<RateLimit>,
+  said: Said<RateLimit>,
+  refused: Refused[],
+): Said<RateLimit> {
+  const merged = (part: "rate" | "burst"): Kept<number> => {
+    const one = least(above.value[part], said.value[part]);
+    const [parent, child] = [above, said].map(({ value, by }) => ({ value: value[part], by }));
+    tell(`rateLimits.${said.value.name}.${part}`, parent!, child!, one.problem, refused);
+    return one;
+  };
+  const [rate, burst] = [merged("rate"), merged("burst")];
+  const isChilds = rate.of === "child" || burst.of === "child";
+  return {
+    value: { ...above.value, rate: rate.value, burst: burst.value },
+    by: isChilds ? said.by : above.by,
+  };
+}
+
+function tell(
+  field: string,
+  above: Said<unknown>,
+  said: Said<unknown>,
+  problem: Kept<unknown>["problem"],
+  refused: Refused[],
+): void {
+  if (problem === undefined) return;
+  const how = problem === "looser" ? "is looser than" : "excludes";
+  const other = `${String(above.value)} of ${above.by.from} ${above.by.name}`;
+  refused.push({ by: said.by, text: `${field}: ${String(said.value)} ${how} ${other}` });
+}
+
+/** Drops what cannot be followed beside the rest. */
+function settle({ fields }: Level, refused: Refused[]): void {
+  if (fields.get("hedging.percentile")?.value === 0) {
+    fields.delete("hedging.percentile");
+    fields.delete("hedging.minDelayMs");
+  }
+  const fence = fields.get("places.mustStayIn");
+  if (fence === undefined) return;
+  const within = fence.value as string;
+  const drop = ({ by }: Said<unknown>, field: PolicyField, cluster: string): void => {
+    if (within === NOWHERE) return;
+    const text = `${field}: ${cluster} is outside of mustStayIn ${within} of ${fence.by.from} ${fence.by.name}`;
+    refused.push({ by, text });
+  };
+  const pin = fields.get("places.pin");
+  if (pin !== undefined && !isWithin(pin.value as string, within)) {
+    drop(pin, "places.pin", pin.value as string);
+    fields.delete("places.pin");
+  }
+  const split = fields.get("places.split");
+  if (split === undefined) return;
+  const parts = split.value as NonNullable<NonNullable<TrafficPolicy["places"]>["split"]>;
+  const left = parts.filter(({ cluster }) => {
+    const isInside = isWithin(cluster, within);
+    if (!isInside) drop(split, "places.split", cluster);
+    return isInside;
+  });
+  if (left.some(({ weight }) => weight > 0)) fields.set("places.split", { ...split, value: left });
+  else fields.delete("places.split");
+}
+
+/** Everybody who says something, with what holds of it and what does not. */
+function originsOf({ fields, limits }: Level, refused: readonly Refused[]): PolicyOrigin[] {
+  const origins = new Map<string, PolicyOrigin>();
+  const at = ({ from, name }: Author): PolicyOrigin => {
+    const key = `${from} ${name}`;
+    let origin = origins.get(key);
+    if (origin === undefined) {
+      origin = { cluster: from, policy: name, fields: [], refused: [] };
+      origins.set(key, origin);
+    }
+    return origin;
+  };
+  for (const [field, { by }] of fields) {
+    if (FIELD_RULES[field] !== "union") at(by).fields.push(field);
+  }
+  for (const { value, by } of limits.values()) at(by).fields.push(`rateLimits.${value.name}`);
+  for (const { by, text } of refused) at(by).refused.push(text);
+  return [...origins.values()];
+}
