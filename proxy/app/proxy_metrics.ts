@@ -1,6 +1,7 @@
 import type { IdentitySource } from "#certs/identity/identity.ts";
 import type { Metrics, Sample } from "#kernel/metrics.ts";
 import { registerProcess } from "#kernel/process_metrics.ts";
+import { registerAdmission } from "#proxy/app/admit_metrics.ts";
 import { registerHttp2 } from "#proxy/app/http2_metrics.ts";
 import type { ListenerSet } from "#proxy/app/listener_set.ts";
 import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
@@ -36,6 +37,7 @@ export interface MetricSources {
 export function registerMetrics(metrics: Metrics, sources: MetricSources): void {
   sources.stats.register(metrics);
   if (sources.process !== undefined) registerProcess(metrics, sources.process);
+  registerAdmission(metrics, sources.services);
   registerLocales(metrics, sources);
   registerEndpoints(metrics, sources);
   registerLinks(metrics, sources.prober);

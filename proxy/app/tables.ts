@@ -1,6 +1,7 @@
 import type { Millis } from "#kernel/brand.ts";
 import type { ServiceName } from "#model/names.ts";
 import type { Locale, ServiceTls, Snapshot } from "#model/snapshot.ts";
+import { Admission } from "#proxy/admit/admission.ts";
 import { type BalancerPlace, ServiceBalancer } from "#proxy/balance/service_balancer.ts";
 import type { CheckTarget } from "#proxy/health/check_request.ts";
 import type { Link } from "#proxy/health/link_probe.ts";
@@ -28,12 +29,15 @@ export function buildTables(
   const services = new Map<ServiceName, ServiceRuntime>();
   for (const service of snapshot.services) {
     const known = before?.services.get(service.name);
+    const admission = known?.admission ?? new Admission();
+    admission.follow(service.policy, place.workers, now);
     services.set(service.name, {
       name: service.name,
       raw: service.appProtocol === "tcp",
       http2: service.appProtocol === "kubernetes.io/h2c",
       proxyProtocol: service.proxyProtocol,
       balancer: new ServiceBalancer(service, place, now, known?.balancer),
+      admission,
       budget: known?.budget ?? new RetryBudget(now),
       stats: stats.of(service.name),
     });

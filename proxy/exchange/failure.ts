@@ -245,6 +245,10 @@ export function isOwnLimit(code: string): boolean {
 export interface Failure {
   readonly kind: FailureName;
   readonly detail: string;
+  /** When another try has a chance, ms from now; absent: nobody knows. */
+  readonly retryAfterMs?: number;
+  /** The rate limit that it has met. */
+  readonly limit?: { readonly name: string; readonly rate: number };
 }
 
 export function failure(kind: FailureName, detail: string): Failure {

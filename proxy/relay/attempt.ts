@@ -169,10 +169,10 @@ export class Attempt extends WheelItem implements AnswerSink {
   #open(leftMs: Millis | undefined, retries: number): UpstreamStream {
     const place = this.endpoint.endpoint;
     const { upstreams, raw, self } = this.#ports;
-    const { service, within, hop } = this.#plan;
+    const { service, within, hop, priority } = this.#plan;
     const head = this.#headWith(leftMs);
     if (place.identity !== undefined) {
-      const about = { self, service: service.name, within, hop, leftMs, retries };
+      const about = { self, service: service.name, within, hop, priority, leftMs, retries };
       return upstreams.open(place, headFor(this.endpoint, head, about), this);
     }
     if (!service.raw) return upstreams.open(place, head, this);

@@ -2,6 +2,7 @@ import type { Result } from "#kernel/result.ts";
 import { err, ok } from "#kernel/result.ts";
 import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
 import type { RouteRule } from "#model/snapshot.ts";
+import { priorityOf } from "#proxy/admit/priority.ts";
 import { markSource, setForwarding } from "#proxy/authorize/forwarding.ts";
 import { FIRST_HOP, type Hop, readHop } from "#proxy/authorize/hop.ts";
 import {
@@ -247,6 +248,7 @@ function planFor(tables: Tables, exchange: Exchange, wanted: Wanted): Result<Rel
     service,
     head: connection ?? head,
     hop,
+    priority: priorityOf(service.balancer.service.policy?.priority, hop, head.fields),
     within,
     foreign: peer.kind === "gateway" && peer.cluster !== tables.self,
     deadlineMs: requestDeadline(rule?.requestTimeoutMs, hop.deadlineMs, clientMs),

@@ -1,5 +1,5 @@
 import { FAILED_FIELD, REFUSED_FIELD } from "#proxy/authorize/hop.ts";
-import type { Exchange, RequestHead } from "#proxy/exchange/exchange.ts";
+import type { Exchange, Fields, RequestHead } from "#proxy/exchange/exchange.ts";
 import { FAILURES, type Failure } from "#proxy/exchange/failure.ts";
 import { grpcStatusOf, isGrpc } from "#proxy/exchange/grpc.ts";
 import { ownAnswer } from "#proxy/exchange/own_answer.ts";
@@ -32,7 +32,10 @@ export function answerFailure(exchange: Exchange, failure: Failure, about: Failu
   const { head, text } = ownAnswer(failure.kind, about.self);
   // RFC 9110 §15.5.6: it says what is allowed. Of a tunnel's target there is nothing else.
   if (kind.status === 405) head.fields.push("allow", "");
-  if (kind.status === 503) head.fields.push("retry-after", "1");
+  if (kind.status === 503 || failure.retryAfterMs !== undefined) {
+    head.fields.push("retry-after", String(wholeSeconds(failure.retryAfterMs ?? 0)));
+  }
+  if (failure.limit !== undefined) tellLimit(head.fields, failure.limit, failure.retryAfterMs ?? 0);
   if (exchange.peer.kind === "gateway") {
     head.fields.push(about.untouched ? REFUSED_FIELD : FAILED_FIELD, failure.kind);
   }
@@ -51,13 +54,35 @@ function answerTypeOf(head: RequestHead): string | undefined {
 function answerGrpc(
   exchange: Exchange,
   type: string,
-  { kind }: Failure,
+  { kind, retryAfterMs }: Failure,
   { self, edit }: FailureAnswer,
 ): void {
   const fields = ["content-type", type];
   fields.push("grpc-status", String(grpcStatusOf(kind)), "grpc-message", `${self}: ${kind}`);
   fields.push("proxy-status", `${self}; error=${FAILURES[kind].proxyError}`);
+  // gRFC A6: a client that retries waits for so long.
+  if (retryAfterMs !== undefined) {
+    fields.push("grpc-retry-pushback-ms", String(Math.ceil(retryAfterMs)));
+  }
   edit?.(fields, undefined);
   exchange.answer({ status: 200, reason: "", fields, body: 0, upgrade: undefined });
   exchange.answerEnd(undefined);
+}
+
+/** `Retry-After` knows seconds only (RFC 9110 §10.2.3); 0 would be no wait at all. */
+function wholeSeconds(ms: number): number {
+  return Math.max(1, Math.ceil(ms / 1_000));
+}
+
+/** What the limit is and that nothing of it is left, for programs (draft-ietf-httpapi-ratelimit-headers). */
+function tellLimit(
+  fields: Fields,
+  { name, rate }: NonNullable<Failure["limit"]>,
+  ms: number,
+): void {
+  const title = `"${name.replace(/[^\x20-\x7e]/g, "_").replace(/["\\]/g, "\\$&")}"`;
+  // Of a rate below one per second: in how many seconds there is one.
+  const seconds = wholeSeconds(1_000 / rate);
+  fields.push("ratelimit-policy", `${title};q=${Math.floor(rate * seconds)};w=${seconds}`);
+  fields.push("ratelimit", `${title};r=0;t=${wholeSeconds(ms)}`);
 }

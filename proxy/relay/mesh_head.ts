@@ -1,4 +1,5 @@
 import type { ClusterName, ServiceName } from "#model/names.ts";
+import type { Priority } from "#model/traffic_policy.ts";
 import { type Hop, writeHop } from "#proxy/authorize/hop.ts";
 import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
 import type { RequestHead } from "#proxy/exchange/exchange.ts";
@@ -9,6 +10,7 @@ export interface MeshHead {
   readonly service: ServiceName;
   readonly within: ClusterName | undefined;
   readonly hop: Hop;
+  readonly priority: Priority;
   /** What remains of its time, ms; undefined: not limited. */
   readonly leftMs: number | undefined;
   readonly retries: number;
@@ -21,7 +23,7 @@ export interface MeshHead {
 export function headFor(endpoint: EndpointState, head: RequestHead, about: MeshHead): RequestHead {
   const { method, target, authority, body, upgrade, takesTrailers, neverIndexed } = head;
   const fields = head.fields.slice();
-  const { self, service, within, hop, leftMs, retries } = about;
+  const { self, service, within, hop, priority, leftMs, retries } = about;
   // A sidecar beside us is not another cluster: the path ends here.
   const leaves = endpoint.locale.kind !== "local";
   writeHop(fields, {
@@ -31,7 +33,7 @@ export function headFor(endpoint: EndpointState, head: RequestHead, about: MeshH
     // At least 1: what is over here must not become "no deadline" there.
     deadlineMs: leftMs === undefined ? undefined : Math.max(1, Math.round(leftMs)),
     retries,
-    priority: hop.priority,
+    priority,
     caller: hop.caller,
   });
   return { method, target, authority, fields, body, upgrade, takesTrailers, neverIndexed };

@@ -1,5 +1,6 @@
 import type { Millis } from "#kernel/brand.ts";
 import { WheelItem } from "#kernel/timer_wheel.ts";
+import type { Priority } from "#model/traffic_policy.ts";
 import type { EndpointState, Outcome } from "#proxy/balance/endpoint_state.ts";
 import type {
   AnswerHead,
@@ -13,6 +14,8 @@ import { headFor } from "#proxy/relay/mesh_head.ts";
 import { outcomeAtDeadline, outcomeOf } from "#proxy/relay/outcome.ts";
 import type { RelayPlan, RelayPorts, ServiceRuntime } from "#proxy/relay/plan.ts";
 import { DEADLINE_DEFAULT_MS } from "#proxy/retry/deadline.ts";
+
+const COPY: Priority = "sheddable";
 
 /**
  * A copy of a request for a service whose answer nobody sees (Gateway API HTTPRequestMirrorFilter). It
@@ -42,6 +45,8 @@ export class Mirror extends WheelItem implements AnswerSink {
       tried: [],
       within: undefined,
       foreign: plan.foreign,
+      // Nobody waits for a copy.
+      priority: COPY,
     };
     const endpoint = balancer.pick(constraint, this.#startedAt, rng);
     if (endpoint === undefined) {
@@ -52,7 +57,10 @@ export class Mirror extends WheelItem implements AnswerSink {
     balancer.started(endpoint, this.#startedAt);
     stats.inflight++;
     wheel.arm(this, DEADLINE_DEFAULT_MS);
-    const about = { self, service: name, within: undefined, hop: plan.hop, retries: 0 };
+    const about = {
+      ...{ self, service: name, within: undefined, hop: plan.hop, retries: 0 },
+      priority: COPY,
+    };
     const copy =
       endpoint.endpoint.identity === undefined
         ? { ...head, fields: head.fields.slice() }

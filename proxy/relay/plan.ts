@@ -4,6 +4,8 @@ import type { Rng } from "#kernel/rng.ts";
 import type { TimerWheel } from "#kernel/timer_wheel.ts";
 import type { ClusterName, ServiceName } from "#model/names.ts";
 import type { Service } from "#model/snapshot.ts";
+import type { Priority } from "#model/traffic_policy.ts";
+import type { Admission } from "#proxy/admit/admission.ts";
 import type { Hop } from "#proxy/authorize/hop.ts";
 import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
 import type { ServiceBalancer } from "#proxy/balance/service_balancer.ts";
@@ -23,6 +25,7 @@ export interface ServiceRuntime {
   readonly http2: boolean;
   readonly proxyProtocol: Service["proxyProtocol"];
   readonly balancer: ServiceBalancer;
+  readonly admission: Admission;
   readonly budget: RetryBudget;
   readonly stats: ServiceStats;
 }
@@ -34,6 +37,8 @@ export interface RelayPlan {
   readonly head: RequestHead;
   /** What the hop before us said, or a first hop's defaults. */
   readonly hop: Hop;
+  /** Who goes first where not all can be served. */
+  readonly priority: Priority;
   /** The subtree that must serve it; undefined: any. */
   readonly within: ClusterName | undefined;
   /** It came from another cluster. */

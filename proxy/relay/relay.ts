@@ -59,6 +59,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
   #attempt: Attempt | undefined = undefined;
   readonly #tried: EndpointState[] = [];
   #retriesLeft: number;
+  #admitted = false;
   #status = 0;
   /** As the client has seen it; 0: none. */
   #answerStatus = 0;
@@ -97,12 +98,20 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     const { service, deadlineMs } = this.#plan;
     this.#exchange.observer = this;
     service.stats.inflight++;
+    const refusal = service.admission.admit(this.#plan, this.#exchange, this.#startedAt);
+    if (refusal !== undefined) {
+      service.stats.failed(refusal.kind);
+      this.#giveUp(refusal);
+      return;
+    }
+    this.#admitted = true;
     service.budget.deposit(this.#startedAt);
     if (deadlineMs > 0) this.#ports.wheel.armAt(this, this.#startedAt + deadlineMs);
     const first = this.#pick(this.#startedAt);
     if (first === undefined) {
       const why = service.balancer.whyNot(this.#constraint(), this.#startedAt);
       const reason = failure(why, `nobody serves ${service.name}`);
+      if (why === "shed") service.admission.refuse(why, this.#plan.priority);
       service.stats.failed(reason.kind);
       this.#giveUp(reason);
       return;
@@ -303,6 +312,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
       within: this.#plan.within,
       foreign: this.#plan.foreign,
       session: this.#plan.session,
+      priority: this.#plan.priority,
     };
   }
 
@@ -428,7 +438,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
   }
 
   #finish(now = this.#ports.clock.now()): void {
-    const { stats } = this.#plan.service;
+    const { stats, admission } = this.#plan.service;
     if (this.#state === "tunnel") stats.tunnels--;
     this.#state = "done";
     this.#ports.wheel.disarm(this);
@@ -439,6 +449,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
       stats.called(this.#head.target, this.#grpcStatus ?? GrpcStatus.UNKNOWN, elapsedMs);
     }
     if (this.#exchange.log !== undefined) this.#writeDown(this.#exchange.log);
+    if (this.#admitted) admission.release(this.#plan, this.#exchange);
     stats.inflight--;
     if (this.#status > 0) stats.answered(this.#status, elapsedMs);
   }

@@ -121,6 +121,7 @@ export class RelayStand {
         );
         const plan: RelayPlan = {
           ...{ service, head, hop: FIRST_HOP, within: undefined, foreign: false, deadlineMs: 0 },
+          priority: "default",
           ...{
             deadlineCoversBody: false,
             isCall: false,
