@@ -1,6 +1,6 @@
 import type { Millis } from "#kernel/brand.ts";
 import type { ServiceName } from "#model/names.ts";
-import type { Locale, ServiceTls, Snapshot } from "#model/snapshot.ts";
+import type { Locale, Service, ServiceTls, Snapshot } from "#model/snapshot.ts";
 import { Admission } from "#proxy/admit/admission.ts";
 import { type BalancerPlace, ServiceBalancer } from "#proxy/balance/service_balancer.ts";
 import type { CheckTarget } from "#proxy/health/check_request.ts";
@@ -8,7 +8,9 @@ import type { Link } from "#proxy/health/link_probe.ts";
 import type { RequestStats } from "#proxy/observe/service_stats.ts";
 import type { Tables } from "#proxy/relay/dispatcher.ts";
 import type { ServiceRuntime } from "#proxy/relay/plan.ts";
-import { RetryBudget } from "#proxy/retry/budget.ts";
+import { type BudgetRules, RetryBudget } from "#proxy/retry/budget.ts";
+import { HedgeDelay } from "#proxy/retry/hedge_delay.ts";
+import { LostWays } from "#proxy/retry/lost_ways.ts";
 import { compileStreams } from "#proxy/route/streams.ts";
 import { compileRoutes } from "#proxy/route/table.ts";
 import { prepareTls } from "#proxy/upstream/endpoint_tls.ts";
@@ -38,7 +40,7 @@ export function buildTables(
       proxyProtocol: service.proxyProtocol,
       balancer: new ServiceBalancer(service, place, now, known?.balancer),
       admission,
-      budget: known?.budget ?? new RetryBudget(now),
+      ...retriesOf(service, known, now, place.workers),
       stats: stats.of(service.name),
     });
   }
@@ -49,6 +51,23 @@ export function buildTables(
     routes: compileRoutes(snapshot),
     streams: compileStreams(snapshot),
     services,
+  };
+}
+
+function retriesOf(
+  { policy }: Service,
+  known: ServiceRuntime | undefined,
+  now: Millis,
+  workers: number,
+): Pick<ServiceRuntime, "budget" | "lostWays" | "hedging"> {
+  const rules: BudgetRules = { ...policy?.retries, running: policy?.limits?.retries };
+  known?.budget.follow(rules, workers);
+  const { hedging } = policy ?? {};
+  if (hedging !== undefined) known?.hedging?.follow(hedging);
+  return {
+    budget: known?.budget ?? new RetryBudget(now, rules, workers),
+    lostWays: known?.lostWays ?? new LostWays(),
+    hedging: hedging && (known?.hedging ?? new HedgeDelay(hedging)),
   };
 }
 

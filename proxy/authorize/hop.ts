@@ -24,6 +24,8 @@ const CALLER_BYTES_MAX = 1_024;
 export const REFUSED_FIELD = "x-mesh-refused";
 /** The answer is a gateway's own, for a failure of this kind: an endpoint may have acted on the request. */
 export const FAILED_FIELD = "x-mesh-failed";
+/** Of the retries that came with the request, those that its gateway has left: said where it has spent some. */
+export const LEFT_FIELD = "x-mesh-retries";
 
 /** What travels with a request from gateway to gateway. */
 export interface Hop {
@@ -59,7 +61,7 @@ type HopField = "service" | "within" | "path" | "deadline" | "retries" | "priori
 const TRUSTED: Readonly<Record<Peer["kind"], readonly HopField[]>> = {
   gateway: ["service", "within", "path", "deadline", "retries", "priority", "caller"],
   // A proxy of our own cluster names the service it wants; nothing that others must believe.
-  workload: ["service", "within", "deadline", "priority"],
+  workload: ["service", "within", "deadline", "retries", "priority"],
   control: [],
   anonymous: [],
 };
@@ -82,7 +84,10 @@ export function readHop(
   if (peer.kind === "anonymous") return ok(FIRST_HOP);
   const hop = parseHop(said);
   if (typeof hop === "string") return err(failure("bad_request", hop));
-  if (peer.kind === "workload") return ok({ ...hop, caller: peer.id });
+  if (peer.kind === "workload") {
+    const retries = Math.min(hop.retries, RETRIES_DEFAULT);
+    return ok({ ...hop, retries, caller: peer.id });
+  }
   if (peer.kind !== "gateway") return ok(FIRST_HOP);
   const { path } = hop;
   if (path.length >= HOPS_MAX) return err(failure("loop", `${path.length} hops`));
@@ -191,10 +196,12 @@ export function writeHop(fields: Fields, hop: Hop): void {
   if (hop.caller !== "") fields.push("x-mesh-caller", hop.caller);
 }
 
-/** What a gateway has said of an answer of its own, in fields that go no further; kinds of failure. */
+/** What a gateway says with an answer, in fields that go no further. `refused`, `failed`: kinds of failure of its own. */
 export interface GatewaySaid {
   readonly refused: string | undefined;
   readonly failed: string | undefined;
+  /** Of the retries that it was given, those that it has left; undefined: all. */
+  readonly retries: number | undefined;
 }
 
 /** Removes every `x-mesh-*` field of an answer. Returns what they said; undefined: there was none. */
@@ -203,17 +210,19 @@ export function stripHop(fields: Fields): GatewaySaid | undefined {
   if (first < 0) return undefined;
   let refused: string | undefined;
   let failed: string | undefined;
+  let retries: number | undefined;
   let kept = first;
   for (let i = first; i < fields.length; i += 2) {
     const name = fields[i]!;
     if (name === REFUSED_FIELD) refused = fields[i + 1];
     else if (name === FAILED_FIELD) failed = fields[i + 1];
+    else if (name === LEFT_FIELD) retries = parseCount(fields[i + 1], RETRIES_MAX) ?? 0;
     if (isMeshField(name)) continue;
     fields[kept++] = name;
     fields[kept++] = fields[i + 1]!;
   }
   fields.length = kept;
-  return { refused, failed };
+  return { refused, failed, retries };
 }
 
 function firstMeshField(fields: Fields): number {

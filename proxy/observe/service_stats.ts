@@ -25,6 +25,10 @@ export class ServiceStats {
   retries = 0;
   /** Retries that the budget forbade. */
   retriesDenied = 0;
+  /** Second tries that began while the first one was still running … */
+  hedges = 0;
+  /** … and those whose answer came first. */
+  hedgeWins = 0;
   /** Requests running now. */
   inflight = 0;
   #grpc: GrpcStats | undefined = undefined;
@@ -131,6 +135,22 @@ export class RequestStats {
         labels,
       },
       () => this.#each((s, name) => [{ labels: [name], value: s.retriesDenied }]),
+    );
+    metrics.counter(
+      {
+        name: "espalier_hedges_total",
+        help: "Second tries that began because the first one was slow.",
+        labels,
+      },
+      () => this.#each((s, name) => [{ labels: [name], value: s.hedges }]),
+    );
+    metrics.counter(
+      {
+        name: "espalier_hedge_wins_total",
+        help: "Second tries that were answered before the first one.",
+        labels,
+      },
+      () => this.#each((s, name) => [{ labels: [name], value: s.hedgeWins }]),
     );
     registerGrpc(metrics, () => this.#callers());
     metrics.gauge(

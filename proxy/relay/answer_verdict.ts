@@ -1,8 +1,8 @@
 import type { AnswerHead } from "#proxy/exchange/exchange.ts";
-import type { RetryRule } from "#proxy/exchange/failure.ts";
+import { FAILURES, isFailureName, type RetryRule } from "#proxy/exchange/failure.ts";
 import { grpcStatusOfAnswer } from "#proxy/exchange/grpc.ts";
 import type { RelayPlan } from "#proxy/relay/plan.ts";
-import { isRetryableStatus } from "#proxy/retry/classify.ts";
+import { isRetryableStatus, mayRetry } from "#proxy/retry/classify.ts";
 
 /**
  * Whether an answer says "not now", as its route or its status has it; undefined: it does not. Of a call that is
@@ -18,6 +18,17 @@ export function retryRuleOf(
   }
   const isListed = retry?.statuses?.has(status) ?? isRetryableStatus(status);
   return isListed ? "idempotent" : undefined;
+}
+
+/** Whether a gateway has refused a request for a reason that holds everywhere. @param kind that it gave. */
+export function isFinal(kind: string): boolean {
+  return isFailureName(kind) && FAILURES[kind].retry === "never";
+}
+
+/** Whether a request does no harm if it is made twice, at two places at once, and is worth it. */
+export function mayHedge({ head, retry, isCall, service, session }: RelayPlan): boolean {
+  if (service.raw || head.upgrade !== undefined || session !== undefined) return false;
+  return mayRetry("idempotent", head.method) || (isCall && retry?.grpcStatuses !== undefined);
 }
 
 /** An endpoint that was given the connection itself has switched: to who asked by CONNECT that is a 200. */

@@ -19,7 +19,7 @@ import type { ReplayBody } from "#proxy/relay/replay_body.ts";
 
 /** Whose try it is: hears what comes of it, until it has ended the try. */
 export interface AttemptOwner {
-  onInterim(status: number, fields: Fields): void;
+  onInterim(of: Attempt, status: number, fields: Fields): void;
   onAnswer(of: Attempt, head: AnswerHead): void;
   /** False: pause, until `Attempt.resume()`. */
   onAnswerBody(chunk: Buffer): boolean;
@@ -38,10 +38,14 @@ export class Attempt extends WheelItem implements AnswerSink {
   readonly endpoint: EndpointState;
   /** From its start to the head of its answer, or to its failure, ms. */
   firstByteMs: Millis = 0;
+  readonly startedAt: Millis;
+  /** Retries of the request that were given on with it, for the next gateway to spend. */
+  given = 0;
   readonly #ports: RelayPorts;
   readonly #plan: RelayPlan;
   readonly #owner: AttemptOwner;
-  readonly #startedAt: Millis;
+  /** It is a retry or a hedge. */
+  readonly #extra: boolean;
   #stream: UpstreamStream | undefined = undefined;
   /** The balancer knows how it went. */
   #told = false;
@@ -51,23 +55,26 @@ export class Attempt extends WheelItem implements AnswerSink {
     plan: RelayPlan,
     owner: AttemptOwner,
     endpoint: EndpointState,
-    now: Millis,
+    about: { readonly now: Millis; readonly extra: boolean },
   ) {
     super();
     this.#ports = ports;
     this.#plan = plan;
     this.#owner = owner;
     this.endpoint = endpoint;
-    this.#startedAt = now;
+    this.startedAt = about.now;
+    this.#extra = about.extra;
   }
 
   /**
    * @param leftMs of the request's time; undefined: not limited.
-   * @param retries of its retries, that are left.
+   * @param retries of its retries, that the next gateway may spend; for an endpoint there are none.
    */
   start(leftMs: Millis | undefined, retries: number): void {
     const { service, tryTimeoutMs } = this.#plan;
-    service.balancer.started(this.endpoint, this.#startedAt);
+    service.balancer.started(this.endpoint, this.startedAt);
+    if (this.#extra) service.budget.begun();
+    this.given = retries;
     this.#stream = this.#open(leftMs, retries);
     if (tryTimeoutMs > 0) this.#ports.wheel.arm(this, tryTimeoutMs);
   }
@@ -104,7 +111,7 @@ export class Attempt extends WheelItem implements AnswerSink {
 
   /** Its answer has begun, or it has failed. */
   measure(now: Millis): void {
-    this.firstByteMs = now - this.#startedAt;
+    this.firstByteMs = now - this.startedAt;
   }
 
   /** No limit of its own holds from here. */
@@ -126,13 +133,23 @@ export class Attempt extends WheelItem implements AnswerSink {
     if (this.#told) return;
     this.#told = true;
     this.disarm();
-    this.#plan.service.balancer.finished(this.endpoint, outcome, this.firstByteMs, now);
+    const { balancer, budget } = this.#plan.service;
+    balancer.finished(this.endpoint, outcome, this.firstByteMs, now);
+    if (this.#extra) budget.ended();
+  }
+
+  /** Another try has won. Nothing is held against this one but that it has taken so long already. */
+  lose(now: Millis): void {
+    this.measure(now);
+    this.end("cancelled", now);
+    const { ewma } = this.endpoint;
+    if (this.firstByteMs > ewma.read(now)) ewma.add(this.firstByteMs, now);
   }
 
   // ── the endpoint's side ──
 
   onInterim(status: number, fields: Fields): void {
-    this.#owner.onInterim(status, fields);
+    this.#owner.onInterim(this, status, fields);
   }
 
   onAnswer(head: AnswerHead): void {

@@ -1,4 +1,4 @@
-import { FAILED_FIELD, REFUSED_FIELD } from "#proxy/authorize/hop.ts";
+import { FAILED_FIELD, LEFT_FIELD, REFUSED_FIELD } from "#proxy/authorize/hop.ts";
 import type { Exchange, Fields, RequestHead } from "#proxy/exchange/exchange.ts";
 import { FAILURES, type Failure } from "#proxy/exchange/failure.ts";
 import { grpcStatusOf, isGrpc } from "#proxy/exchange/grpc.ts";
@@ -12,6 +12,8 @@ export interface FailureAnswer {
   readonly self: string;
   /** True if no endpoint can have acted on the request: told to gateways, who may then try elsewhere. */
   readonly untouched: boolean;
+  /** Of the retries that came with it, those that are left, where that has to be said. */
+  readonly retriesLeft?: number | undefined;
   /** What its route does to answers: a page of another origin may read ours only if CORS says so. */
   readonly edit?: AnswerEdit | undefined;
 }
@@ -38,6 +40,7 @@ export function answerFailure(exchange: Exchange, failure: Failure, about: Failu
   if (failure.limit !== undefined) tellLimit(head.fields, failure.limit, failure.retryAfterMs ?? 0);
   if (exchange.peer.kind === "gateway") {
     head.fields.push(about.untouched ? REFUSED_FIELD : FAILED_FIELD, failure.kind);
+    if (about.retriesLeft !== undefined) head.fields.push(LEFT_FIELD, String(about.retriesLeft));
   }
   about.edit?.(head.fields, undefined);
   exchange.answer(head);

@@ -13,6 +13,8 @@ import type { Fields, RequestHead } from "#proxy/exchange/exchange.ts";
 import type { AccessLog } from "#proxy/observe/access_log.ts";
 import type { ServiceStats } from "#proxy/observe/service_stats.ts";
 import type { RetryBudget } from "#proxy/retry/budget.ts";
+import type { HedgeDelay } from "#proxy/retry/hedge_delay.ts";
+import type { LostWays } from "#proxy/retry/lost_ways.ts";
 import type { RetryPolicy } from "#proxy/route/rule.ts";
 import type { RawUpstreams, Upstreams } from "#proxy/upstream/upstreams.ts";
 
@@ -27,6 +29,9 @@ export interface ServiceRuntime {
   readonly balancer: ServiceBalancer;
   readonly admission: Admission;
   readonly budget: RetryBudget;
+  readonly lostWays: LostWays<EndpointState>;
+  /** When a second try begins; undefined: never. */
+  readonly hedging: HedgeDelay | undefined;
   readonly stats: ServiceStats;
 }
 

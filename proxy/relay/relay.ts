@@ -1,6 +1,13 @@
 import type { Millis } from "#kernel/brand.ts";
+import type { Timer } from "#kernel/clock.ts";
 import { Timeout, WheelItem } from "#kernel/timer_wheel.ts";
-import { FAILED_FIELD, stripHop } from "#proxy/authorize/hop.ts";
+import {
+  FAILED_FIELD,
+  type GatewaySaid,
+  LEFT_FIELD,
+  REFUSED_FIELD,
+  stripHop,
+} from "#proxy/authorize/hop.ts";
 import type { EndpointState, Outcome } from "#proxy/balance/endpoint_state.ts";
 import type { PickConstraint } from "#proxy/balance/pick_constraint.ts";
 import {
@@ -28,14 +35,16 @@ import {
   retryPushback,
 } from "#proxy/exchange/grpc.ts";
 import type { AccessEntry } from "#proxy/observe/access_entry.ts";
-import { acceptConnect, retryRuleOf } from "#proxy/relay/answer_verdict.ts";
+import { acceptConnect, isFinal, mayHedge, retryRuleOf } from "#proxy/relay/answer_verdict.ts";
 import { Attempt, type AttemptOwner } from "#proxy/relay/attempt.ts";
 import { answerFailure } from "#proxy/relay/failure_answer.ts";
+import { isFree } from "#proxy/relay/free_retry.ts";
 import { Mirror } from "#proxy/relay/mirror.ts";
 import { outcomeAtDeadline, outcomeOf } from "#proxy/relay/outcome.ts";
 import type { RelayPlan, RelayPorts } from "#proxy/relay/plan.ts";
 import { ReplayBody } from "#proxy/relay/replay_body.ts";
 import { mayRetry } from "#proxy/retry/classify.ts";
+import type { HedgeDelay } from "#proxy/retry/hedge_delay.ts";
 
 /** `trying`: nothing of an answer has reached the client, so another try is possible. */
 /** `tunnel`: another protocol, both ways; over when both have ended. */
@@ -57,9 +66,16 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
   #state: State = "trying";
   /** The running try, or the last one; undefined: nobody could be asked. */
   #attempt: Attempt | undefined = undefined;
+  /** A second try that runs beside it. */
+  #rival: Attempt | undefined = undefined;
+  /** Until that begins. */
+  #hedgeTimer: Timer | undefined = undefined;
   readonly #tried: EndpointState[] = [];
+  /** Of the retries that it came with, those that are neither spent nor given on with a try. */
   #retriesLeft: number;
   #admitted = false;
+  /** Tries after the first. */
+  #resends = 0;
   #status = 0;
   /** As the client has seen it; 0: none. */
   #answerStatus = 0;
@@ -116,7 +132,8 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
       this.#giveUp(reason);
       return;
     }
-    this.#try(first, this.#startedAt);
+    this.#attempt = this.#begin(first, this.#startedAt, false);
+    if (service.hedging !== undefined) this.#awaitHedge(service.hedging);
     if (this.#plan.mirrors.length > 0) this.#startMirrors();
     if (this.#head.body !== 0) {
       this.#replay = new ReplayBody();
@@ -159,7 +176,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     if (this.#answerStatus === 0 && source === "downstream") this.#answerStatus = status;
     this.#plan.service.stats.failed(reason.kind);
     if (this.#replay?.ended === false) for (const mirror of this.#mirrors) mirror.drop();
-    this.#endTry("cancelled");
+    this.#endTries("cancelled");
     this.#finish();
   }
 
@@ -180,10 +197,10 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     const reason = failure("deadline", `${this.#plan.deadlineMs} ms are over`);
     this.#plan.service.stats.failed(reason.kind);
     const stage = this.#attempt?.stage ?? "waits";
-    if (stage === "begun") this.#touched = true;
+    if (stage === "begun" || this.#rival?.stage === "begun") this.#touched = true;
     this.#attempt?.measure(this.#ports.clock.now());
     const answering = this.#state === "answering";
-    this.#endTry(outcomeAtDeadline(stage));
+    this.#endTries(outcomeAtDeadline(stage));
     if (answering) this.#cutShort(reason);
     else this.#giveUp(reason);
   }
@@ -197,14 +214,14 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     }
     const reason = failure("stream_idle", `${streamIdleMs} ms without a byte`);
     this.#plan.service.stats.failed(reason.kind);
-    this.#endTry("cancelled");
+    this.#endTries("cancelled");
     this.#cutShort(reason);
   }
 
   // ── the endpoint's side ──
 
-  onInterim(status: number, fields: Fields): void {
-    if (this.#state !== "trying") return;
+  onInterim(of: Attempt, status: number, fields: Fields): void {
+    if (this.#state !== "trying" || of !== this.#attempt) return;
     stripHop(fields);
     this.#exchange.interim(status, fields);
   }
@@ -218,14 +235,22 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     // Only a gateway's word counts; from anybody else the field is just removed.
     const own = stripHop(head.fields);
     const said = of.endpoint.locale.kind === "local" ? undefined : own;
-    if (said?.refused !== undefined) {
-      this.#tryFailed(failure("refused_by_gateway", said.refused), now);
+    this.#takeBack(of, said?.retries ?? of.given);
+    const final = said?.refused !== undefined && isFinal(said.refused);
+    if (said?.refused !== undefined && !final) {
+      this.#tryFailed(of, failure("refused_by_gateway", said.refused), now);
       return;
     }
     if (this.#plan.isCall && head.body === 0) this.#answerFields = head.fields;
-    const rule = retryRuleOf(this.#plan, head);
-    if (rule !== undefined && this.#retryInstead(rule, head.fields, now)) return;
-    if (said?.failed !== undefined && this.#tellFailure(said.failed, head.fields)) return;
+    const rule = final ? undefined : retryRuleOf(this.#plan, head);
+    if (rule !== undefined && this.#retryInstead(of, rule, head.fields, now)) return;
+    const { stats, hedging, lostWays } = this.#plan.service;
+    if (hedging !== undefined) {
+      const beganAt = this.#settle(of, now);
+      if (head.status < 500) hedging.add(now - beganAt);
+    }
+    if (this.#tellOn(said, head.fields)) return;
+    lostWays.find(of.endpoint);
     this.#state = isTunnel ? "tunnel" : "answering";
     of.disarm();
     // Later than the deadline that is armed, as a rule: that costs the wheel one number.
@@ -235,7 +260,6 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     this.#replay?.drop();
     this.#plan.editAnswer?.(head.fields, of.endpoint);
     this.#answerStatus = head.status;
-    const { stats } = this.#plan.service;
     stats.answering(now - this.#startedAt);
     this.#exchange.answer(head);
     if (!isTunnel) return;
@@ -249,15 +273,20 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
   }
 
   /**
-   * What a gateway has answered by itself is told on to the next one; a caller of gRPC hears it in gRPC's words, and
-   * then this answer is dropped: true.
+   * Tells the next proxy of what has been spent and who has failed. What a gateway has answered by itself a caller
+   * of gRPC hears in gRPC's words, and then this answer is dropped: true.
    */
-  #tellFailure(kind: string, fields: Fields): boolean {
-    if (!isFailureName(kind)) return false;
-    if (this.#exchange.peer.kind === "gateway") fields.push(FAILED_FIELD, kind);
-    if (this.#exchange.peer.kind === "gateway" || !this.#plan.isCall) return false;
-    this.#touched = true;
-    this.#endTry("failed");
+  #tellOn(said: GatewaySaid | undefined, fields: Fields): boolean {
+    const { peer } = this.#exchange;
+    const left = this.#toldLeft();
+    if (left !== undefined && peer.kind !== "anonymous") fields.push(LEFT_FIELD, String(left));
+    const kind = said?.refused ?? said?.failed;
+    if (kind === undefined || !isFailureName(kind)) return false;
+    const isTouched = said!.refused === undefined;
+    if (peer.kind === "gateway") fields.push(isTouched ? FAILED_FIELD : REFUSED_FIELD, kind);
+    if (peer.kind === "gateway" || !this.#plan.isCall) return false;
+    this.#touched ||= isTouched;
+    this.#attempt!.end("failed", this.#ports.clock.now());
     this.#giveUp(failure(kind, "said by the next gateway"));
     return true;
   }
@@ -291,11 +320,13 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     const now = this.#ports.clock.now();
     if (this.#state === "trying") {
       of.measure(now);
-      this.#tryFailed(reason, now);
+      // What has gone to nobody, nobody has spent anything of.
+      if (FAILURES[reason.kind].retry === "always") this.#takeBack(of, of.given);
+      this.#tryFailed(of, reason, now);
       return;
     }
     this.#plan.service.stats.failed(reason.kind);
-    this.#endTry("failed");
+    of.end("failed", now);
     this.#cutShort(reason);
   }
 
@@ -316,12 +347,17 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     };
   }
 
-  #try(endpoint: EndpointState, now: Millis): void {
-    const attempt = new Attempt(this.#ports, this.#plan, this, endpoint, now);
-    this.#attempt = attempt;
+  /** @param extra it is a retry or a hedge. */
+  #begin(endpoint: EndpointState, now: Millis, extra: boolean): Attempt {
+    const attempt = new Attempt(this.#ports, this.#plan, this, endpoint, { now, extra });
     const { deadlineMs } = this.#plan;
     const leftMs = deadlineMs > 0 ? deadlineMs - (now - this.#startedAt) : undefined;
-    attempt.start(leftMs, this.#retriesLeft);
+    // One is kept, for the case that the next gateway is lost and says nothing any more.
+    const isHop = endpoint.locale.kind !== "local" && this.#retriesLeft > 1;
+    const given = isHop ? this.#retriesLeft - 1 : 0;
+    this.#retriesLeft -= given;
+    attempt.start(leftMs, given);
+    return attempt;
   }
 
   /** Whether an answer that has ended speaks for its endpoint. */
@@ -336,54 +372,57 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     for (const mirror of this.#mirrors) mirror.start(this.#head, this.#plan);
   }
 
-  #tryFailed(reason: Failure, now: Millis): void {
+  /** Of the retries that were given on with a try, `left` are there again; our budget bears the others too. */
+  #takeBack(of: Attempt, left: number): void {
+    const spent = Math.max(0, of.given - left);
+    this.#retriesLeft += of.given - spent;
+    of.given = 0;
+    if (spent > 0) this.#plan.service.budget.charge(spent);
+  }
+
+  #tryFailed(of: Attempt, reason: Failure, now: Millis): void {
     this.#plan.service.stats.failed(reason.kind);
     const rule = FAILURES[reason.kind].retry;
-    this.#endTry(outcomeOf(reason.kind));
     if (rule !== "always") this.#touched = true;
-    const next = this.#next(rule, now, this.#isLinkFailure(reason.kind));
+    if (this.#leaveRace(of, outcomeOf(reason.kind), now)) return;
+    of.end(outcomeOf(reason.kind), now);
+    const next = this.#next(of, rule, now, isFree(of, reason, this.#plan.service.lostWays, now));
     if (next === undefined) this.#giveUp(reason);
     else this.#tryAgain(next, now);
   }
 
   /** True if an answer that says "not now" was dropped for another try. */
-  #retryInstead(rule: RetryRule, fields: Fields, now: Millis): boolean {
+  #retryInstead(of: Attempt, rule: RetryRule, fields: Fields, now: Millis): boolean {
     this.#plan.service.stats.failed("retryable_status");
     const pushback = this.#plan.isCall ? retryPushback(fields) : undefined;
+    if (this.#rival !== undefined) this.#touched = true;
+    if (this.#leaveRace(of, "failed", now)) return true;
     if (pushback === Number.POSITIVE_INFINITY) return false;
-    const next = this.#next(rule, now, false);
+    const next = this.#next(of, rule, now, false);
     if (next === undefined) return false;
     this.#touched = true;
-    this.#endTry("failed");
+    of.end("failed", now);
     this.#tryAgain(next, now, pushback);
     return true;
   }
 
-  /**
-   * True if the way was lost and not the endpoint: such a retry adds no load to anybody, and when a
-   * gateway or a link dies under load every request on it needs one at once. It is not charged.
-   */
-  #isLinkFailure(kind: FailureName): boolean {
-    if (kind === "link_down" || FAILURES[kind].retry === "always") return true;
-    const wasCut = kind === "closed_early" || kind === "stale_connection";
-    return wasCut && this.#attempt!.endpoint.locale.kind !== "local";
-  }
-
   /** Where to try next, paid for unless it is free; undefined if there is to be no other try. */
-  #next(rule: RetryRule, now: Millis, free: boolean): EndpointState | undefined {
+  #next(of: Attempt, rule: RetryRule, now: Millis, free: boolean): EndpointState | undefined {
     if (this.#retriesLeft <= 0 || this.#replay?.complete === false) return undefined;
     if (!mayRetry(rule, this.#head.method)) return undefined;
-    this.#tried.push(this.#attempt!.endpoint);
+    this.#tried.push(of.endpoint);
     const next = this.#pick(now);
     if (next === undefined) return undefined;
-    if (free || this.#plan.service.budget.tryWithdraw(now)) return next;
-    this.#plan.service.stats.retriesDenied++;
+    const { budget, stats } = this.#plan.service;
+    if (free ? budget.mayBegin : budget.tryWithdraw(now)) return next;
+    stats.retriesDenied++;
     return undefined;
   }
 
   /** @param waitMs what the endpoint asks for, in place of the route's back-off. */
   #tryAgain(endpoint: EndpointState, now: Millis, waitMs?: Millis): void {
     this.#retriesLeft--;
+    this.#resends++;
     // The client has not seen that answer.
     this.#status = 0;
     this.#plan.service.stats.retries++;
@@ -399,15 +438,76 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
   }
 
   #resend(endpoint: EndpointState, now: Millis): void {
-    this.#try(endpoint, now);
+    this.#attempt = this.#begin(endpoint, now, true);
     const replay = this.#replay;
     if (replay === undefined) return;
-    this.#attempt!.sendAll(replay);
+    this.#attempt.sendAll(replay);
     if (!replay.ended) this.#exchange.resumeBody();
   }
 
-  /** Ends the running try, if any. */
-  #endTry(outcome: Outcome, now = this.#ports.clock.now()): void {
+  // ── hedging ──
+
+  /** A second try begins when the first one is slow: within ms, for which the wheel is too coarse. */
+  #awaitHedge({ delayMs }: HedgeDelay): void {
+    if (delayMs === undefined || !mayHedge(this.#plan)) return;
+    this.#hedgeTimer = this.#ports.clock.after(delayMs, () => {
+      this.#hedgeTimer = undefined;
+      this.#hedge(this.#ports.clock.now());
+    });
+  }
+
+  #hedge(now: Millis): void {
+    const first = this.#attempt!;
+    const { budget, stats, balancer } = this.#plan.service;
+    if (this.#retriesLeft <= 0 || balancer.shedding) return;
+    // What is still being sent could not be sent twice.
+    const body = this.#replay;
+    if (body !== undefined && !(body.ended && body.complete)) return;
+    this.#tried.push(first.endpoint);
+    const other = this.#pick(now);
+    if (other === undefined || other === first.endpoint) return;
+    if (!budget.tryWithdraw(now)) {
+      stats.retriesDenied++;
+      return;
+    }
+    this.#retriesLeft--;
+    this.#resends++;
+    stats.hedges++;
+    this.#rival = this.#begin(other, now, true);
+    if (body !== undefined) this.#rival.sendAll(body);
+  }
+
+  /** One of two has failed, and the other one goes on alone; false: there is none, and will be none. */
+  #leaveRace(of: Attempt, outcome: Outcome, now: Millis): boolean {
+    this.#hedgeTimer?.cancel();
+    this.#hedgeTimer = undefined;
+    if (this.#rival === undefined) return false;
+    of.end(outcome, now);
+    this.#tried.push(of.endpoint);
+    if (of === this.#attempt) this.#attempt = this.#rival;
+    this.#rival = undefined;
+    return true;
+  }
+
+  /** The first answer has come: the other try, if any, has lost. Returns when the race began. */
+  #settle(of: Attempt, now: Millis): Millis {
+    this.#hedgeTimer?.cancel();
+    this.#hedgeTimer = undefined;
+    const rival = this.#rival;
+    if (rival === undefined) return of.startedAt;
+    const first = this.#attempt!;
+    this.#rival = undefined;
+    this.#attempt = of;
+    if (of === rival) this.#plan.service.stats.hedgeWins++;
+    (of === rival ? first : rival).lose(now);
+    return first.startedAt;
+  }
+
+  /** Ends the running tries, if any. */
+  #endTries(outcome: Outcome): void {
+    const now = this.#ports.clock.now();
+    if (this.#rival !== undefined) this.#leaveRace(this.#rival, "cancelled", now);
+    this.#hedgeTimer?.cancel();
     this.#attempt?.end(outcome, now);
   }
 
@@ -419,7 +519,15 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     this.#finish(now);
   }
 
-  #giveUp(reason: Failure): void {
+  /** What the gateway before us is to know of its retries; undefined: that none is spent. */
+  #toldLeft(): number | undefined {
+    return this.#retriesLeft < this.#plan.hop.retries ? this.#retriesLeft : undefined;
+  }
+
+  #giveUp(last: Failure): void {
+    // What a gateway has refused, we refuse for the same reason.
+    const isTold = last.kind === "refused_by_gateway" && isFailureName(last.detail);
+    const reason = isTold ? failure(last.detail as FailureName, "said by the next gateway") : last;
     this.#failure = reason;
     this.#status = FAILURES[reason.kind].status;
     this.#answerStatus = this.#status;
@@ -427,6 +535,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     answerFailure(this.#exchange, reason, {
       self: this.#ports.self,
       untouched: !this.#touched,
+      retriesLeft: this.#toldLeft(),
       edit: this.#plan.editAnswer,
     });
   }
@@ -457,7 +566,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
   #writeDown(entry: AccessEntry): void {
     entry.endpoint = this.#attempt?.endpoint;
     entry.service = this.#plan.service.name;
-    entry.resends = this.#plan.hop.retries - this.#retriesLeft;
+    entry.resends = this.#resends;
     entry.status = this.#answerStatus;
     entry.grpcStatus = this.#grpcStatus;
     entry.requestBytes = this.#requestBytes;

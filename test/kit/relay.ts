@@ -3,7 +3,7 @@ import { seededRng } from "#kernel/rng.ts";
 import { TimerWheel } from "#kernel/timer_wheel.ts";
 import { VirtualClock } from "#kernel/virtual_clock.ts";
 import type { ClusterName, ServiceName } from "#model/names.ts";
-import type { Locale } from "#model/snapshot.ts";
+import type { Locale, Service } from "#model/snapshot.ts";
 import { buildTables } from "#proxy/app/tables.ts";
 import { FIRST_HOP } from "#proxy/authorize/hop.ts";
 import type {
@@ -16,6 +16,7 @@ import type {
   UpstreamStream,
 } from "#proxy/exchange/exchange.ts";
 import { FAILURES } from "#proxy/exchange/failure.ts";
+import { fieldValue } from "#proxy/exchange/fields.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
 import { RequestStats, type ServiceStats } from "#proxy/observe/service_stats.ts";
 import type { RelayPlan } from "#proxy/relay/plan.ts";
@@ -48,16 +49,32 @@ export class Try implements UpstreamStream {
   cancelled = false;
   readonly port: number;
   readonly sink: AnswerSink;
+  /** As the endpoint sees it. */
+  readonly head: RequestHead;
+  sent = 0;
 
-  constructor(port: number, sink: AnswerSink) {
+  constructor(port: number, head: RequestHead, sink: AnswerSink) {
     this.port = port;
+    this.head = head;
     this.sink = sink;
+  }
+
+  /** What its head says, as a field of it. */
+  said(name: string): string | undefined {
+    return fieldValue(this.head.fields, name);
+  }
+
+  /** Answers and ends. */
+  end(status: number, fields: Fields = []): void {
+    this.answer(status, fields);
+    if (!this.cancelled) this.sink.onAnswerEnd(undefined);
   }
 
   answer(status: number, fields: Fields = [], body = 0): void {
     this.sink.onAnswer({ status, reason: "", fields, body, upgrade: undefined });
   }
-  sendBody(): boolean {
+  sendBody(chunk: Buffer): boolean {
+    this.sent += chunk.length;
     return true;
   }
   sendEnd(): void {}
@@ -79,17 +96,20 @@ export class RelayStand {
   /** Where the service is. */
   place: Locale["kind"] = "local";
 
-  /** A service at these ports and requests to it. */
-  serviceAt(ports: readonly number[]) {
+  /** A service at these ports and requests to it. @param change of what is known of it. */
+  serviceAt(ports: readonly number[], change: (service: Service) => void = () => {}) {
     const { clock, wheel } = this;
     const stats = new RequestStats();
     const snapshot = simpleSnapshot(ports);
-    for (const { locales } of snapshot.services) locales[0]!.kind = this.place;
+    for (const one of snapshot.services) {
+      one.locales[0]!.kind = this.place;
+      change(one);
+    }
     const tables = buildTables(snapshot, undefined, stats, clock.now());
     const service = tables.services.get("origin.shop" as ServiceName)!;
     const upstreams: Upstreams = {
-      open: ({ port }, _head, sink) => {
-        const begun = new Try(port, sink);
+      open: ({ port }, head, sink) => {
+        const begun = new Try(port, head, sink);
         begun.stage = this.stage;
         this.tries.push(begun);
         return begun;
@@ -101,6 +121,7 @@ export class RelayStand {
     const effects = { self: SELF, clock, wheel, rng: seededRng(1), upstreams, raw };
     return {
       stats: service.stats,
+      service,
       endpoints: service.balancer.locales[0]!.endpoints,
       ask: (change: Partial<RelayPlan> = {}, method = "POST", body = 0, target = "/") => {
         const fields = change.isCall === true ? ["content-type", "application/grpc"] : [];

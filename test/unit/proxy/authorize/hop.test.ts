@@ -143,7 +143,8 @@ describe("hop fields", () => {
 
   it("takes every mesh field out of an answer and tells of a refusal", () => {
     const fields = ["x-mesh-refused", "no_candidate", "x-mesh-x", "1", "x-kept", "2"];
-    assert.deepEqual(stripHop(fields), { refused: "no_candidate", failed: undefined });
+    fields.push("x-mesh-retries", "1");
+    assert.deepEqual(stripHop(fields), { refused: "no_candidate", failed: undefined, retries: 1 });
     assert.deepEqual(fields, ["x-kept", "2"]);
   });
 });

@@ -42,7 +42,7 @@ describe("a call of gRPC", () => {
       assert.ok(stand.tries[0]!.cancelled);
       stand.tries[1]!.answer(200, status(OK));
       stand.tries[1]!.sink.onAnswerEnd(undefined);
-      assert.deepEqual(met.answer!.fields, status(OK));
+      assert.deepEqual(met.answer!.fields, [...status(OK), "x-mesh-retries", "2"]);
       assert.deepEqual(failuresIn(stats), ["retryable_status"]);
       assert.deepEqual(endpoints.map(failures).sort(), [0, 1]);
     });

@@ -1,0 +1,117 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { seededRng } from "#kernel/rng.ts";
+import { DEADLINE_DEFAULT_MS } from "#proxy/retry/deadline.ts";
+import { MeshStand } from "#test/kit/mesh_stand.ts";
+
+/** Three gateways in a row; the last one has endpoints. */
+function inARow(): MeshStand {
+  return new MeshStand({
+    "a.b.c": [{ kind: "parent", at: "b.c", count: 2 }],
+    "b.c": [{ kind: "parent", at: "c", count: 2 }],
+    c: [{ kind: "local", count: 4 }],
+  });
+}
+
+describe("a request over three gateways", () => {
+  it("has as much time as is left of it at each", () => {
+    const stand = inARow();
+    let cut = 0;
+    stand.link = () => (++cut % 2 === 1 ? "connect_refused" : undefined);
+    assert.equal(stand.answered("a.b.c").status, 200);
+    const left = stand.arrivals.map((one) => Number(one.field("x-mesh-deadline")));
+    const all = DEADLINE_DEFAULT_MS;
+    assert.deepEqual(left, [all, all - 1, all - 1, all - 2, Number.NaN]);
+  });
+
+  it("is tried four times at most, whatever fails where", () => {
+    let most = 0;
+    for (let seed = 1; seed <= 300; seed++) {
+      const rng = seededRng(seed);
+      const stand = inARow();
+      stand.origin = () => ([200, 503, "closed_early", "connect_refused"] as const)[rng.below(4)]!;
+      stand.link = () =>
+        ([undefined, undefined, "closed_early", "connect_refused"] as const)[rng.below(4)];
+      stand.answered("a.b.c");
+      const tries = stand.served.length;
+      assert.ok(tries <= 4, `seed ${seed}: ${tries} tries`);
+      most = Math.max(most, tries);
+    }
+    assert.equal(most, 4);
+  });
+
+  for (const meets of [503, "connect_refused", "closed_early"] as const) {
+    it(`is tried again for a fifth of the traffic in all if endpoints say ${meets}`, () => {
+      const stand = inARow();
+      stand.origin = () => meets;
+      for (let i = 0; i < 5_000; i++) {
+        stand.ask("a.b.c");
+        stand.clock.advance(1);
+      }
+      stand.clock.advance(20_000);
+      // Each of the three has its ten a second, and what can have been saved.
+      const most = 5_000 * 1.2 + 3 * (10 * 5 + 100);
+      assert.ok(stand.served.length <= most, String(stand.served.length));
+    });
+  }
+
+  it("finds another way where a gateway is gone", () => {
+    const stand = inARow();
+    let cut = 0;
+    stand.link = (from) => (from === "b.c" && cut++ === 0 ? "connect_refused" : undefined);
+    assert.equal(stand.answered("a.b.c", { method: "POST" }).status, 200);
+    assert.equal(stand.served.length, 1);
+  });
+});
+
+describe("two regions that have both lost a service", () => {
+  /** Each believes that the other one has it, and core that both have. */
+  const regions = () =>
+    new MeshStand({
+      core: [
+        { kind: "child", at: "eu" },
+        { kind: "child", at: "us" },
+      ],
+      eu: [
+        { kind: "sibling", at: "us" },
+        { kind: "parent", at: "core" },
+      ],
+      us: [
+        { kind: "sibling", at: "eu" },
+        { kind: "parent", at: "core" },
+      ],
+    });
+
+  for (const method of ["GET", "POST"]) {
+    it(`do not play ping-pong with a ${method}`, () => {
+      const stand = regions();
+      for (let i = 0; i < 50; i++) {
+        stand.arrivals.length = 0;
+        const met = stand.answered("eu", { method });
+        assert.equal(met.status, 508, "everybody else has been asked");
+        for (const one of stand.arrivals) {
+          const path = one.field("x-mesh-path")!.split(",");
+          assert.equal(new Set(path).size, path.length, String(path));
+          assert.ok(!path.includes(`${one.at}.acme.mesh`), `${path} leads back to ${one.at}`);
+        }
+        // Four tries of the first region, each of which looks for one more.
+        assert.ok(stand.arrivals.length <= 8, String(stand.arrivals.length));
+      }
+    });
+  }
+
+  it("are served by a third one that has it still", () => {
+    const stand = new MeshStand({
+      core: [{ kind: "child", at: "eu" }, { kind: "child", at: "us" }, { kind: "local" }],
+      eu: [
+        { kind: "sibling", at: "us" },
+        { kind: "parent", at: "core" },
+      ],
+      us: [
+        { kind: "sibling", at: "eu" },
+        { kind: "parent", at: "core" },
+      ],
+    });
+    for (let i = 0; i < 50; i++) assert.equal(stand.answered("eu", { method: "POST" }).status, 200);
+  });
+});
