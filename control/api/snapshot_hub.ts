@@ -1,4 +1,4 @@
-import { quantise } from "#control/catalog/catalog.ts";
+import { damped } from "#control/api/damped_report.ts";
 import type { HostPort } from "#control/config/scalars.ts";
 import type { ServiceReport } from "#model/report.ts";
 import type { Snapshot } from "#model/snapshot.ts";
@@ -86,7 +86,7 @@ export class SnapshotHub {
     return {
       verdict: (verdict) => this.#judge(subscriber, verdict),
       report: (reports, mesh) => {
-        subscriber.reports = reports;
+        subscriber.reports = damped(reports, subscriber.reports);
         subscriber.mesh = mesh;
         if (role === "gateway") this.#heard(subscriber);
       },
@@ -122,14 +122,7 @@ export class SnapshotHub {
   /** Gateways report every other second: what says nothing new must cost nothing. */
   #heard(subscriber: Subscriber): void {
     const { reports, mesh } = subscriber;
-    const news = JSON.stringify([
-      mesh,
-      reports.map(({ service, healthy, p50Ms }) => [
-        service,
-        healthy,
-        p50Ms === undefined ? null : quantise(p50Ms),
-      ]),
-    ]);
+    const news = JSON.stringify([mesh, reports.map(({ inflight: _running, ...load }) => load)]);
     if (news === subscriber.news) return;
     subscriber.news = news;
     this.#onReport();

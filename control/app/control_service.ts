@@ -1,5 +1,7 @@
 import { SnapshotHub } from "#control/api/snapshot_hub.ts";
+import { OperatorOrders, type OrderRefused, type Wish } from "#control/app/operator_orders.ts";
 import type { Catalog, ChildFacts, OwnHealth } from "#control/catalog/catalog.ts";
+import { type Lease, leasesOf } from "#control/catalog/leases.ts";
 import { ownServices } from "#control/catalog/own.ts";
 import { upward, viewFor } from "#control/catalog/views.ts";
 import { advertised, compileGateway, compileSidecar } from "#control/compile/mesh.ts";
@@ -13,14 +15,17 @@ import { ParentLink } from "#discovery/sync/parent_link.ts";
 import type { Clock, Timer } from "#kernel/clock.ts";
 import type { Logger } from "#kernel/log.ts";
 import type { Metrics } from "#kernel/metrics.ts";
+import type { Result } from "#kernel/result.ts";
 import type { Rng } from "#kernel/rng.ts";
 import {
   type ClusterName,
   coreOf,
   firstLabel,
+  lineage,
   type MeshName,
   type ServiceName,
 } from "#model/names.ts";
+import { type Order, orderKey } from "#model/order.ts";
 import { mergeReports, type ServiceReport } from "#model/report.ts";
 import type { Freshness } from "#model/snapshot.ts";
 import type { ViewEntry } from "#model/summary.ts";
@@ -51,7 +56,7 @@ const SAVE_MS = 1_000;
 
 /**
  * What a cluster knows and says: gathers the catalog from its resources, its children, its parent and
- * its gateways; compiles snapshots; tells parent and children. No sockets, no files of its own.
+ * its gateways; compiles snapshots; tells parent and children; passes orders on. No sockets, no files of its own.
  */
 export class ControlService {
   readonly #options: ControlServiceOptions;
@@ -62,14 +67,20 @@ export class ControlService {
   #resources: Resources;
   #refresh: Timer | undefined = undefined;
   #save: Timer | undefined = undefined;
+  readonly #operator: OperatorOrders;
   #catalog: Catalog;
+  /** What the children may use of mesh-wide rate limits. */
+  #leases: ReadonlyMap<ClusterName, readonly Lease[]> = new Map();
+  /** What was ordered when snapshots were last compiled, but for leases. */
+  #ordered = "";
   /** How long the last one took. */
   #compileMs = 0;
 
   constructor(options: ControlServiceOptions) {
     this.#options = options;
     this.#resources = options.resources;
-    const { store, clock, rng, bus, parentBus, cluster, boot } = options;
+    const { store, clock, rng, bus, parentBus, cluster, mesh, boot } = options;
+    this.#operator = new OperatorOrders(mesh, cluster, store);
     this.hub = new SnapshotHub(() => this.#changed());
     for (const child of store.children()) this.#registered.set(child.label, child);
     const epoch = `${store.nextTerm()}-${boot}`;
@@ -93,10 +104,18 @@ export class ControlService {
             rng,
             epoch,
             restored: store.view(),
+            restoredOrders: store.heardOrders(),
+            isAbove: (name) =>
+              lineage(cluster, mesh)
+                .slice(1)
+                .includes(name as ClusterName),
             onChange,
+            onOrders: () => this.#ordersChanged(),
           });
     this.#catalog = this.#gather();
-    this.#compile();
+    this.#lease(this.#catalog);
+    this.#publish();
+    this.#tellViews();
   }
 
   get cluster(): ClusterName {
@@ -130,6 +149,17 @@ export class ControlService {
   use(resources: Resources): void {
     this.#resources = resources;
     this.#changed();
+  }
+
+  /** Does what an operator wishes, here and below, at once. */
+  obey(wish: Wish): Result<{ readonly changed: boolean }, OrderRefused> {
+    const obeyed = this.#operator.obey(wish, {
+      isChild: (label) => this.#registered.has(label),
+      isKnown: (service) => isKnown(this.#catalog, service),
+      inForce: this.#catalog.orders,
+    });
+    this.#ordersChanged();
+    return obeyed;
   }
 
   register(metrics: Metrics): void {
@@ -180,14 +210,43 @@ export class ControlService {
     this.#refresh ??= clock.after(delayMs, () => {
       this.#refresh = undefined;
       const startedAt = clock.now();
-      this.#catalog = this.#gather();
-      this.#compile();
+      this.#lease(this.#gather());
+      this.#publish();
+      this.#tellViews();
       this.#compileMs = clock.now() - startedAt;
       this.#save ??= clock.after(SAVE_MS, () => {
         this.#save = undefined;
         this.#saveNow();
       });
     });
+  }
+
+  /**
+   * Compiling for many children takes its time, and waits for more to change: what an operator orders does not. All
+   * hear the order itself, and follow it before they hear what it does to others' summaries.
+   */
+  #ordersChanged(): void {
+    const orders = this.#orders();
+    if (orderedBy(orders) !== this.#ordered) {
+      this.#lease({ ...this.#catalog, orders });
+      this.#publish();
+    }
+    this.#changed();
+  }
+
+  /** What is ordered here and above, in a fixed order. */
+  #orders(): Order[] {
+    const orders = [...(this.#parent?.orders() ?? []), ...this.#operator.all()];
+    const byKey = new Map(orders.map((order) => [orderKey(order), order]));
+    return [...byKey.keys()].sort().map((key) => byKey.get(key)!);
+  }
+
+  /** Takes up a catalog, with this cluster's own part of each rate limit in place of what it has to divide. */
+  #lease(catalog: Catalog): void {
+    const { own, below } = leasesOf(catalog);
+    this.#leases = below;
+    const rest = catalog.orders.filter(({ kind }) => kind !== "lease");
+    this.#catalog = { ...catalog, orders: [...rest, ...own] };
   }
 
   #gather(): Catalog {
@@ -201,7 +260,7 @@ export class ControlService {
       health: mergeHealth(this.hub.gatewayReports()),
       children: this.#childFacts(),
       view: this.#view(),
-      orders: [],
+      orders: this.#orders(),
     };
   }
 
@@ -222,12 +281,24 @@ export class ControlService {
     return entries.map((entry) => ({ ...entry, freshness: older(entry.freshness, atBest) }));
   }
 
-  #compile(): void {
+  /** All that is told but views, which are as many as children and siblings together. */
+  #publish(): void {
     const { spec } = this.#options;
+    const { orders } = this.#catalog;
+    this.#ordered = orderedBy(orders);
     const input = { catalog: this.#catalog, resources: this.#resources, spec };
     this.hub.publish("gateway", compileGateway(input));
     this.hub.publish("workload", compileSidecar(input));
     this.#parent?.publish(upward(this.#catalog));
+    const forAll = orders.filter(({ kind }) => kind !== "lease");
+    for (const { cluster } of this.#catalog.children) {
+      const own = [...forAll, ...(this.#leases.get(cluster) ?? [])];
+      const byKey = new Map(own.map((order) => [orderKey(order), order]));
+      this.#children.setOrders(firstLabel(cluster), byKey);
+    }
+  }
+
+  #tellViews(): void {
     for (const { cluster } of this.#catalog.children) {
       this.#children.setView(firstLabel(cluster), viewFor(this.#catalog, cluster));
     }
@@ -237,7 +308,7 @@ export class ControlService {
     const { store, log } = this.#options;
     const facts = new Map(this.#catalog.children.map((c) => [firstLabel(c.cluster), c.facts]));
     try {
-      store.saveCatalog(facts, this.#catalog.view);
+      store.saveCatalog(facts, this.#catalog.view, this.#parent?.orders() ?? []);
     } catch (error) {
       // A full disk must not end a control service: what it knows it still serves.
       log.error("catalog not saved", { error: (error as Error).message });
@@ -250,9 +321,22 @@ function mergeHealth(
   reports: ReadonlyArray<readonly ServiceReport[]>,
 ): ReadonlyMap<ServiceName, OwnHealth> {
   return new Map(
-    mergeReports(reports).map(({ service, healthy, p50Ms }) => [
+    mergeReports(reports).map(({ service, ...health }) => [
       service as ServiceName,
-      { healthy, p50Ms },
+      { p50Ms: undefined, ...health },
     ]),
+  );
+}
+
+/** All but leases, which change with the load. */
+function orderedBy(orders: readonly Order[]): string {
+  return JSON.stringify(orders.filter(({ kind }) => kind !== "lease"));
+}
+
+function isKnown({ own, children, view }: Catalog, name: ServiceName): boolean {
+  return (
+    own.some((service) => service.name === name) ||
+    children.some(({ facts }) => facts.has(name)) ||
+    view.some(({ service }) => service === name)
   );
 }

@@ -1,3 +1,5 @@
+import { isDrained } from "#control/catalog/drains.ts";
+import { leftFor, stepUp } from "#control/catalog/loads.ts";
 import type { HealthCheck } from "#model/health_check.ts";
 import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
 import type { Order } from "#model/order.ts";
@@ -37,6 +39,14 @@ export interface OwnEndpoint {
 export interface OwnHealth {
   readonly healthy: number;
   readonly p50Ms: number | undefined;
+  /** Concurrent requests that clients of this cluster bring; undefined: not told. */
+  readonly demand?: number | undefined;
+  /** Requests per second that they bring; undefined: not told. */
+  readonly arrivals?: number | undefined;
+  /** Concurrent requests that the endpoints have shown to bear; undefined: not learnt. */
+  readonly limit?: number | undefined;
+  /** How old the replica's data is at most, ms; undefined: it does not say. */
+  readonly stalenessMs?: number | undefined;
 }
 
 /** What one child says, and how old that is. Expired children are not in a catalog. */
@@ -67,22 +77,37 @@ function healthyOf(catalog: Catalog, service: OwnService): number {
   return Math.min(service.endpoints.length, reported ?? service.endpoints.length);
 }
 
-/** Concurrent requests that an own service can bear; undefined: not declared, or nobody healthy. */
-function capacityOf(catalog: Catalog, service: OwnService): number | undefined {
+/**
+ * Concurrent requests that an own service can bear; undefined: neither declared nor learnt, or nobody healthy. What was
+ * learnt only lowers what is declared: it was learnt under what load there was.
+ */
+function ownCapacity(catalog: Catalog, service: OwnService): number | undefined {
   const healthy = healthyOf(catalog, service);
-  if (service.capacityEach === undefined || healthy === 0) return undefined;
-  return service.capacityEach * healthy;
+  if (healthy === 0) return undefined;
+  const declared = (service.capacityEach ?? Number.POSITIVE_INFINITY) * healthy;
+  const limit = catalog.health.get(service.name)?.limit ?? Number.POSITIVE_INFINITY;
+  const capacity = Math.min(declared, LIMIT_ROOM * stepUp(limit));
+  return Number.isFinite(capacity) && capacity > 0 ? capacity : undefined;
 }
+
+/** A limit moves up while it is used: what is told leaves room for that. */
+const LIMIT_ROOM = 1.25;
 
 /** An own service as others are told of it. */
 export function ownSummary(catalog: Catalog, service: OwnService): Summary {
-  const capacity = capacityOf(catalog, service);
-  const p50Ms = catalog.health.get(service.name)?.p50Ms;
+  const capacity = ownCapacity(catalog, service);
+  const { p50Ms, demand, arrivals, stalenessMs } = catalog.health.get(service.name) ?? {};
+  const wanted = demand === undefined ? undefined : stepUp(demand);
   return {
     gateways: [...catalog.gateways],
     healthy: healthyOf(catalog, service),
     total: service.endpoints.length,
     ...(capacity === undefined ? {} : { capacity }),
+    ...(capacity === undefined ? {} : { offer: leftFor(capacity, wanted ?? 0) }),
+    ...(wanted === undefined ? {} : { demand: wanted }),
+    ...(arrivals === undefined ? {} : { arrivals: stepUp(arrivals) }),
+    ...(stalenessMs === undefined ? {} : { stalenessMs: stepUp(stalenessMs) }),
+    ...(isDrained(catalog.orders, catalog.cluster) ? { drained: true } : {}),
     ...(p50Ms === undefined ? {} : { p50Ms: quantise(p50Ms) }),
     port: service.port,
     appProtocol: service.appProtocol,

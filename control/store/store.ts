@@ -3,7 +3,14 @@ import { DatabaseSync } from "node:sqlite";
 import type { z } from "zod";
 import type { JoinSubject, TokenRecord, TokenStore } from "#certs/attest/join_token.ts";
 import type { Logger } from "#kernel/log.ts";
-import { type Summary, summarySchema, type ViewEntry, viewEntrySchema } from "#model/summary.ts";
+import { type Order, orderKey, orderSchema } from "#model/order.ts";
+import {
+  type Summary,
+  summarySchema,
+  type ViewEntry,
+  viewEntrySchema,
+  viewKey,
+} from "#model/summary.ts";
 
 const SCHEMA_VERSION = 1;
 
@@ -17,6 +24,8 @@ const SCHEMA = `
     child text not null, service text not null, summary text not null, primary key (child, service)
   ) strict;
   create table if not exists view (key text primary key, entry text not null) strict;
+  create table if not exists own_orders (key text primary key, entry text not null) strict;
+  create table if not exists heard_orders (key text primary key, entry text not null) strict;
 `;
 
 /** A child that may speak on our bus and renew its CA. */
@@ -25,6 +34,9 @@ export interface Child {
   /** Levels of clusters that may stand below it. */
   readonly tiers: number;
 }
+
+/** Tables of one JSON value per key. */
+type KeyedTable = "view" | "own_orders" | "heard_orders";
 
 /** Child, service, summary as JSON. */
 type FactRow = [child: string, service: string, summary: string];
@@ -105,14 +117,34 @@ export class Store implements TokenStore {
 
   /** The last good view from the parent. */
   view(): ViewEntry[] {
-    const rows = this.#db.prepare("select entry from view").all();
-    return rows.flatMap((row) => readJson(viewEntrySchema, String(row["entry"])) ?? []);
+    return this.#entries("view").flatMap((text) => readJson(viewEntrySchema, text) ?? []);
   }
 
-  /** Makes facts and view these in one transaction. Only rows that differ are written. */
+  /** What this cluster's operators have ordered. */
+  ownOrders(): Order[] {
+    return this.#entries("own_orders").flatMap((text) => readJson(orderSchema, text) ?? []);
+  }
+
+  /** The last good orders of the clusters above. */
+  heardOrders(): Order[] {
+    return this.#entries("heard_orders").flatMap((text) => readJson(orderSchema, text) ?? []);
+  }
+
+  /** Takes the place of one about the same thing. */
+  addOwnOrder(order: Order): void {
+    this.#put("own_orders").run(orderKey(order), JSON.stringify(order));
+  }
+
+  /** @param key of the order. False: there is none. */
+  removeOwnOrder(key: string): boolean {
+    return this.#db.prepare("delete from own_orders where key = ?").run(key).changes > 0;
+  }
+
+  /** Makes facts, view and heard orders these in one transaction. Only rows that differ are written. */
   saveCatalog(
     facts: ReadonlyMap<string, ReadonlyMap<string, Summary>>,
     view: readonly ViewEntry[],
+    heard: readonly Order[],
   ): void {
     const rows = new Map<string, FactRow>();
     for (const [child, services] of facts) {
@@ -121,12 +153,14 @@ export class Store implements TokenStore {
       }
     }
     const entries = new Map(
-      view.map((e) => [`${e.cluster}/${e.service}`, JSON.stringify(e)] as const),
+      view.map((entry) => [viewKey(entry.cluster, entry.service), JSON.stringify(entry)]),
     );
+    const orders = new Map(heard.map((order) => [orderKey(order), JSON.stringify(order)]));
     this.#db.exec("begin immediate");
     try {
       this.#saveFacts(rows);
-      this.#saveView(entries);
+      this.#saveKeyed("view", entries);
+      this.#saveKeyed("heard_orders", orders);
       this.#db.exec("commit");
     } catch (error) {
       // A full disk has ended the transaction by itself.
@@ -150,16 +184,25 @@ export class Store implements TokenStore {
   }
 
   /** @param wanted loses the rows that are there already. */
-  #saveView(wanted: Map<string, string>): void {
-    const gone = this.#db.prepare("delete from view where key = ?");
-    for (const row of this.#db.prepare("select * from view").all()) {
+  #saveKeyed(table: KeyedTable, wanted: Map<string, string>): void {
+    const gone = this.#db.prepare(`delete from ${table} where key = ?`);
+    for (const row of this.#db.prepare(`select * from ${table}`).all()) {
       const key = String(row["key"]);
       const entry = wanted.get(key);
       if (entry === undefined) gone.run(key);
       else if (entry === row["entry"]) wanted.delete(key);
     }
-    const put = this.#db.prepare("insert or replace into view values (?, ?)");
+    const put = this.#put(table);
     for (const row of wanted) put.run(...row);
+  }
+
+  #put(table: KeyedTable) {
+    return this.#db.prepare(`insert or replace into ${table} values (?, ?)`);
+  }
+
+  #entries(table: KeyedTable): string[] {
+    const rows = this.#db.prepare(`select entry from ${table} order by key`).all();
+    return rows.map((row) => String(row["entry"]));
   }
 
   close(): void {

@@ -34,3 +34,12 @@ export const orderSchema = z.discriminatedUnion("kind", [
   }),
 ]);
 export type Order = z.infer<typeof orderSchema>;
+
+/** One order of a kind, of a cluster, about the same thing: a new one takes its place. */
+export function orderKey(order: Order): string {
+  const { kind, from } = order;
+  if (kind === "policy") return `${kind}/${from}/${order.name}`;
+  if (kind === "drain") return `${kind}/${from}/${order.cluster}`;
+  if (kind === "pin") return `${kind}/${from}/${order.service}`;
+  return `${kind}/${from}/${order.service}/${order.limit}`;
+}

@@ -3,11 +3,19 @@ import { FollowerLink } from "#discovery/sync/follower_link.ts";
 import type { LeaseState } from "#discovery/sync/lease.ts";
 import { encode } from "#discovery/sync/messages.ts";
 import { OwnerLink } from "#discovery/sync/owner_link.ts";
-import { needFactsSubject, POKE, readUp, UP_ALL, viewSubject } from "#discovery/sync/subjects.ts";
+import {
+  needFactsSubject,
+  orderSubject,
+  POKE,
+  readUp,
+  UP_ALL,
+  viewSubject,
+} from "#discovery/sync/subjects.ts";
 import type { Millis } from "#kernel/brand.ts";
 import type { Clock } from "#kernel/clock.ts";
 import type { Rng } from "#kernel/rng.ts";
 import { isLabel, parseServiceName } from "#model/names.ts";
+import type { Order } from "#model/order.ts";
 import { type Summary, summarySchema, type ViewEntry } from "#model/summary.ts";
 
 /** Services that one child may announce. */
@@ -39,11 +47,12 @@ export interface ChildState {
 interface Child {
   readonly facts: FollowerLink<Summary>;
   readonly view: OwnerLink<ViewEntry>;
+  readonly orders: OwnerLink<Order>;
   tokens: number;
   tokensAt: Millis;
 }
 
-/** A parent's side of the links to its children: their facts come up, a view goes down to each. */
+/** A parent's side of the links to its children: their facts come up, a view and orders go down to each. */
 export class ChildLinks {
   readonly #options: ChildLinksOptions;
   readonly #children = new Map<string, Child>();
@@ -80,12 +89,18 @@ export class ChildLinks {
     this.#child(label).view.become(view);
   }
 
+  /** Makes `orders` what the child has to follow, by their keys. It hears them soon, whatever else is to be said. */
+  setOrders(label: string, orders: ReadonlyMap<string, Order>): void {
+    this.#child(label).orders.become(orders);
+  }
+
   close(): void {
     this.#subscription.close();
     this.#status.close();
-    for (const { facts, view } of this.#children.values()) {
+    for (const { facts, view, orders } of this.#children.values()) {
       facts.close();
       view.close(false);
+      orders.close(false);
     }
   }
 
@@ -98,6 +113,7 @@ export class ChildLinks {
     const child = this.#child(said.child);
     if (!this.#withinRate(child)) this.dropped++;
     else if (said.rest === "need.view") child.view.requested();
+    else if (said.rest === "need.order") child.orders.requested();
     else child.facts.receive(said.rest, data);
   }
 
@@ -127,7 +143,14 @@ export class ChildLinks {
       epoch,
       subject: (kind) => viewSubject(label, kind),
     });
-    return { facts, view, tokens: BURST, tokensAt: clock.now() };
+    const orders = new OwnerLink<Order>({
+      bus,
+      clock,
+      rng,
+      epoch,
+      subject: (kind) => orderSubject(label, kind),
+    });
+    return { facts, view, orders, tokens: BURST, tokensAt: clock.now() };
   }
 
   #withinRate(child: Child): boolean {

@@ -35,6 +35,16 @@ export function needFactsSubject(child: string): string {
   return `${DOWN}.${child}.need`;
 }
 
+/** The child asks for a snapshot of its orders. */
+export function needOrdersSubject(child: string): string {
+  return `${UP}.${child}.need.order`;
+}
+
+/** Of what the child is ordered: `delta`, `hb`, `snap`. */
+export function orderSubject(child: string, kind: string): string {
+  return `${DOWN}.${child}.order.${kind}`;
+}
+
 /** Of the view computed for the child. */
 export function viewSubject(child: string, kind: string): string {
   return `${DOWN}.${child}.view.${kind}`;
