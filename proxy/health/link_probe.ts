@@ -101,7 +101,8 @@ export class LinkProber {
       if (isOver) return;
       drop();
       this.#read(watched, rttMs);
-      this.#schedule(watched, periodMs);
+      // Counted from its start: who has waited a whole time-out in vain asks again at once.
+      this.#schedule(watched, Math.max(0, periodMs - (clock.now() - startedAt)));
     };
     timeout = clock.after(timeoutMs, () => {
       // If this process stood still, the answer may have come and only lie unread.

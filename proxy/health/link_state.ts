@@ -1,7 +1,8 @@
 import type { Millis } from "#kernel/brand.ts";
 
-/** How a link is watched. A black hole is noticed after `period × failures + timeout` at worst. */
+/** How a link is watched. A black hole is noticed after `1.2 × period + timeout × failures` at worst. */
 export interface LinkProbePolicy {
+  /** From the start of one probe to the start of the next, or to the end of the first if that takes longer. */
   readonly periodMs: Millis;
   readonly timeoutMs: Millis;
   /** Probes in a row that must fail before the link counts as down. */

@@ -54,14 +54,21 @@ describe("link prober", () => {
     assert.deepEqual(seen.severed, []);
   });
 
-  it("fails what runs on a link that swallows everything, once, within 3.2 s", () => {
+  it("fails what runs on a link that swallows everything, once, within 2.6 s", () => {
     const { clock, link, seen } = watched();
     clock.advance(2_000);
     link.mode = "swallows";
     clock.advance(10_000);
     assert.equal(seen.severed.length, 1);
-    assert.ok(seen.severed[0]! <= 2_000 + 3_200, String(seen.severed[0]));
+    assert.ok(seen.severed[0]! <= 2_000 + 2_600, String(seen.severed[0]));
     assert.equal(seen.readings.at(-1), undefined);
+  });
+
+  it("waits between probes that are refused, as between those that are answered", () => {
+    const { clock, link, seen } = watched();
+    link.mode = "refuses";
+    clock.advance(5_000);
+    assert.ok(seen.readings.length <= 13, String(seen.readings.length));
   });
 
   it("lets one lost probe pass", () => {
