@@ -6,7 +6,7 @@ ARGS ?=
 MINUTES ?= 10
 SEED ?= 1
 
-.PHONY: help install demo test check bench bench-peers soak long-link fmt clean
+.PHONY: help install demo test check bench bench-peers faults soak long-link fmt clean
 
 help:
 	@echo 'make demo    a tree of seven clusters, traffic, and faults every 15 s; ARGS=--once for one round'
@@ -15,6 +15,7 @@ help:
 	@echo 'make bench   requests/s and CPU per request beside its peers; ARGS=--save writes bench/results,'
 	@echo '             ARGS="--quick --only gRPC --peers espalier,envoy" shows that these rows work'
 	@echo 'make bench-peers  installs the peers that can be had'
+	@echo 'make faults  a real tree under constant load while something breaks; ARGS="--only crash --runs 5 --save"'
 	@echo 'make soak    mixed load through two gateways while connections are cut; MINUTES=10 SEED=1'
 	@echo 'make long-link  one HTTP/2 stream over 80 ms beside one TCP connection; ARGS="100 400": Mbit/s'
 	@echo 'make fmt     formats every file'
@@ -50,6 +51,9 @@ bench: install
 
 bench-peers:
 	@./tools/bench-peers.sh
+
+faults: install
+	@$(NODE) --disable-warning=ExperimentalWarning bench/load/faults.ts $(ARGS)
 
 soak: install
 	@$(NODE) --disable-warning=ExperimentalWarning bench/soak/mixed_load.ts --minutes $(MINUTES) --seed $(SEED)

@@ -75,10 +75,7 @@ export class SoakWorld {
     const link = await relays.link.listen();
     const mesh = await ProcessMesh.create();
     const core = await mesh.core({
-      "cluster.yaml": clusterYaml("core.acme.mesh").replace(
-        'listen: "127.0.0.1:0"',
-        `listen: "127.0.0.1:0", advertise: "127.0.0.1:${link}"`,
-      ),
+      "cluster.yaml": clusterYaml("core.acme.mesh", { advertise: link }),
       "menu.yaml": serviceYaml("menu", await relays.plain.listen()),
       "calls.yaml": serviceYaml("calls", await relays.http2.listen()).replace(
         "port: 80 }",

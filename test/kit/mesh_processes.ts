@@ -126,14 +126,16 @@ export class ProcessMesh {
     return core;
   }
 
-  /** A cluster that joins `parent` by a token. */
+  /** A cluster that joins `parent` by a token. @param tiers levels of clusters that may stand below it. */
   async child(
     name: string,
     parent: ProcessCluster,
     files: Readonly<Record<string, string>>,
+    tiers = 0,
   ): Promise<ProcessCluster> {
     const child = await this.#cluster(name, files);
-    await join_(await parent.token("--cluster", name), child.state);
+    const token = await parent.token("--cluster", name, "--tiers", String(tiers));
+    await join_(token, child.state);
     await child.startControl();
     return child;
   }
@@ -151,14 +153,18 @@ export class ProcessMesh {
   }
 }
 
-/** A Cluster whose ports the system chooses, but for those that are given. */
-export function clusterYaml(name: string, { bus = 0, api = 0 } = {}): string {
+/** A Cluster whose ports the system chooses, but for those given; `advertise`: where others reach its gateway. */
+export function clusterYaml(
+  name: string,
+  { bus = 0, api = 0, advertise = 0 }: { bus?: number; api?: number; advertise?: number } = {},
+): string {
+  const told = advertise === 0 ? "" : `, advertise: "127.0.0.1:${advertise}"`;
   return `apiVersion: espalier.dev/v1alpha1
 kind: Cluster
 metadata: { name: ${name} }
 spec:
   mesh: acme.mesh
-  gateway: { listen: "127.0.0.1:0" }
+  gateway: { listen: "127.0.0.1:0"${told} }
   bus: 127.0.0.1:${bus}
   api: 127.0.0.1:${api}
   enrol: 127.0.0.1:0
