@@ -15,6 +15,7 @@ import { codecLines } from "#bench/micro/codec.ts";
 import { decisionLines } from "#bench/micro/decisions.ts";
 import { http2Lines } from "#bench/micro/http2.ts";
 import { engineLines } from "#bench/micro/http2_engine.ts";
+import { pickerLines } from "#bench/micro/pickers.ts";
 
 /*
  * espalier proxy beside its peers: the same origins, the same load, one after the other in turns, the
@@ -39,7 +40,10 @@ async function main(): Promise<void> {
   const missing = ["wrk", "nginx", "taskset"].filter((program) => !isInstalled(program));
   const isWhole = option("--only", "") === "" && !process.argv.includes("--quick");
   const micro = isWhole
-    ? [...codecLines(), ...http2Lines(), ...engineLines(), ...decisionLines(), ...admitLines()]
+    ? [
+        ...[...codecLines(), ...http2Lines(), ...engineLines()],
+        ...[...decisionLines(), ...pickerLines(), ...admitLines()],
+      ]
     : [];
   if (isWhole) console.log(["per call (medians)", ...micro].join("\n"));
   if (missing.length > 0 || cpus().length < 2) {

@@ -26,6 +26,7 @@ const keySource = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("SourceAddress") }),
   z.strictObject({ type: z.literal("Caller") }),
 ]);
+export type KeySource = z.infer<typeof keySource>;
 
 /** Names of the ways to choose an endpoint inside a locale. */
 export const ALGORITHMS = ["PeakEwma", "LeastRequest", "RoundRobin", "RingHash", "Maglev"] as const;

@@ -85,7 +85,7 @@ function serviceInfo({ name, balancer }: ServiceRuntime, now: Millis) {
       inflight: state.inflight,
       costMs: state.ewma.read(now),
       failuresInRow: state.outlier.failures,
-      ejectedForMs: Math.max(0, Math.round(state.outlier.ejectedUntil - now)),
+      ejectedForMs: Math.max(0, Math.round(state.ejectedUntil - now)),
       check: state.verdict ?? null,
     })),
   );

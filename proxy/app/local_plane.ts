@@ -63,6 +63,8 @@ export interface LocalPlaneOptions {
 export class LocalPlane implements DataPlane {
   readonly #options: LocalPlaneOptions;
   readonly #wheel: TimerWheel;
+  /** What this process does by chance, others do otherwise. */
+  readonly #seed: number;
   readonly #stats = new RequestStats();
   readonly #metrics: Metrics;
   readonly #meshTls: MeshTls | undefined;
@@ -81,6 +83,7 @@ export class LocalPlane implements DataPlane {
     const { clock, rng, log, identity, cluster, accessLog } = options;
     const wheel = new TimerWheel(clock);
     this.#wheel = wheel;
+    this.#seed = rng.below(0x1_0000_0000);
     this.#meshTls = identity === undefined ? undefined : new MeshTls(identity, clock, log);
     const counters = new UpstreamCounters();
     const upstreams = new HttpUpstreams({
@@ -138,7 +141,8 @@ export class LocalPlane implements DataPlane {
     const snapshot = withEndpointTls(given);
     const now = this.#options.clock.now();
     const { zone, workers = 1 } = this.#options;
-    this.#tables = buildTables(snapshot, this.#tables, this.#stats, now, { zone, workers });
+    const here = { zone, workers, seed: this.#seed };
+    this.#tables = buildTables(snapshot, this.#tables, this.#stats, now, here);
     this.#snapshot = snapshot;
     this.#dispatcher.use(this.#tables);
     this.#upstreams.retain(endpointsOf(snapshot));

@@ -2,6 +2,7 @@ import type { IdentitySource } from "#certs/identity/identity.ts";
 import type { Metrics, Sample } from "#kernel/metrics.ts";
 import { registerProcess } from "#kernel/process_metrics.ts";
 import { registerAdmission } from "#proxy/app/admit_metrics.ts";
+import { registerHealth } from "#proxy/app/health_metrics.ts";
 import { registerHttp2 } from "#proxy/app/http2_metrics.ts";
 import type { ListenerSet } from "#proxy/app/listener_set.ts";
 import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
@@ -40,6 +41,7 @@ export function registerMetrics(metrics: Metrics, sources: MetricSources): void 
   registerAdmission(metrics, sources.services);
   registerLocales(metrics, sources);
   registerEndpoints(metrics, sources);
+  registerHealth(metrics, sources.services);
   registerLinks(metrics, sources.prober);
   registerConnections(metrics, sources);
   registerUpstreams(metrics, sources);

@@ -2,16 +2,13 @@ import type { Millis } from "#kernel/brand.ts";
 import type { Rng } from "#kernel/rng.ts";
 import type { BalancePolicy } from "#model/traffic_policy.ts";
 import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
-import { pickP2c, type Reach } from "#proxy/balance/p2c.ts";
-
-/** What one request asks of a locale's endpoints. */
-export interface PickAsk {
-  /** Endpoints that failed it: not taken, unless `reach` is `tried`. */
-  readonly tried: readonly EndpointState[];
-  readonly reach: Reach;
-  /** Of what the policy hashes on; undefined: any will do. */
-  readonly hash: number | undefined;
-}
+import { MaglevPicker } from "#proxy/balance/maglev.ts";
+import { P2cPicker } from "#proxy/balance/p2c.ts";
+import type { PickAsk } from "#proxy/balance/reach.ts";
+import { RingHashPicker } from "#proxy/balance/ring_hash.ts";
+import { RoundRobinPicker } from "#proxy/balance/round_robin.ts";
+import { SubsetPicker } from "#proxy/balance/subset_picker.ts";
+import { ZonePicker } from "#proxy/balance/zone_picker.ts";
 
 /** A way to choose among the endpoints of one locale. Made anew when the set of them or their policy changes. */
 export interface EndpointPicker {
@@ -28,28 +25,93 @@ export interface PickerPlace {
 }
 
 /**
- * The picker that a service's policy asks for.
+ * The picker that a service's policy asks for. Gateways of other clusters always have the default: the policy is about
+ * endpoints, and the next gateway chooses those by its own.
  * @param endpoints of one locale; the picker is for exactly these.
- * @param previous of the same locale in the snapshot before: what it has built is taken over where nothing has changed.
+ * @param previous of the same locale in the snapshot before: it stays, with its tables and turns, where nothing has
+ *   changed.
  */
 export function makePicker(
-  _policy: BalancePolicy | undefined,
+  policy: BalancePolicy | undefined,
   endpoints: readonly EndpointState[],
-  _place: PickerPlace,
-  _previous?: EndpointPicker,
+  place: PickerPlace,
+  previous?: EndpointPicker,
 ): EndpointPicker {
-  return new PeakEwmaPicker(endpoints);
+  const isOwn = endpoints[0]?.locale.kind === "local";
+  const recipe = recipeOf(isOwn ? policy : undefined, place);
+  const before = previous instanceof MadePicker ? previous : undefined;
+  if (before?.isFor(recipe, endpoints) === true) return before;
+  return new MadePicker(recipe, [...endpoints], before === undefined ? 0 : before.generation + 1);
 }
 
-/** The default: power of two choices over peak-EWMA × (inflight + 1). */
-class PeakEwmaPicker implements EndpointPicker {
-  readonly #endpoints: readonly EndpointState[];
+/** All that decides which picker it is. */
+interface Recipe {
+  readonly algorithm: NonNullable<BalancePolicy["algorithm"]>;
+  readonly slowStartMs: Millis;
+  readonly subsetSize: number;
+  /** The proxy's own, where the policy prefers it. */
+  readonly zone: string | undefined;
+  readonly seed: number;
+}
 
-  constructor(endpoints: readonly EndpointState[]) {
+function recipeOf(policy: BalancePolicy | undefined, place: PickerPlace): Recipe {
+  return {
+    algorithm: policy?.algorithm ?? "PeakEwma",
+    slowStartMs: policy?.slowStartMs ?? 0,
+    subsetSize: policy?.subsetSize ?? Number.POSITIVE_INFINITY,
+    zone: policy?.zoneAware === true ? place.zone : undefined,
+    seed: place.seed ?? 0,
+  };
+}
+
+/** A picker with what it was made of. */
+class MadePicker implements EndpointPicker {
+  readonly #recipe: Recipe;
+  readonly #endpoints: readonly EndpointState[];
+  readonly #picker: EndpointPicker;
+  /** How many there were before for the same locale: a new round does not begin where the last one did. */
+  readonly generation: number;
+
+  constructor(recipe: Recipe, endpoints: readonly EndpointState[], generation: number) {
+    this.#recipe = recipe;
     this.#endpoints = endpoints;
+    this.generation = generation;
+    this.#picker = build(recipe, endpoints, generation);
   }
 
   pick(ask: PickAsk, now: Millis, rng: Rng): EndpointState | undefined {
-    return pickP2c(this.#endpoints, ask, now, rng);
+    return this.#picker.pick(ask, now, rng);
   }
+
+  isFor(recipe: Recipe, endpoints: readonly EndpointState[]): boolean {
+    const same = (key: keyof Recipe): boolean => this.#recipe[key] === recipe[key];
+    return (
+      endpoints.length === this.#endpoints.length &&
+      RECIPE_KEYS.every(same) &&
+      endpoints.every((endpoint, i) => endpoint === this.#endpoints[i])
+    );
+  }
+}
+
+const RECIPE_KEYS = ["algorithm", "slowStartMs", "subsetSize", "zone", "seed"] as const;
+
+function build(
+  recipe: Recipe,
+  endpoints: readonly EndpointState[],
+  generation: number,
+): EndpointPicker {
+  const { algorithm, slowStartMs, subsetSize, zone, seed } = recipe;
+  // A key has to lead every worker of every proxy to the same endpoint.
+  if (algorithm === "Maglev") return new MaglevPicker(endpoints);
+  if (algorithm === "RingHash") return new RingHashPicker(endpoints);
+  const simple = (some: readonly EndpointState[]): EndpointPicker =>
+    algorithm === "RoundRobin"
+      ? new RoundRobinPicker(some, slowStartMs, seed + generation)
+      : new P2cPicker(some, { byLatency: algorithm === "PeakEwma", slowStartMs });
+  const bounded = (some: readonly EndpointState[]): EndpointPicker =>
+    some.length > subsetSize ? new SubsetPicker(some, subsetSize, seed, simple) : simple(some);
+  const near = endpoints.filter(({ endpoint }) => zone !== undefined && endpoint.zone === zone);
+  if (near.length === 0 || near.length === endpoints.length) return bounded(endpoints);
+  const far = endpoints.filter(({ endpoint }) => endpoint.zone !== zone);
+  return new ZonePicker(near, far, bounded);
 }

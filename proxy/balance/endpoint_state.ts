@@ -1,10 +1,14 @@
 import type { Millis } from "#kernel/brand.ts";
 import type { Endpoint } from "#model/snapshot.ts";
+import { hashText } from "#proxy/balance/hash.ts";
+import type { LoadReport } from "#proxy/balance/load_report.ts";
 import type { LocaleState } from "#proxy/balance/locale_state.ts";
 import { PeakEwma } from "#proxy/balance/peak_ewma.ts";
+import { ReportedLoad } from "#proxy/balance/reported_load.ts";
 import { sessionKeyOf } from "#proxy/balance/session_key.ts";
 import type { CheckVerdict } from "#proxy/health/active_check.ts";
 import { HEALTHY, type OutlierState } from "#proxy/health/outlier.ts";
+import { endpointStanding } from "#proxy/health/standing.ts";
 import { endpointKey } from "#proxy/upstream/upstreams.ts";
 
 /** How a try ended. `unreachable`: no connection could be made. */
@@ -17,16 +21,29 @@ export class EndpointState {
   inflight = 0;
   readonly ewma: PeakEwma;
   outlier: OutlierState = HEALTHY;
+  /** Out until then because it did worse than the others; 0: never. Requests that end meanwhile change nothing. */
+  outlierUntil: Millis = 0;
   /** What active checks say of it; undefined: nothing yet, or it is not checked. */
   verdict: CheckVerdict | undefined = undefined;
+  /** Since when it takes requests: where a slow start begins. In the future: it comes back then. */
+  warmFrom: Millis;
+  /** Tries that ended here, and how long they took together; failed ones as long as they are held against it. */
+  answers = 0;
+  waitedMs: Millis = 0;
+  /** What its load reports come to; undefined: it has sent none. */
+  reported: ReportedLoad | undefined = undefined;
+  /** Most requests that ran here as one of them went well. */
+  #borne = 1;
   /** When a failure that did not eject it is forgotten; 0: there is none. */
   #forgiveAt: Millis = 0;
   #sessionKey: string | undefined = undefined;
+  #hash: number | undefined = undefined;
 
   constructor(endpoint: Endpoint, locale: LocaleState, now: Millis) {
     this.endpoint = endpoint;
     this.locale = locale;
     this.ewma = new PeakEwma(locale.seedMs(), now);
+    this.warmFrom = now;
   }
 
   /** Its name in session tokens. */
@@ -35,8 +52,19 @@ export class EndpointState {
     return this.#sessionKey;
   }
 
+  /** Its place in tables of hashes, 32 bits; the same in every proxy. */
+  get hash(): number {
+    this.#hash ??= hashText(endpointKey(this.endpoint));
+    return this.#hash;
+  }
+
+  /** The end of its ejection; in the past or 0: it is not ejected. */
+  get ejectedUntil(): Millis {
+    return Math.max(this.outlier.ejectedUntil, this.outlierUntil);
+  }
+
   isEjected(now: Millis): boolean {
-    return now < this.outlier.ejectedUntil;
+    return now < this.outlier.ejectedUntil || now < this.outlierUntil;
   }
 
   /** Active checks call it unhealthy. One that nobody has checked yet is not: passive ejection guards against it. */
@@ -46,26 +74,44 @@ export class EndpointState {
 
   /** Ejected or unhealthy, one of them is enough: takes no request while another can. */
   isOut(now: Millis): boolean {
-    return this.isUnhealthy || this.isEjected(now);
+    return endpointStanding(this.verdict?.healthy, this.isEjected(now)) !== "well";
   }
 
   /** Active checks have said something. Its ejection stays: that is about requests, which a check knows nothing of. */
   judge(verdict: CheckVerdict, now: Millis): void {
     // How slow it was when it went says nothing of how it comes back.
-    if (this.isUnhealthy && verdict.healthy) this.ewma.reset(now);
+    if (this.isUnhealthy && verdict.healthy) {
+      this.ewma.reset(now);
+      this.warmFrom = now;
+    }
     this.verdict = verdict;
+  }
+
+  /** It is out until `until`: passive health has found it wanting. */
+  eject(until: Millis, now: Millis): void {
+    this.warmFrom = Math.max(this.warmFrom, until);
+    // The ejection keeps traffic away; when it is over, how slow the failures were says nothing.
+    this.ewma.reset(now);
   }
 
   /** A try has failed and did not eject it. */
   penalize(latencyMs: Millis, now: Millis): void {
-    this.ewma.add(latencyMs, now);
+    this.#measure(latencyMs, now);
     this.#forgiveAt = now + FORGIVE_MS;
   }
 
   /** A try went well. */
   praise(latencyMs: Millis, now: Millis): void {
-    this.ewma.add(latencyMs, now);
+    this.#measure(latencyMs, now);
     this.#forgiveAt = 0;
+    // It no longer counts among those that run.
+    if (this.inflight >= this.#borne) this.#borne = this.inflight + 1;
+  }
+
+  /** It has said how loaded it is, with an answer to one of the requests that run here. */
+  report(said: LoadReport, now: Millis): void {
+    this.reported ??= new ReportedLoad();
+    this.reported.take(said, this.inflight, this.#borne, now);
   }
 
   /**
@@ -78,15 +124,32 @@ export class EndpointState {
     this.ewma.reset(now);
   }
 
+  /** Failures of late that no success has followed. */
+  get doubts(): number {
+    return this.#forgiveAt === 0 ? 0 : this.outlier.failures;
+  }
+
   /** Starts anew, as if it had never failed. */
   comeBack(now: Millis): void {
     this.outlier = HEALTHY;
+    this.outlierUntil = 0;
     this.ewma.reset(now);
   }
 
-  /** Expected wait for one more request: what P2C compares. */
-  load(now: Millis): number {
-    return (this.ewma.read(now) * (this.inflight + 1)) / this.endpoint.weight;
+  /** Takes over what is known of the same place under another weight: its share has changed, not its health. */
+  inherit(before: EndpointState): void {
+    this.verdict = before.verdict;
+    this.outlier = before.outlier;
+    this.outlierUntil = before.outlierUntil;
+    this.warmFrom = before.warmFrom;
+    this.reported = before.reported;
+    this.#borne = before.#borne;
+  }
+
+  #measure(latencyMs: Millis, now: Millis): void {
+    this.ewma.add(latencyMs, now);
+    this.answers++;
+    this.waitedMs += latencyMs;
   }
 }
 

@@ -24,6 +24,8 @@ export class LocaleState {
   weight = 0;
   /** Requests running there now, of the endpoints that it has. */
   inflight = 0;
+  /** Nobody else can help, and so few of its endpoints are well that the verdicts are doubted. */
+  panics = false;
   /** Requests sent there so far. */
   requests = 0;
   #demand = 0;

@@ -2,16 +2,17 @@ import type { Millis } from "#kernel/brand.ts";
 import type { Rng } from "#kernel/rng.ts";
 import { type ClusterName, isWithin } from "#model/names.ts";
 import type { Service } from "#model/snapshot.ts";
-import { makePicker, type PickerPlace } from "#proxy/balance/endpoint_picker.ts";
+import { makePicker } from "#proxy/balance/endpoint_picker.ts";
 import { EndpointState, type Outcome } from "#proxy/balance/endpoint_state.ts";
 import { LatencyWindow } from "#proxy/balance/latency_window.ts";
 import { LocaleState, localeKey } from "#proxy/balance/locale_state.ts";
-import type { Reach } from "#proxy/balance/p2c.ts";
 import type { PickConstraint } from "#proxy/balance/pick_constraint.ts";
+import type { Reach } from "#proxy/balance/reach.ts";
 import { PERIOD_MS, type WaterfallState, waterfall } from "#proxy/balance/waterfall.ts";
 import type { FailureName } from "#proxy/exchange/failure.ts";
 import type { CheckVerdict } from "#proxy/health/active_check.ts";
 import { OutlierDetector } from "#proxy/health/outlier_detector.ts";
+import { inPanic, localeStanding, PANIC_SHARE } from "#proxy/health/standing.ts";
 import { endpointKey } from "#proxy/upstream/upstreams.ts";
 
 /** A failed try is remembered as at least this slow, or fast failures would attract traffic. */
@@ -25,6 +26,8 @@ export interface BalancerPlace {
   readonly zone?: string | undefined;
   /** Processes that share the cluster's traffic: capacities, grants and limits of the whole are divided by it. */
   readonly workers: number;
+  /** Tells this worker from all others, 32 bits: what it does by chance, they do otherwise; absent: 0. */
+  readonly seed?: number;
 }
 
 /** Where the requests of one service go, as seen from this worker. */
@@ -50,7 +53,6 @@ export class ServiceBalancer {
       const before = known.get(localeKey(locale));
       carryOver(state, before, now);
       const { balance, outliers } = service.policy ?? {};
-      const place: PickerPlace = {};
       state.picker = makePicker(balance, state.endpoints, place, before?.picker);
       state.outliers = new OutlierDetector(outliers, state.endpoints, place.seed, before?.outliers);
       // Nobody would ever say otherwise.
@@ -203,8 +205,12 @@ export class ServiceBalancer {
   }
 
   isUsable(locale: LocaleState, now: Millis): boolean {
-    if (!locale.linkUp || locale.locale.healthy === 0) return false;
-    return locale.endpoints.some((endpoint) => !endpoint.isOut(now));
+    const { drained = false, healthy, freshness } = locale.locale;
+    const { linkUp, endpoints } = locale;
+    const anyWell = endpoints.some((endpoint) => !endpoint.isOut(now));
+    const facts = { drained, endpoints: endpoints.length, linkUp, healthy, anyWell, freshness };
+    const standing = localeStanding(facts);
+    return standing !== "out" && standing !== "closed";
   }
 
   /** False if the rules of the path forbid `locale` to this request. */
@@ -242,7 +248,8 @@ export class ServiceBalancer {
     // A dead link, or a place that says it has nobody, is asked when everything else is gone.
     if (reach === "healthy" && (!locale.linkUp || locale.locale.healthy === 0)) return undefined;
     const { tried, hash } = constraint;
-    return locale.picker.pick({ tried, reach, hash }, now, rng);
+    const from = reach === "healthy" && locale.panics ? "panic" : reach;
+    return locale.picker.pick({ tried, reach: from, hash }, now, rng);
   }
 
   /** The endpoint of a session if it may and can take a request. */
@@ -253,6 +260,15 @@ export class ServiceBalancer {
       if (known !== undefined) return known.isOut(now) ? undefined : known;
     }
     return undefined;
+  }
+
+  #lookForPanic(now: Millis): void {
+    const usable = this.locales.filter((locale) => this.isUsable(locale, now));
+    const share = this.service.policy?.balance?.panicShare ?? PANIC_SHARE;
+    for (const locale of this.locales) {
+      const isAlone = usable.every((one) => one === locale);
+      locale.panics = isAlone && locale.kind === "local" && inPanic(locale.endpoints, share, now);
+    }
   }
 
   #draw(rng: Rng): LocaleState | undefined {
@@ -271,6 +287,7 @@ export class ServiceBalancer {
       for (const endpoint of endpoints) endpoint.forgive(now);
       outliers.review(now);
     }
+    this.#lookForPanic(now);
     const inputs = this.locales.map((locale) => ({
       cost: this.costOf(locale, now),
       capacity: this.capacityOf(locale, now),
@@ -304,8 +321,7 @@ function carryOver(state: LocaleState, known: LocaleState | undefined, now: Mill
     const old = before.get(endpointKey(endpoint));
     if (old === undefined || old.endpoint.weight !== endpoint.weight) {
       const fresh = new EndpointState(endpoint, state, now);
-      // Its share has changed, not its health.
-      fresh.verdict = old?.verdict;
+      if (old !== undefined) fresh.inherit(old);
       state.endpoints.push(fresh);
       continue;
     }

@@ -1,6 +1,7 @@
 import type { AnswerHead, Fields } from "#proxy/exchange/exchange.ts";
 import { fieldValue } from "#proxy/exchange/fields.ts";
 import { isGrpc, MESSAGE_PREFIX_BYTES } from "#proxy/exchange/grpc.ts";
+import { FieldReader } from "#proxy/exchange/protobuf_fields.ts";
 
 /*
  * grpc.health.v1 (grpc/grpc, doc/health-checking.md) by hand: one field each way. What comes back is an endpoint's word
@@ -98,62 +99,6 @@ function statusOf(body: Buffer): number | undefined {
 
 /** Field 1, a varint. */
 const STATUS_TAG = 0x08;
-
-/** Protobuf fields, one after the other. What cannot be read makes it `broken`, at its end. */
-class FieldReader {
-  readonly #bytes: Buffer;
-  #at = 0;
-  broken = false;
-
-  constructor(bytes: Buffer) {
-    this.#bytes = bytes;
-  }
-
-  get atEnd(): boolean {
-    return this.#at >= this.#bytes.length;
-  }
-
-  /** Its low 32 bits, as every reader takes an enum and a tag; at most ten bytes. */
-  varint(): number {
-    let value = 0;
-    for (let i = 0; i < 10; i++) {
-      const byte = this.#bytes[this.#at++];
-      if (byte === undefined) break;
-      if (i < 5) value |= (byte & 0x7f) << (7 * i);
-      if (byte < 0x80) return value >>> 0;
-    }
-    this.broken = true;
-    return 0;
-  }
-
-  /** The value of a field that is not known. */
-  skip(tag: number): void {
-    const field = tag >>> 3;
-    if (field === 0) this.broken = true;
-    switch (tag & 7) {
-      case 0:
-        this.varint();
-        return;
-      case 1:
-        this.#pass(8);
-        return;
-      case 2:
-        this.#pass(this.varint());
-        return;
-      case 5:
-        this.#pass(4);
-        return;
-      // Groups are gone from proto3, the rest is nothing.
-      default:
-        this.broken = true;
-    }
-  }
-
-  #pass(count: number): void {
-    this.#at += count;
-    if (this.#at > this.#bytes.length) this.broken = true;
-  }
-}
 
 function varint(value: number): number[] {
   return value < 0x80 ? [value] : [(value & 0x7f) | 0x80, ...varint(value >>> 7)];

@@ -2,6 +2,7 @@ import type { Millis } from "#kernel/brand.ts";
 import { WheelItem } from "#kernel/timer_wheel.ts";
 import { sourceOf } from "#proxy/authorize/forwarding.ts";
 import type { EndpointState, Outcome } from "#proxy/balance/endpoint_state.ts";
+import { takeLoadReport } from "#proxy/balance/load_report.ts";
 import type {
   AnswerHead,
   AnswerSink,
@@ -153,6 +154,7 @@ export class Attempt extends WheelItem implements AnswerSink {
   }
 
   onAnswer(head: AnswerHead): void {
+    this.#takeReport(head.fields);
     this.#owner.onAnswer(this, head);
   }
 
@@ -161,6 +163,7 @@ export class Attempt extends WheelItem implements AnswerSink {
   }
 
   onAnswerEnd(trailers: Fields | undefined): void {
+    if (trailers !== undefined) this.#takeReport(trailers);
     this.#owner.onAnswerEnd(this, trailers);
   }
 
@@ -179,6 +182,19 @@ export class Attempt extends WheelItem implements AnswerSink {
     if (stage === undefined) return;
     const detail = `no answer after ${this.#plan.tryTimeoutMs} ms`;
     this.#owner.onFailure(this, failure(timedOut(stage), detail));
+  }
+
+  /** What the endpoint says of its load. What comes from further away is about nobody known here. */
+  #takeReport(fields: Fields): void {
+    const report = takeLoadReport(fields, this.#plan.forGateway);
+    if (report === undefined || this.endpoint.locale.kind !== "local") return;
+    const { reports } = this.endpoint.locale.outliers.counts;
+    if (report === "refused") {
+      reports.refused++;
+      return;
+    }
+    reports.read++;
+    this.endpoint.report(report, this.#ports.clock.now());
   }
 
   // ── what is sent ──

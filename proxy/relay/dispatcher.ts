@@ -5,6 +5,7 @@ import type { RouteRule } from "#model/snapshot.ts";
 import { priorityOf } from "#proxy/admit/priority.ts";
 import { markSource, setForwarding } from "#proxy/authorize/forwarding.ts";
 import { FIRST_HOP, type Hop, readHop } from "#proxy/authorize/hop.ts";
+import { hashOf } from "#proxy/balance/request_hash.ts";
 import {
   type AnswerHead,
   type Exchange,
@@ -241,6 +242,7 @@ function planFor(tables: Tables, exchange: Exchange, wanted: Wanted): Result<Rel
     return err(failure("forbidden", `service ${name} takes ${kind}`));
   }
   const head = service.http2 ? asGrpc(exchange.head) : exchange.head;
+  const hashOn = service.balancer.service.policy?.balance?.hashOn;
   // Calls have a body: others need not be looked at.
   const isCall = head.body !== 0 && isGrpc(head.fields);
   const clientMs = isCall ? grpcTimeout(head.fields) : undefined;
@@ -251,6 +253,8 @@ function planFor(tables: Tables, exchange: Exchange, wanted: Wanted): Result<Rel
     priority: priorityOf(service.balancer.service.policy?.priority, hop, head.fields),
     within,
     foreign: peer.kind === "gateway" && peer.cluster !== tables.self,
+    forGateway: peer.kind === "gateway",
+    hash: hashOn && hashOf(hashOn, { head, peer, caller: hop.caller }),
     deadlineMs: requestDeadline(rule?.requestTimeoutMs, hop.deadlineMs, clientMs),
     deadlineCoversBody: rule?.requestTimeoutMs !== undefined || clientMs !== undefined,
     isCall,

@@ -48,6 +48,10 @@ export interface RelayPlan {
   readonly within: ClusterName | undefined;
   /** It came from another cluster. */
   readonly foreign: boolean;
+  /** A gateway has sent it: what endpoints say of their load is passed on to it. */
+  readonly forGateway: boolean;
+  /** Of what the service's policy hashes on; undefined: nothing. */
+  readonly hash: number | undefined;
   /** From now; 0: none. */
   readonly deadlineMs: Millis;
   /** True: the deadline holds to the end of the answer; false: to the answer's head. */

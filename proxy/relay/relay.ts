@@ -344,6 +344,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
       foreign: this.#plan.foreign,
       session: this.#plan.session,
       priority: this.#plan.priority,
+      hash: this.#plan.hash,
     };
   }
 

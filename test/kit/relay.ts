@@ -144,6 +144,8 @@ export class RelayStand {
           ...{ service, head, hop: FIRST_HOP, within: undefined, foreign: false, deadlineMs: 0 },
           priority: "default",
           ...{
+            forGateway: false,
+            hash: undefined,
             deadlineCoversBody: false,
             isCall: false,
             tellsDeadline: false,

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { afterProbe, LINK_PROBE, NEW_LINK } from "#proxy/health/link_state.ts";
-import { afterRequest, EJECT_AFTER, HEALTHY } from "#proxy/health/outlier.ts";
+import { afterRequest, EJECTION, HEALTHY } from "#proxy/health/outlier.ts";
 
 describe("outlier ejection", () => {
   it("ejects after enough failures in a row, longer each time, and forgets at a success", () => {
     let state = HEALTHY;
-    for (let i = 1; i < EJECT_AFTER; i++) state = afterRequest(state, 1, 0);
+    for (let i = 1; i < EJECTION.after; i++) state = afterRequest(state, 1, 0);
     assert.equal(state.ejectedUntil, 0);
     const times: number[] = [];
     for (let now = 0, i = 0; i < 6; i++, now = state.ejectedUntil) {
@@ -19,7 +19,7 @@ describe("outlier ejection", () => {
 
   it("learns nothing new from failures of requests sent before the ejection", () => {
     let state = HEALTHY;
-    for (let i = 0; i < EJECT_AFTER; i++) state = afterRequest(state, 1, 100);
+    for (let i = 0; i < EJECTION.after; i++) state = afterRequest(state, 1, 100);
     const { ejectedUntil } = state;
     for (let i = 0; i < 20; i++) state = afterRequest(state, 1, 200);
     assert.equal(state.ejectedUntil, ejectedUntil);

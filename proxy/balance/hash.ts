@@ -1,0 +1,23 @@
+/*
+ * 32-bit hashes that every proxy of the mesh computes alike. They spread; they are no secret: who can choose what is
+ * hashed can choose where it goes.
+ */
+
+/** Spreads the bits of a number over all 32 (the finisher of MurmurHash3, A. Appleby). */
+export function mix32(value: number): number {
+  let mixed = Math.imul(value ^ (value >>> 16), 0x85ebca6b);
+  mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35);
+  return (mixed ^ (mixed >>> 16)) >>> 0;
+}
+
+/** FNV-1a, then mixed: FNV alone leaves texts that differ at their ends close together. */
+export function hashText(text: string): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  return mix32(hash);
+}
+
+/** As a share of all: uniform in [0, 1). */
+export function asShare(hash: number): number {
+  return hash / 0x1_0000_0000;
+}
