@@ -1,3 +1,4 @@
+import { knownClusters, levelProblems } from "#cli/up/policy_levels.ts";
 import { referenceProblems } from "#control/config/references.ts";
 import {
   CLUSTER_ANNOTATION,
@@ -27,10 +28,12 @@ export function planTree(resources: Resources): Result<PlannedCluster[], Problem
   const problems = [...treeProblems(resources)];
   const names = new Set(resources.clusters.map(({ metadata }) => metadata.name));
   const services = new Set<string>(resources.services.map(meshNameOf));
+  const clusters = knownClusters(resources);
   for (const name of names) {
     const own = resourcesOf(resources, name);
-    problems.push(...referenceProblems(own, { elsewhere: services }));
+    problems.push(...referenceProblems(own, { elsewhere: services, clusters }));
   }
+  problems.push(...levelProblems(resources));
   if (problems.length > 0) return err(unique(problems));
   const planned = resources.clusters.map((cluster) => planCluster(cluster, resources));
   const depth = ({ name, mesh }: PlannedCluster): number => depthOf(name, mesh);

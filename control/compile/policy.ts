@@ -1,8 +1,8 @@
 import {
-  FIELD_RULES,
   fieldsOf,
   type Kept,
   least,
+  POLICY_FIELDS,
   type PolicyField,
   policyOf,
   tighten,
@@ -17,8 +17,10 @@ import { NOWHERE, type RateLimit, type TrafficPolicy } from "#model/traffic_poli
 export interface EffectivePolicy {
   /** Undefined: nobody says anything. */
   readonly policy: TrafficPolicy | undefined;
-  /** A policy each that says something of it, from the core down; what of it is kept out among that. */
+  /** A policy each that says something of it, and what of that does not hold. */
   readonly origins: readonly PolicyOrigin[];
+  /** The latter by itself. */
+  readonly refused: readonly Refused[];
 }
 
 /** Who says something: a policy, or an operator's pin. */
@@ -34,18 +36,27 @@ interface Said<V> {
 interface Level {
   readonly fields: Map<PolicyField, Said<unknown>>;
   /** Rate limits by what makes them the same one. */
-  readonly limits: Map<string, Said<RateLimit>>;
+  readonly limits: Map<string, SaidLimit>;
 }
 
-/** What does not hold of what an author says. */
+/** A rate limit with all clusters that have written it: each leases it by itself. */
+interface SaidLimit extends Said<RateLimit> {
+  readonly from: readonly string[];
+}
+
+/** Something that an author says and that does not hold. */
 interface Refused {
   readonly by: Author;
+  /** As a TrafficPolicy calls it; `rateLimits.NAME.rate`, `.burst`. */
+  readonly field: string;
+  readonly problem: "looser" | "contradiction" | "outside";
   readonly text: string;
 }
 
 /**
  * The policies in force in one cluster: its own and those of every cluster above it. Within a cluster a policy for a
- * service beats the one for all, field by field; from the core down what is said goes together by {@link FIELD_RULES}.
+ * service beats the one for all, field by field; from the core down what is said goes together by
+ * {@link POLICY_FIELDS}.
  */
 export class Policies {
   /** From the core down. */
@@ -71,7 +82,7 @@ export class Policies {
         if (order.kind === "policy") policies.push(order);
         // Of several levels the lowest has said it last.
         else if (order.kind === "pin") pins.set(order.service, order);
-        else if (order.kind === "lease") leases.set(`${order.service} ${order.limit}`, order.rate);
+        else if (order.kind === "lease") leases.set(leaseKey(order), order.rate);
         if (order.kind !== "drain" && order.service !== undefined) named.add(order.service);
       }
       if (policies.length > 0) levels.push(policies);
@@ -106,21 +117,24 @@ export class Policies {
       all.fields.set("rateLimits", { value: limits, by: { from: "", name: "" } });
     }
     const fields = [...all.fields].map(([field, { value }]) => [field, value] as const);
-    return { policy: policyOf(fields), origins: originsOf(all, refused) };
+    return { policy: policyOf(fields), origins: originsOf(all, refused), refused };
   }
 
   /** With this cluster's parts of mesh-wide ones, each under a name of its own. */
   #limitsOf({ limits }: Level, service: string): RateLimit[] {
     const names = new Map<string, number>();
-    return Array.from(limits.values(), ({ value }) => {
+    return Array.from(limits.values(), ({ value, from }) => {
       const before = names.get(value.name) ?? 0;
       names.set(value.name, before + 1);
       const name = before === 0 ? value.name : `${value.name}-${before + 1}`;
       if (value.scope === "Local") return { ...value, name };
-      const leased = this.#leases.get(`${service} ${name}`);
-      if (leased === undefined) return { ...value, name };
-      // A lower rate may have been written further down than where the leases come from.
-      return { ...value, name, leased: Math.min(leased, value.rate) };
+      const leases = from.flatMap(
+        (cluster) =>
+          this.#leases.get(leaseKey({ service, limit: value.name, from: cluster })) ?? [],
+      );
+      return leases.length === 0
+        ? { ...value, name }
+        : { ...value, name, leased: Math.min(...leases) };
     });
   }
 }
@@ -140,10 +154,16 @@ function levelOf(policies: readonly PolicyOrder[], service: string): Level {
       for (const [key, known] of level.limits) {
         if (known.value.name === value.name) level.limits.delete(key);
       }
-      level.limits.set(keyOf(value), { value, by });
+      level.limits.set(keyOf(value), { value, by, from: [by.from] });
     }
   }
   return level;
+}
+
+function leaseKey(
+  lease: Pick<Extract<Order, { kind: "lease" }>, "from" | "service" | "limit">,
+): string {
+  return `${lease.from} ${lease.service} ${lease.limit}`;
 }
 
 /** A limit of the same name for other clients, or of another scope, is another limit. */
@@ -172,15 +192,11 @@ function kept(
   refused: Refused[],
 ): Said<unknown> {
   const { value, of, problem } = tighten(field, above.value, said.value);
-  tell(field, above, said, problem, refused);
+  tell(POLICY_FIELDS[field].said, above, said, problem, refused);
   return { value, by: of === "parent" ? above.by : said.by };
 }
 
-function keptLimit(
-  above: Said<RateLimit>,
-  said: Said<RateLimit>,
-  refused: Refused[],
-): Said<RateLimit> {
+function keptLimit(above: SaidLimit, said: SaidLimit, refused: Refused[]): SaidLimit {
   const merged = (part: "rate" | "burst"): Kept<number> => {
     const one = least(above.value[part], said.value[part]);
     const [parent, child] = [above, said].map(({ value, by }) => ({ value: value[part], by }));
@@ -192,6 +208,7 @@ function keptLimit(
   return {
     value: { ...above.value, rate: rate.value, burst: burst.value },
     by: isChilds ? said.by : above.by,
+    from: [...above.from, ...said.from],
   };
 }
 
@@ -204,8 +221,10 @@ function tell(
 ): void {
   if (problem === undefined) return;
   const how = problem === "looser" ? "is looser than" : "excludes";
-  const other = `${String(above.value)} of ${above.by.from} ${above.by.name}`;
-  refused.push({ by: said.by, text: `${field}: ${String(said.value)} ${how} ${other}` });
+  const shown = (value: unknown): string =>
+    field.endsWith("Percent") ? `${100 * (value as number)} %` : String(value);
+  const text = `${shown(said.value)} ${how} ${shown(above.value)} of ${above.by.from} ${above.by.name}`;
+  refused.push({ by: said.by, field, problem, text });
 }
 
 /** Drops what cannot be followed beside the rest. */
@@ -219,8 +238,8 @@ function settle({ fields }: Level, refused: Refused[]): void {
   const within = fence.value as string;
   const drop = ({ by }: Said<unknown>, field: PolicyField, cluster: string): void => {
     if (within === NOWHERE) return;
-    const text = `${field}: ${cluster} is outside of mustStayIn ${within} of ${fence.by.from} ${fence.by.name}`;
-    refused.push({ by, text });
+    const text = `${cluster} is outside of mustStayIn ${within} of ${fence.by.from} ${fence.by.name}`;
+    refused.push({ by, field, problem: "outside", text });
   };
   const pin = fields.get("places.pin");
   if (pin !== undefined && !isWithin(pin.value as string, within)) {
@@ -252,9 +271,10 @@ function originsOf({ fields, limits }: Level, refused: readonly Refused[]): Poli
     return origin;
   };
   for (const [field, { by }] of fields) {
-    if (FIELD_RULES[field] !== "union") at(by).fields.push(field);
+    const { rule, said } = POLICY_FIELDS[field];
+    if (rule !== "union") at(by).fields.push(said);
   }
   for (const { value, by } of limits.values()) at(by).fields.push(`rateLimits.${value.name}`);
-  for (const { by, text } of refused) at(by).refused.push(text);
+  for (const { by, field, text } of refused) at(by).refused.push(`${field}: ${text}`);
   return [...origins.values()];
 }

@@ -22,47 +22,70 @@ type Fields<T, Path extends string = ""> = {
 /** One of them. */
 export type PolicyField = Fields<TrafficPolicy>;
 
-/** The one table of inheritance; docs/configuration.md shows the same. In this order fields are merged. */
-export const FIELD_RULES: Readonly<Record<PolicyField, FieldRule>> = {
-  "balance.algorithm": "preference",
-  // Belongs to `algorithm`: who says that says both.
-  "balance.hashOn": "preference",
-  "balance.slowStartMs": "preference",
-  "balance.subsetSize": "preference",
-  "balance.panicShare": "preference",
-  "balance.zoneAware": "preference",
-  "outliers.consecutiveFailures": "preference",
-  "outliers.ejectionMs": "preference",
-  "outliers.ejectionMaxMs": "preference",
-  "outliers.maxEjectedShare": "least",
-  "outliers.intervalMs": "preference",
-  "outliers.successRate.stdevFactor": "preference",
-  "outliers.successRate.minHosts": "preference",
-  "outliers.successRate.minRequests": "preference",
-  "outliers.failureShare.threshold": "preference",
-  "outliers.failureShare.minHosts": "preference",
-  "outliers.failureShare.minRequests": "preference",
-  "limits.requests": "least",
-  "limits.requestsPerCaller": "least",
-  "limits.retries": "least",
-  "limits.adaptive": "true",
-  "waterfall.deadBandShare": "preference",
-  "waterfall.deadBandMs": "preference",
-  "waterfall.dwellMs": "preference",
-  "waterfall.rampMs": "preference",
-  "retries.budgetShare": "least",
-  "retries.budgetPerSecond": "least",
-  "hedging.percentile": "preference",
-  "hedging.minDelayMs": "preference",
-  "priority.class": "preference",
-  "priority.header": "preference",
-  rateLimits: "union",
-  "places.mustStayIn": "narrower",
-  "places.pin": "preference",
-  "places.split": "preference",
+/**
+ * The one table of inheritance, which docs/configuration.md shows too, with what a field is called in a TrafficPolicy.
+ * In this order fields are merged: `balance.hashOn` belongs to the algorithm before it.
+ */
+export const POLICY_FIELDS: Readonly<Record<PolicyField, Inheritance>> = {
+  "balance.algorithm": { rule: "preference", said: "balance.algorithm" },
+  "balance.hashOn": { rule: "preference", said: "balance.hashOn" },
+  "balance.slowStartMs": { rule: "preference", said: "balance.slowStart" },
+  "balance.subsetSize": { rule: "preference", said: "balance.subsetSize" },
+  "balance.panicShare": { rule: "preference", said: "balance.panicPercent" },
+  "balance.zoneAware": { rule: "preference", said: "balance.zoneAware" },
+  "outliers.consecutiveFailures": { rule: "preference", said: "outliers.consecutiveFailures" },
+  "outliers.ejectionMs": { rule: "preference", said: "outliers.ejection" },
+  "outliers.ejectionMaxMs": { rule: "preference", said: "outliers.maxEjection" },
+  "outliers.maxEjectedShare": { rule: "least", said: "outliers.maxEjectedPercent" },
+  "outliers.intervalMs": { rule: "preference", said: "outliers.interval" },
+  "outliers.successRate.stdevFactor": {
+    rule: "preference",
+    said: "outliers.successRate.stdevFactor",
+  },
+  "outliers.successRate.minHosts": { rule: "preference", said: "outliers.successRate.minHosts" },
+  "outliers.successRate.minRequests": {
+    rule: "preference",
+    said: "outliers.successRate.minRequests",
+  },
+  "outliers.failureShare.threshold": {
+    rule: "preference",
+    said: "outliers.failurePercentage.threshold",
+  },
+  "outliers.failureShare.minHosts": {
+    rule: "preference",
+    said: "outliers.failurePercentage.minHosts",
+  },
+  "outliers.failureShare.minRequests": {
+    rule: "preference",
+    said: "outliers.failurePercentage.minRequests",
+  },
+  "limits.requests": { rule: "least", said: "limits.requests" },
+  "limits.requestsPerCaller": { rule: "least", said: "limits.requestsPerCaller" },
+  "limits.retries": { rule: "least", said: "limits.retries" },
+  "limits.adaptive": { rule: "true", said: "limits.adaptive" },
+  "waterfall.deadBandShare": { rule: "preference", said: "waterfall.deadBandPercent" },
+  "waterfall.deadBandMs": { rule: "preference", said: "waterfall.deadBand" },
+  "waterfall.dwellMs": { rule: "preference", said: "waterfall.dwell" },
+  "waterfall.rampMs": { rule: "preference", said: "waterfall.ramp" },
+  "retries.budgetShare": { rule: "least", said: "retries.budgetPercent" },
+  "retries.budgetPerSecond": { rule: "least", said: "retries.budgetPerSecond" },
+  "hedging.percentile": { rule: "preference", said: "hedging.percentile" },
+  "hedging.minDelayMs": { rule: "preference", said: "hedging.minDelay" },
+  "priority.class": { rule: "preference", said: "priority.class" },
+  "priority.header": { rule: "preference", said: "priority.header" },
+  rateLimits: { rule: "union", said: "rateLimits" },
+  "places.mustStayIn": { rule: "narrower", said: "places.mustStayIn" },
+  "places.pin": { rule: "preference", said: "places.pin" },
+  "places.split": { rule: "preference", said: "places.split" },
 };
 
-const STEPS = (Object.keys(FIELD_RULES) as PolicyField[]).map(
+interface Inheritance {
+  readonly rule: FieldRule;
+  /** Its name in YAML. */
+  readonly said: string;
+}
+
+const STEPS = (Object.keys(POLICY_FIELDS) as PolicyField[]).map(
   (field) => [field, field.split(".")] as const,
 );
 
@@ -104,7 +127,7 @@ export interface Kept<V> {
 
 /** Merges two values of a field that is no list of limits. Associative over levels. */
 export function tighten(field: PolicyField, parent: unknown, child: unknown): Kept<unknown> {
-  const rule = FIELD_RULES[field];
+  const { rule } = POLICY_FIELDS[field];
   if (rule === "preference") return { value: child, of: "child" };
   if (child === parent) return { value: parent, of: "parent" };
   if (rule === "least") return least(parent as number, child as number);

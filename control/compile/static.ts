@@ -8,14 +8,16 @@ import { Policies } from "#control/compile/policy.ts";
 import { policyOrders } from "#control/compile/policy_orders.ts";
 import { withRevision } from "#control/compile/revision.ts";
 import { compileRequestRoutes, compileStreamRoutes } from "#control/compile/routes.ts";
-import { meshNameOf, type Resource, type Resources } from "#control/config/resources.ts";
+import {
+  LOCAL_MESH,
+  meshNameOf,
+  type Resource,
+  type Resources,
+} from "#control/config/resources.ts";
 import type { ServiceSpec } from "#control/config/schema.ts";
-import { coreOf, type MeshName } from "#model/names.ts";
+import { coreOf } from "#model/names.ts";
 import type { Service, Snapshot } from "#model/snapshot.ts";
 import type { TrafficPolicy } from "#model/traffic_policy.ts";
-
-/** A proxy by itself stands in the core of a mesh of one cluster. */
-export const LOCAL_MESH = "local" as MeshName;
 
 /** Who is alone in a mesh has the whole of each mesh-wide limit. */
 function alone({ rateLimits, ...rest }: TrafficPolicy): TrafficPolicy {

@@ -1,6 +1,7 @@
 import { tlsProblems } from "#control/config/backend_tls.ts";
 import { gatewayProblems, parentProblems } from "#control/config/gateway_references.ts";
 import { kindProblems } from "#control/config/kind_clashes.ts";
+import { type KnownClusters, policyProblems } from "#control/config/policy_problems.ts";
 import { meshNameOf, problemAt, type Resource, type Resources } from "#control/config/resources.ts";
 import type { RouteFilter } from "#control/config/schema_filters.ts";
 import type { RouteSpec } from "#control/config/schema_route.ts";
@@ -11,6 +12,8 @@ import { serviceName } from "#model/names.ts";
 export interface ReferenceRules {
   /** Names of services that are defined outside of `resources`; undefined: nobody can know them all. */
   readonly elsewhere: ReadonlySet<string> | undefined;
+  /** All clusters of the mesh; absent: nobody can know them all, or a proxy is by itself. */
+  readonly clusters?: KnownClusters;
 }
 
 /** What refers to nothing, and what is there twice: the problems of one cluster's resources together. */
@@ -35,6 +38,7 @@ export function referenceProblems(resources: Resources, rules: ReferenceRules): 
     ]),
     ...exportProblems(resources),
     ...tlsProblems(resources),
+    ...policyProblems(resources, rules.elsewhere, rules.clusters),
   ];
 }
 

@@ -11,7 +11,7 @@ import type { RouteSpec } from "#control/config/schema_route.ts";
 import type { StreamRouteSpec } from "#control/config/schema_stream_route.ts";
 import type { TrafficPolicySpec } from "#control/config/schema_traffic_policy.ts";
 import type { Problem } from "#kernel/result.ts";
-import { type ServiceName, serviceName } from "#model/names.ts";
+import { type MeshName, type ServiceName, serviceName } from "#model/names.ts";
 import { pathText } from "#model/problems.ts";
 
 /** Where a resource was written. */
@@ -76,6 +76,9 @@ export function noResources(): Resources {
     clusters: [],
   };
 }
+
+/** A proxy by itself stands in the core of a mesh of one cluster. */
+export const LOCAL_MESH = "local" as MeshName;
 
 /** A resource with this annotation belongs to that cluster alone; without it, to every one loaded. */
 export const CLUSTER_ANNOTATION = "espalier.dev/cluster";
