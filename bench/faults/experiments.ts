@@ -9,6 +9,7 @@ import {
 import {
   backAfter,
   failedOf,
+  lastBy,
   movedAfter,
   ofClass,
   p99Of,
@@ -71,7 +72,7 @@ function lossReadings(
 ): Reading[] {
   const after = spanOf(log, dueIn(atMs, Number.POSITIVE_INFINITY));
   return [
-    { name: "moved", value: movedAfter(log, atMs, gone, RATE), unit: "ms", most: movedMs },
+    { name: "moved", value: movedAfter(log, atMs, gone), unit: "ms", most: movedMs },
     { name: "failed", value: failedOf(spanOf(log, all)), unit: "requests", most: 0, worst: true },
     { name: "gave up", value: after.results.deadline, unit: "requests", worst: true },
     { name: "longest", value: after.good.max / 1_000, unit: "ms" },
@@ -188,7 +189,7 @@ async function failbackReadings(
   const others = [...before.by.keys()].filter((by) => by !== place);
   return [
     late,
-    { name: "back", value: movedAfter(log, atMs, others, RATE), unit: "ms" },
+    { name: "back", value: movedAfter(log, atMs, others), unit: "ms" },
     { name: "failed", value: failedOf(spanOf(log, all)), unit: "requests", most: 0, worst: true },
     { name: "p99 before", value: p99Of(before), unit: "ms" },
     {
@@ -290,8 +291,65 @@ const overload: Experiment = {
   },
 };
 
+const drain: Experiment = {
+  name: "drain",
+  what: "`espalier cluster drain` of the cluster that has the traffic, said to the core two levels up",
+  runs: 3,
+  async run(world) {
+    await world.settled("stock", [NEXT_DOOR]);
+    const course = await through(world, "stock", () => world.tree.order("drain", NEXT_DOOR));
+    await world.tree.order("undrain", NEXT_DOOR);
+    const { log, atMs, late } = course;
+    const { results } = spanOf(log, all);
+    const last = lastBy(log, atMs, [NEXT_DOOR]);
+    return [
+      // The command itself is a process that has to start.
+      {
+        name: "last new request there, from the start of the command",
+        value: last,
+        unit: "ms",
+        most: 1_000,
+      },
+      {
+        name: "failed",
+        value: results["5xx"] + results["4xx"],
+        unit: "requests",
+        most: 0,
+        worst: true,
+      },
+      { name: "cut", value: results.cut, unit: "requests", most: 0, worst: true },
+      late,
+    ];
+  },
+};
+
+const spill: Experiment = {
+  name: "spill",
+  what: `twice what the endpoints here can do (${RUSH_PER_SECOND}/s); as many next door and in the region`,
+  runs: 3,
+  async run(world) {
+    await world.settled("spill", [HOME, NEXT_DOOR]);
+    const arrivals = "poisson";
+    const load = await world.load("spill", 2 * RUSH_PER_SECOND, { arrivals, deadlineMs: 2_000 });
+    await passes(load, 3_000 + 10_000);
+    const log = await load.stop();
+    const span = spanOf(log, dueIn(3_000, 13_000));
+    const share = (by: string): number => (100 * (span.by.get(by) ?? 0)) / span.count;
+    return [
+      lateness(load),
+      { name: "served", value: (100 * span.results["2xx"]) / span.count, unit: "%", least: 99 },
+      { name: "here", value: share(HOME), unit: "%" },
+      { name: "next door", value: share(NEXT_DOOR), unit: "%" },
+      { name: "in the region", value: share(REGION), unit: "%" },
+      { name: "p50", value: span.good.percentile(50) / 1_000, unit: "ms" },
+      { name: "p99", value: p99Of(span), unit: "ms" },
+    ];
+  },
+};
+
 /** In the order in which they are run. */
 export const EXPERIMENTS: readonly Experiment[] = [
   ...[crashEndpoints, crashGateway, blackHole, frozenGateway, slowEndpoint, slowCluster],
-  ...[failbackEndpoints, failbackGateway, totalFailure, overload],
+  ...[failbackEndpoints, failbackGateway, drain, totalFailure],
+  ...[overload, spill],
 ];

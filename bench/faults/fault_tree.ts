@@ -3,7 +3,7 @@ import { WanLine } from "#bench/faults/wan_line.ts";
 import { get } from "#test/kit/http.ts";
 import { clusterYaml, type ProcessCluster, ProcessMesh } from "#test/kit/mesh_processes.ts";
 import { freePort } from "#test/kit/ports.ts";
-import { type EspalierProcess, until } from "#test/kit/processes.ts";
+import { type EspalierProcess, espalier, until } from "#test/kit/processes.ts";
 
 const MESH = "acme.mesh";
 
@@ -112,6 +112,14 @@ export class FaultTree {
       },
       60_000,
     );
+  }
+
+  /** `espalier cluster drain NAME`, or `undrain`, said to the core. */
+  async order(verb: "drain" | "undrain", name: string): Promise<void> {
+    const { port } = await this.at("core").processes.control.ready("admin");
+    const admin = ["--admin", `127.0.0.1:${port}`];
+    const { code, err } = await espalier("cluster", verb, `${name}.${MESH}`, ...admin);
+    if (code !== 0) throw new Error(err);
   }
 
   async close(): Promise<void> {

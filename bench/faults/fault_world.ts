@@ -10,10 +10,10 @@ export const NEXT_DOOR = "store-2.eu";
 /** The parent of both. */
 export const REGION = "eu";
 
-/** Delays one way: a ms for the next store's town, 20 for the other side of the sea. */
+/** One way: the next town, another country, the other side of the sea. No two that compete are within a dead band. */
 const PLACES = [
   { name: "core", delayMs: 15 },
-  { name: REGION, delayMs: 5 },
+  { name: REGION, delayMs: 10 },
   { name: "us", delayMs: 20 },
   { name: HOME, delayMs: 2 },
   { name: NEXT_DOOR, delayMs: 2 },
@@ -21,7 +21,7 @@ const PLACES = [
 
 /** Time of one request at every endpoint, ms. */
 export const SERVICE_MS = 10;
-/** What the endpoints of `rush` serve per second, all together. */
+/** What the endpoints of `rush`, or of a place of `spill`, serve per second. */
 export const RUSH_PER_SECOND = 250;
 
 /** Endpoints with far more room than any load here asks for. */
@@ -30,12 +30,18 @@ function roomy(name: string, count: number): LimitedOrigin {
   return new LimitedOrigin(Array.from({ length: count }, () => about));
 }
 
+/** Two endpoints that serve `RUSH_PER_SECOND` together. */
+function small(name: string): LimitedOrigin {
+  const about = { name, servers: 5, serviceMs: 40, queue: 1_000 };
+  return new LimitedOrigin([about, about]);
+}
+
 /** Classes of the requests to `rush`: a header that clients may set. */
 const CLASSES = `apiVersion: espalier.dev/v1alpha1
 kind: TrafficPolicy
 metadata: { name: classes, namespace: shop }
 spec:
-  targetRefs: [{ name: rush }]
+  targetRef: { group: espalier.dev, kind: Service, name: rush }
   priority: { header: x-priority }
 ---
 `;
@@ -43,6 +49,8 @@ spec:
 /** The tree of the experiments, and its services. All clients ask in store-1. */
 export class FaultWorld {
   readonly tree: FaultTree;
+  /** The last load. */
+  last: OpenLoop | undefined = undefined;
   readonly #services: ReadonlyMap<string, TreeService>;
 
   private constructor(tree: FaultTree, services: ReadonlyMap<string, TreeService>) {
@@ -50,8 +58,7 @@ export class FaultWorld {
     this.#services = services;
   }
 
-  /** @param hasClasses this version knows classes of requests. */
-  static async open(hasClasses: boolean): Promise<FaultWorld> {
+  static async open(): Promise<FaultWorld> {
     const services: TreeService[] = [
       // Here, next door and in the region.
       {
@@ -76,21 +83,19 @@ export class FaultWorld {
           [REGION]: roomy(REGION, 2),
         },
       },
+      { name: "rush", origins: { [HOME]: small(HOME) } },
       {
-        name: "rush",
+        name: "spill",
         origins: {
-          [HOME]: new LimitedOrigin(
-            Array.from({ length: 2 }, () => ({
-              ...{ name: HOME, servers: 5, serviceMs: 40, queue: 1_000 },
-            })),
-          ),
+          [HOME]: small(HOME),
+          [NEXT_DOOR]: small(NEXT_DOOR),
+          [REGION]: small(REGION),
         },
       },
     ];
     const origins = services.flatMap((service) => Object.values(service.origins));
     await Promise.all(origins.map((origin) => origin.start()));
-    const extra = hasClasses ? { [HOME]: CLASSES } : {};
-    const tree = await FaultTree.open(PLACES, services, extra);
+    const tree = await FaultTree.open(PLACES, services, { [HOME]: CLASSES });
     return new FaultWorld(tree, new Map(services.map((service) => [service.name, service])));
   }
 
@@ -105,7 +110,8 @@ export class FaultWorld {
     more: Partial<OpenLoopOptions> = {},
   ): Promise<OpenLoop> {
     const port = await this.tree.at(HOME).entrance();
-    return new OpenLoop({ port, host: hostOf(service), rate, ...more }).start();
+    this.last = new OpenLoop({ port, host: hostOf(service), rate, ...more });
+    return this.last.start();
   }
 
   /** All requests of a service that its endpoints have received. */

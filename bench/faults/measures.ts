@@ -4,8 +4,10 @@ import { dueIn, type Entry, type RequestLog, type Span, spanOf } from "#bench/lo
 const STEP_MS = 100;
 /** Requests of so long are looked at together for a percentile. */
 const LOOK_MS = 1_000;
-/** Share of the rate at which traffic has arrived somewhere. */
-const ARRIVED = 0.9;
+/** Share of the requests with which traffic has moved. */
+const MOVED = 0.9;
+/** Who has waited longer was in the way of what happened. */
+const SOON_MS = 200;
 
 /** Those without an answer of 2xx, but for those whose client did not wait any longer. */
 export function failedOf({ results }: Span): number {
@@ -13,24 +15,20 @@ export function failedOf({ results }: Span): number {
 }
 
 /**
- * How long after `fromMs` good answers by others than `gone` have come at nine tenths of the rate for the first time,
- * ms; Infinity: never.
+ * How long after `fromMs` nine tenths of the requests that were due in one step were answered well and soon by
+ * others than `gone` for the first time, ms; Infinity: never.
  */
-export function movedAfter(
-  log: RequestLog,
-  fromMs: number,
-  gone: readonly string[],
-  perSecond: number,
-): number {
-  const arrived: number[] = [];
+export function movedAfter(log: RequestLog, fromMs: number, gone: readonly string[]): number {
+  const due: number[] = [];
+  const moved: number[] = [];
   for (const { dueMs, tookMs, result, by } of log.entries()) {
-    const at = dueMs + tookMs - fromMs;
-    if (at < 0 || result !== "2xx" || gone.includes(by)) continue;
-    const step = Math.floor(at / STEP_MS);
-    arrived[step] = (arrived[step] ?? 0) + 1;
+    if (dueMs < fromMs) continue;
+    const step = Math.floor((dueMs - fromMs) / STEP_MS);
+    due[step] = (due[step] ?? 0) + 1;
+    if (result !== "2xx" || tookMs > SOON_MS || gone.includes(by)) continue;
+    moved[step] = (moved[step] ?? 0) + 1;
   }
-  const wanted = (ARRIVED * perSecond * STEP_MS) / 1_000;
-  const first = arrived.findIndex((count) => (count ?? 0) >= wanted);
+  const first = due.findIndex((count, step) => (moved[step] ?? 0) >= MOVED * count);
   return first < 0 ? Number.POSITIVE_INFINITY : (first + 1) * STEP_MS;
 }
 

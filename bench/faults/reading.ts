@@ -25,9 +25,9 @@ export function figuresOf(runs: ReadonlyArray<readonly Reading[]>): Figure[] {
     const isLeast = first.least !== undefined;
     const worst = isLeast ? Math.min(...all) : Math.max(...all);
     const value = first.worst === true ? worst : median(all);
-    const { most = Number.POSITIVE_INFINITY, least = Number.NEGATIVE_INFINITY } = first;
-    // Infinity, which stands for never, meets no goal; nor does what could not be measured.
-    const met = value >= least && (first.most === undefined || value <= most);
+    const { most, least } = first;
+    // What could not be measured meets no goal.
+    const met = (most === undefined || value <= most) && (least === undefined || value >= least);
     return { ...first, value, all, met };
   });
 }

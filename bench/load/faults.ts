@@ -4,13 +4,14 @@ import { join } from "node:path";
 import { EXPERIMENTS, type Experiment } from "#bench/faults/experiments.ts";
 import { FaultWorld } from "#bench/faults/fault_world.ts";
 import { type Figure, figuresOf, type Reading, textOf } from "#bench/faults/reading.ts";
+import { perSecond } from "#bench/load/request_log.ts";
 import { ROOT } from "#test/kit/processes.ts";
 
 /*
  * A real tree under a constant load while something breaks: processes with mTLS between them, long ways, endpoints
  * whose capacity is a fact.
  *
- *   make faults ARGS="--only crash --runs 5 --save"
+ *   make faults ARGS="--only crash --runs 5 --save"    --course: second by second
  *
  * Exit code 1 if a goal was missed.
  */
@@ -25,11 +26,26 @@ function option(name: string): string | undefined {
   return at < 0 ? undefined : process.argv[at + 1];
 }
 
+/** Second by second, of the last load. */
+function tellCourse(world: FaultWorld): void {
+  for (const [second, span] of perSecond(world.last!.log).entries()) {
+    const { results, good, by } = span;
+    const bad = Object.entries(results).filter(([name, count]) => name !== "2xx" && count > 0);
+    const times = [50, 99, 100].map((percent) => (good.percentile(percent) / 1_000).toFixed(1));
+    console.log(
+      `    ${second} s: ${[...by].join(" ")}; ${bad.join(" ")}; p50 p99 max ${times.join(" ")} ms`,
+    );
+  }
+}
+
 async function rowOf(world: FaultWorld, experiment: Experiment): Promise<Row> {
   console.log(`\n${experiment.name}: ${experiment.what}`);
   const runs: Reading[][] = [];
   const times = Number(option("--runs") ?? experiment.runs);
-  for (let i = 0; i < times; i++) runs.push(await experiment.run(world));
+  for (let i = 0; i < times; i++) {
+    runs.push(await experiment.run(world));
+    if (process.argv.includes("--course")) tellCourse(world);
+  }
   const figures = figuresOf(runs);
   for (const figure of figures) console.log(`  ${textOf(figure)}`);
   return { experiment, figures };
@@ -56,7 +72,7 @@ function save(rows: readonly Row[]): void {
 const only = option("--only");
 const chosen = EXPERIMENTS.filter(({ name }) => only === undefined || name.includes(only));
 if (chosen.length === 0) throw new Error(`--only: none of ${EXPERIMENTS.map((e) => e.name)}`);
-const world = await FaultWorld.open(false);
+const world = await FaultWorld.open();
 const rows: Row[] = [];
 try {
   for (const experiment of chosen) rows.push(await rowOf(world, experiment));
