@@ -79,12 +79,13 @@ function menuOf(capacity: number): Catalog["own"][number] {
     name: MENU,
     port: 80,
     exported: true,
-    endpoints: [{ address: "10.1.0.1", port: 1, weight: 1, identity: undefined }],
+    endpoints: [{ address: "10.1.0.1", port: 1, weight: 1, identity: undefined, zone: undefined }],
     capacityEach: capacity,
     appProtocol: "http",
     tls: undefined,
     proxyProtocol: undefined,
     connections: undefined,
     healthCheck: undefined,
+    replication: undefined,
   };
 }
