@@ -1,4 +1,5 @@
 import { line, nanos } from "#bench/micro/nanos.ts";
+import { routingLines } from "#bench/micro/routing.ts";
 import { systemClock } from "#kernel/clock.ts";
 import { seededRng } from "#kernel/rng.ts";
 import { callPath } from "#model/call.ts";
@@ -170,6 +171,7 @@ export function decisionLines(): string[] {
     line("match a call of gRPC by its method", callAmong()),
     line("look for fields of a hop", hop),
     line("locale and endpoint, and their record", pick, "100 services × 20 locales × 3 endpoints"),
+    ...routingLines(),
     line("access log, a request left out", logged.unsampled),
     line("access log, a line", logged.written),
   ];

@@ -102,6 +102,7 @@ const waterfall = z.strictObject({
   /** Time in which all traffic may move from one locale to another. */
   rampMs: ms.positive().optional(),
 });
+export type WaterfallPolicy = z.infer<typeof waterfall>;
 
 const retries = z.strictObject({
   /** Retries and hedges as a share of requests, over time. */

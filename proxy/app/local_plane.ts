@@ -17,7 +17,14 @@ import { ListenerSet } from "#proxy/app/listener_set.ts";
 import { MeshTls } from "#proxy/app/mesh_tls.ts";
 import { ProxyPortOpener } from "#proxy/app/port_opener.ts";
 import { registerMetrics } from "#proxy/app/proxy_metrics.ts";
-import { buildTables, checksOf, endpointsOf, linksOf, withEndpointTls } from "#proxy/app/tables.ts";
+import {
+  buildTables,
+  checksOf,
+  endpointsOf,
+  linksOf,
+  reportOf,
+  withEndpointTls,
+} from "#proxy/app/tables.ts";
 import { CONNECTION_LIMITS } from "#proxy/exchange/limits.ts";
 import { EndpointChecker, type EndpointVerdict } from "#proxy/health/endpoint_checker.ts";
 import { LinkProber } from "#proxy/health/link_probe.ts";
@@ -187,13 +194,9 @@ export class LocalPlane implements DataPlane {
   }
 
   async reports(): Promise<readonly ServiceReport[]> {
-    const reports: ServiceReport[] = [];
-    for (const { name, balancer, stats } of this.#tables?.services.values() ?? []) {
-      const { healthy, p50Ms } = balancer.localHealth(this.#options.clock.now());
-      const report = { service: name, healthy, inflight: stats.inflight };
-      reports.push(p50Ms === undefined ? report : { ...report, p50Ms });
-    }
-    return reports;
+    const now = this.#options.clock.now();
+    const services = this.#tables?.services.values() ?? [];
+    return Array.from(services, (service) => reportOf(service, now));
   }
 
   async explain(asked: AskedRequest): Promise<Explanation> {

@@ -1,5 +1,6 @@
 import type { Millis } from "#kernel/brand.ts";
 import type { ServiceName } from "#model/names.ts";
+import type { ServiceReport } from "#model/report.ts";
 import type { Locale, Service, ServiceTls, Snapshot } from "#model/snapshot.ts";
 import { Admission } from "#proxy/admit/admission.ts";
 import { type BalancerPlace, ServiceBalancer } from "#proxy/balance/service_balancer.ts";
@@ -68,6 +69,18 @@ function retriesOf(
     budget: known?.budget ?? new RetryBudget(now, rules, workers),
     lostWays: known?.lostWays ?? new LostWays(),
     hedging: hedging && (known?.hedging ?? new HedgeDelay(hedging)),
+  };
+}
+
+/** What a gateway tells its control service of a service. */
+export function reportOf(service: ServiceRuntime, now: Millis): ServiceReport {
+  const { name, balancer, stats } = service;
+  const { p50Ms, limit, stalenessMs, ...always } = balancer.localHealth(now);
+  return {
+    ...{ service: name, inflight: stats.inflight, ...always },
+    ...(p50Ms === undefined ? {} : { p50Ms }),
+    ...(limit === undefined ? {} : { limit }),
+    ...(stalenessMs === undefined ? {} : { stalenessMs }),
   };
 }
 

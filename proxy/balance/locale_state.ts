@@ -1,21 +1,38 @@
 import type { Millis } from "#kernel/brand.ts";
 import type { ClusterName } from "#model/names.ts";
 import type { Locale } from "#model/snapshot.ts";
+import { AdaptiveLimit } from "#proxy/admit/adaptive_limit.ts";
 import { type EndpointPicker, makePicker } from "#proxy/balance/endpoint_picker.ts";
 import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
 import { OutlierDetector } from "#proxy/health/outlier_detector.ts";
 
 /** Time constant of a locale's demand. */
 const DEMAND_DECAY_MS: Millis = 500;
+/** After this long without a try nothing of what was learnt is left: 15 time constants of a peak-EWMA. */
+const QUIET_MS: Millis = 150_000;
+
+/**
+ * Locales of one service with which something has happened lately. Of thousands it is a handful: the others need not
+ * be measured again. Goes from snapshot to snapshot, for tries that began under an earlier one end later.
+ */
+export class Attention {
+  readonly locales: LocaleState[] = [];
+  /** The weights must not wait for the next period. */
+  urgent = false;
+}
 
 /** One locale of one service, with its endpoints. */
 export class LocaleState {
   readonly locale: Locale;
+  /** Its place among the locales of its service. */
+  readonly index: number;
   readonly endpoints: EndpointState[] = [];
   /** Chooses among `endpoints`. */
   picker: EndpointPicker = makePicker(undefined, this.endpoints, {});
   /** Ejects from `endpoints`. */
   outliers = new OutlierDetector(undefined, this.endpoints);
+  /** How many requests at once it has shown to bear from this worker. */
+  limit = new AdaptiveLimit();
   /** Round trip of the link to it, ms; undefined before the first probe. */
   rttMs: Millis | undefined = undefined;
   /** False: the link's probes are not answered. */
@@ -26,13 +43,20 @@ export class LocaleState {
   inflight = 0;
   /** Nobody else can help, and so few of its endpoints are well that the verdicts are doubted. */
   panics = false;
+  /** How old its own endpoints say that their data is, the oldest of them, ms; undefined: none says it. */
+  reportedStalenessMs: Millis | undefined = undefined;
   /** Requests sent there so far. */
   requests = 0;
+  readonly #attention: Attention;
+  /** When it was last touched and not found quiet since; undefined: it is quiet. */
+  #touchedAt: Millis | undefined = undefined;
   #demand = 0;
   #demandAt: Millis = 0;
 
-  constructor(locale: Locale) {
+  constructor(locale: Locale, index: number, attention: Attention) {
     this.locale = locale;
+    this.index = index;
+    this.#attention = attention;
   }
 
   /** A request begins there (1) or ends (-1). */
@@ -40,18 +64,47 @@ export class LocaleState {
     this.#demand = this.demand(now);
     this.#demandAt = now;
     this.inflight += change;
+    this.touch(now);
+  }
+
+  /** Something has happened that its cost, or who is well there, may follow. */
+  touch(now: Millis): void {
+    if (this.#touchedAt === undefined) this.#attention.locales.push(this);
+    this.#touchedAt = now;
+  }
+
+  /** The same, and the next request is to know it. */
+  alarm(now: Millis): void {
+    this.touch(now);
+    this.#attention.urgent = true;
+  }
+
+  /** True if nothing has happened for so long that it is as if nothing ever had; it then has no attention any more. */
+  restIfQuiet(now: Millis): boolean {
+    if (this.inflight > 0 || now - this.#touchedAt! < QUIET_MS) return false;
+    if (this.endpoints.some((endpoint) => endpoint.isOut(now))) return false;
+    this.#touchedAt = undefined;
+    return true;
   }
 
   /** Requests running there, as it was lately: what the waterfall has to place. */
   demand(now: Millis): number {
+    const { inflight } = this;
+    if (this.#demand === inflight) return inflight;
     const kept = Math.exp(-Math.max(0, now - this.#demandAt) / DEMAND_DECAY_MS);
-    return this.inflight + (this.#demand - this.inflight) * kept;
+    return inflight + (this.#demand - inflight) * kept;
   }
 
-  /** Takes over what `before` knew of it. */
-  carryDemand(before: LocaleState, now: Millis): void {
+  /** Takes over what `before` knew of it. Its endpoints come by themselves. */
+  carryOver(before: LocaleState, now: Millis): void {
+    this.rttMs = before.rttMs;
+    this.linkUp = before.linkUp;
+    this.requests = before.requests;
+    this.limit = before.limit;
     this.#demand = before.demand(now);
     this.#demandAt = now;
+    const touchedAt = before.#touchedAt;
+    if (touchedAt !== undefined) this.touch(touchedAt);
   }
 
   get kind(): Locale["kind"] {
@@ -60,6 +113,11 @@ export class LocaleState {
 
   get cluster(): ClusterName {
     return this.locale.cluster;
+  }
+
+  /** How old the data of a replica there is at most, ms; undefined: it does not say. Who asks it knows best. */
+  get stalenessMs(): Millis | undefined {
+    return this.reportedStalenessMs ?? this.locale.stalenessMs;
   }
 
   /** Expected response time before any traffic. */

@@ -1,23 +1,39 @@
 import type { Millis } from "#kernel/brand.ts";
 import type { Rng } from "#kernel/rng.ts";
-import { type ClusterName, isWithin } from "#model/names.ts";
+import type { ClusterName } from "#model/names.ts";
 import type { Service } from "#model/snapshot.ts";
-import { makePicker } from "#proxy/balance/endpoint_picker.ts";
-import { EndpointState, type Outcome } from "#proxy/balance/endpoint_state.ts";
+import { PRIORITIES, type Priority } from "#model/traffic_policy.ts";
+import { ClassRoom } from "#proxy/admit/class_room.ts";
+import { Arrivals, classOf } from "#proxy/balance/arrivals.ts";
+import { carryLocales } from "#proxy/balance/carry_over.ts";
+import type { EndpointState, Outcome } from "#proxy/balance/endpoint_state.ts";
 import { LatencyWindow } from "#proxy/balance/latency_window.ts";
-import { LocaleState, localeKey } from "#proxy/balance/locale_state.ts";
+import { LocaleMeter } from "#proxy/balance/locale_meter.ts";
+import { LocaleRules } from "#proxy/balance/locale_rules.ts";
+import { Attention, type LocaleState } from "#proxy/balance/locale_state.ts";
 import type { PickConstraint } from "#proxy/balance/pick_constraint.ts";
 import type { Reach } from "#proxy/balance/reach.ts";
-import { PERIOD_MS, type WaterfallState, waterfall } from "#proxy/balance/waterfall.ts";
+import { SessionSeats } from "#proxy/balance/session_seats.ts";
+import {
+  agedCost,
+  LAST_RESORT,
+  OUT,
+  PERIOD_MS,
+  READY,
+  Waterfall,
+  waterfallRules,
+} from "#proxy/balance/waterfall.ts";
 import type { FailureName } from "#proxy/exchange/failure.ts";
 import type { CheckVerdict } from "#proxy/health/active_check.ts";
-import { OutlierDetector } from "#proxy/health/outlier_detector.ts";
 import { inPanic, localeStanding, PANIC_SHARE } from "#proxy/health/standing.ts";
 import { endpointKey } from "#proxy/upstream/upstreams.ts";
 
 /** A failed try is remembered as at least this slow, or fast failures would attract traffic. */
 const FAILURE_PENALTY_MS = 1_000;
+/** A failure that took this long is taken for what an overloaded place does. */
+const STALLED_MS = 1_000;
 const REACHES: readonly Reach[] = ["healthy", "out", "tried"];
+const NOBODY: readonly EndpointState[] = [];
 
 /** Where a balancer stands. */
 export interface BalancerPlace {
@@ -27,86 +43,164 @@ export interface BalancerPlace {
   /** Processes that share the cluster's traffic: capacities, grants and limits of the whole are divided by it. */
   readonly workers: number;
   /** Tells this worker from all others, 32 bits: what it does by chance, they do otherwise; absent: 0. */
-  readonly seed?: number;
+  readonly seed?: number | undefined;
+}
+
+/** What a gateway reports of a service's place here. */
+export interface LocalHealth {
+  /** Endpoints of this cluster that take traffic. */
+  readonly healthy: number;
+  /** Median response time of them; undefined: none has answered yet. */
+  readonly p50Ms: Millis | undefined;
+  /** Concurrent requests that clients of this cluster want served, here or elsewhere. */
+  readonly demand: number;
+  /** Requests per second that they bring. */
+  readonly arrivals: number;
+  /** Concurrent requests that the local endpoints have shown to bear from this worker; undefined: not learnt. */
+  readonly limit: number | undefined;
+  /** How old the data of the local replica is at most, ms; undefined: it does not say. */
+  readonly stalenessMs: Millis | undefined;
 }
 
 /** Where the requests of one service go, as seen from this worker. */
 export class ServiceBalancer {
   readonly service: Service;
   readonly locales: readonly LocaleState[];
-  readonly #place: BalancerPlace;
+  readonly rules: LocaleRules;
+  /** Of the last pick: the subtree that must serve the request beyond its locale; undefined: any may. */
+  pickedWithin: ClusterName | undefined = undefined;
+  readonly #waterfall: Waterfall;
+  readonly #meter: LocaleMeter;
+  readonly #local: LocaleState | undefined;
   readonly #latency: LatencyWindow;
-  #state: WaterfallState | undefined = undefined;
+  readonly #arrivals: Arrivals;
+  readonly #room: ClassRoom;
+  readonly #attention: Attention;
+  readonly #demand = new Float64Array(PRIORITIES.length);
+  readonly #ask: { tried: readonly EndpointState[]; reach: Reach; hash: number | undefined } = {
+    tried: NOBODY,
+    reach: "healthy",
+    hash: undefined,
+  };
   #nextAt: Millis = 0;
+  /** A later snapshot's balancer is in force; this one serves the requests that it was planned for. */
+  #superseded = false;
+  /** Of the running pick: somebody could take it, were there room. */
+  #isFull = false;
+  #sessions: SessionSeats | undefined = undefined;
+  #byCluster: ReadonlyMap<ClusterName, readonly LocaleState[]> | undefined = undefined;
   /** Endpoints of this cluster by their keys; made when a first check is heard of. */
   #checked: ReadonlyMap<string, readonly EndpointState[]> | undefined = undefined;
 
   /** @param previous the balancer of the snapshot before, whose experience is carried over. */
   constructor(service: Service, place: BalancerPlace, now: Millis, previous?: ServiceBalancer) {
     this.service = service;
-    this.#place = place;
     this.#latency = previous === undefined ? new LatencyWindow() : previous.#latency;
-    // By their keys: a snapshot may name thousands of each, and no request moves while they are compared.
-    const known = firstByKey(previous?.locales ?? [], ({ locale }) => localeKey(locale));
-    this.locales = service.locales.map((locale) => {
-      const state = new LocaleState(locale);
-      const before = known.get(localeKey(locale));
-      carryOver(state, before, now);
-      const { balance, outliers } = service.policy ?? {};
-      state.picker = makePicker(balance, state.endpoints, place, before?.picker);
-      state.outliers = new OutlierDetector(outliers, state.endpoints, place.seed, before?.outliers);
-      // Nobody would ever say otherwise.
-      if (service.healthCheck === undefined)
-        for (const endpoint of state.endpoints) endpoint.verdict = undefined;
-      return state;
-    });
-    if (previous !== undefined && sameLocales(previous.service, service)) {
-      this.#state = previous.#state;
+    this.#arrivals = previous === undefined ? new Arrivals() : previous.#arrivals;
+    this.#room = previous === undefined ? new ClassRoom() : previous.#room;
+    this.#attention = previous === undefined ? new Attention() : previous.#attention;
+    const about = { attention: this.#attention, place, now };
+    const { locales, known } = carryLocales(service, previous?.locales ?? [], about);
+    this.locales = locales;
+    this.#local = locales.find(({ kind }) => kind === "local");
+    this.rules = new LocaleRules(service, place.self, locales);
+    const { parts } = this.rules;
+    const shape = waterfallRules(service.policy?.waterfall);
+    this.#waterfall = new Waterfall(locales.length, this.#local?.index ?? -1, shape, parts);
+    this.#meter = new LocaleMeter(place.workers, service.policy?.limits?.adaptive !== false);
+    for (const locale of locales) this.#measure(locale, now);
+    if (previous !== undefined) {
+      this.#waterfall.takeOver(previous.#waterfall, known, now);
+      previous.#superseded = true;
     }
-    this.#refresh(now);
+    this.#turn(now);
   }
 
   /**
    * An endpoint for one request; undefined if nobody may or can take it, or if it is to be shed.
    * The locale is drawn by the waterfall's weights; where that one has nothing to offer, the others
-   * follow in the order of their cost.
+   * follow in the order of their cost. `pickedWithin` says where beyond it the request has to be served.
    */
   pick(constraint: PickConstraint, now: Millis, rng: Rng): EndpointState | undefined {
     this.bringUpToDate(now);
-    if (constraint.session !== undefined && constraint.tried.length === 0) {
+    const { tried, priority = "default" } = constraint;
+    const isFirst = tried.length === 0;
+    if (isFirst) {
+      this.#arrivals.came(classOf(priority), constraint.visited.length === 0);
+    }
+    const found = this.#find(constraint, now, rng);
+    if (!isFirst) return found;
+    if (found !== undefined || priority === "critical") this.#room.took(priority, now);
+    if (found === undefined && this.#isFull) this.#arrivals.turnedAway(classOf(priority));
+    return found;
+  }
+
+  #find(constraint: PickConstraint, now: Millis, rng: Rng): EndpointState | undefined {
+    const { tried, hash } = constraint;
+    const isFirst = tried.length === 0;
+    this.#isFull = false;
+    const within = this.rules.within(constraint);
+    this.pickedWithin = within;
+    if (constraint.session !== undefined && isFirst) {
       const known = this.#ofSession(constraint.session, constraint, now);
       if (known !== undefined) return known;
     }
-    const state = this.#state!;
-    if (state.shed > 0 && constraint.tried.length === 0 && rng.next() < state.shed) {
-      return undefined;
-    }
-    const drawn = this.#draw(rng);
+    const { size, weights } = this.#waterfall;
+    const slot = weights.at(
+      hash === undefined ? (weights.count > 1 ? rng.next() : 0) : pointOf(hash),
+    );
+    const drawn = slot < 0 ? -1 : slot % size;
+    const ask = this.#ask;
+    ask.tried = tried;
+    ask.hash = hash;
     for (const reach of REACHES) {
-      if (reach === "tried" && constraint.tried.length === 0) break;
-      const first = drawn && this.#within(drawn, constraint, reach, now, rng);
-      if (first !== undefined) return first;
-      for (const i of state.order) {
-        const locale = this.locales[i]!;
-        const next =
-          locale === drawn ? undefined : this.#within(locale, constraint, reach, now, rng);
-        if (next !== undefined) return next;
+      if (reach === "tried" && isFirst) break;
+      ask.reach = reach;
+      const first = drawn < 0 ? undefined : this.#from(drawn, constraint, now, rng);
+      if (first !== undefined) {
+        if (reach !== "tried") this.#nameSubtree(Math.floor(slot / size), constraint);
+        return first;
       }
+      const next = this.#next(drawn, constraint, now, rng);
+      if (next !== undefined) return next;
+      // Rather none than one that is ejected while those that are well have all that they bear.
+      if (this.#isFull) break;
     }
     return undefined;
   }
 
   /** Why `pick` gave nobody to a request of this constraint. */
   whyNot(constraint: PickConstraint, now: Millis): FailureName {
-    const others = this.locales.filter((locale) => this.isUsable(locale, now));
-    if (others.some((locale) => this.allows(locale, constraint))) return "shed";
-    const anew: PickConstraint = { ...constraint, visited: [] };
-    return others.some((locale) => this.allows(locale, anew)) ? "loop" : "no_candidate";
+    const { data } = constraint;
+    const isLeft = (locale: LocaleState, about: PickConstraint): boolean =>
+      locale.endpoints.length > 0 && this.rules.refusal(locale.index, about) === undefined;
+    if (this.locales.some((locale) => isLeft(locale, constraint))) return "shed";
+    const could = (about: PickConstraint): boolean =>
+      this.locales.some((locale) => this.isUsable(locale, now) && isLeft(locale, about));
+    if (could({ ...constraint, visited: [] })) return "loop";
+    if (data?.write === true && could({ ...constraint, data: undefined })) return "not_primary";
+    const isFence = (locale: LocaleState): boolean =>
+      this.rules.refusal(locale.index, { ...constraint, visited: [], data: undefined }) === "fence";
+    return this.locales.some(isFence) ? "fenced" : "no_candidate";
   }
 
   /** Looks at the weights if it is time to. Requests do that, and whoever tells what the next one would find. */
   bringUpToDate(now: Millis): void {
-    if (now >= this.#nextAt) this.#refresh(now);
+    if (now < this.#nextAt && !this.#attention.urgent) return;
+    if (this.#superseded) return;
+    this.#attention.urgent = false;
+    const { locales } = this.#attention;
+    let kept = 0;
+    for (const locale of locales) {
+      // It was here in an earlier snapshot.
+      if (this.locales[locale.index] !== locale) continue;
+      for (const endpoint of locale.endpoints) endpoint.forgive(now);
+      locale.outliers.review(now);
+      this.#measure(locale, now);
+      if (!locale.restIfQuiet(now)) locales[kept++] = locale;
+    }
+    locales.length = kept;
+    this.#turn(now);
   }
 
   /** Requests running now, those that began under an earlier snapshot among them. */
@@ -116,9 +210,14 @@ export class ServiceBalancer {
     return sum;
   }
 
-  /** True if `pick` refuses requests for want of capacity rather than of endpoints. */
+  /** Requests turned away for want of room so far, by class (`PRIORITIES`). Not to be written to. */
+  get shed(): Float64Array {
+    return this.#arrivals.shed;
+  }
+
+  /** True if more is wanted than all locales bear: what adds to it had better wait. */
   get shedding(): boolean {
-    return (this.#state?.shed ?? 0) > 0;
+    return this.#waterfall.weights.shed[PRIORITIES.length - 1]! > 0;
   }
 
   /** A try begins. */
@@ -130,27 +229,33 @@ export class ServiceBalancer {
 
   /** A try has ended. @param latencyMs to the head of its answer, or to its failure. */
   finished(endpoint: EndpointState, outcome: Outcome, latencyMs: Millis, now: Millis): void {
+    const { locale } = endpoint;
+    const ran = locale.inflight;
     endpoint.inflight--;
-    endpoint.locale.count(-1, now);
+    locale.count(-1, now);
     if (outcome === "cancelled") return;
     if (outcome === "ok") {
       endpoint.praise(latencyMs, now);
-      if (endpoint.locale.kind === "local") this.#latency.add(latencyMs);
+      if (locale.kind === "local") this.#latency.add(latencyMs);
+      locale.limit.sample(latencyMs, ran, false, now);
     } else {
+      if (latencyMs >= STALLED_MS) locale.limit.sample(latencyMs, ran, true, now);
       // What was running when it was ejected fails as well, and would keep traffic away for longer than that.
       if (endpoint.isEjected(now)) return;
       endpoint.penalize(Math.max(latencyMs, FAILURE_PENALTY_MS), now);
     }
     // It may have emptied its locale: traffic must not wait for the next period.
-    if (endpoint.locale.outliers.afterTry(endpoint, outcome, now)) this.#nextAt = 0;
+    if (locale.outliers.afterTry(endpoint, outcome, now)) locale.alarm(now);
   }
 
   /** A reading of the link to `cluster`; undefined: the link is down. */
   linkRtt(cluster: ClusterName, rttMs: Millis | undefined, now: Millis): void {
-    for (const locale of this.locales) {
-      if (locale.cluster !== cluster || locale.kind === "local") continue;
+    this.#byCluster ??= Map.groupBy(this.locales, (locale) => locale.cluster);
+    for (const locale of this.#byCluster.get(cluster) ?? []) {
+      if (locale.kind === "local") continue;
       const isBack = !locale.linkUp && rttMs !== undefined;
-      if (locale.linkUp !== (rttMs !== undefined)) this.#nextAt = 0;
+      if (locale.linkUp !== (rttMs !== undefined)) locale.alarm(now);
+      else locale.touch(now);
       locale.linkUp = rttMs !== undefined;
       if (rttMs === undefined) continue;
       locale.rttMs = rttMs;
@@ -168,185 +273,190 @@ export class ServiceBalancer {
    */
   judge(endpoint: string, verdict: CheckVerdict, now: Millis): void {
     if (this.service.healthCheck === undefined) return;
-    const local = this.locales.find((locale) => locale.kind === "local");
+    const local = this.#local;
     this.#checked ??= Map.groupBy(local?.endpoints ?? [], (one) => endpointKey(one.endpoint));
     for (const state of this.#checked.get(endpoint) ?? []) {
       // It may have emptied its locale, or filled it: traffic must not wait for the next period.
-      if (state.isUnhealthy === verdict.healthy) this.#nextAt = 0;
+      if (state.isUnhealthy === verdict.healthy) local!.alarm(now);
       state.judge({ healthy: verdict.healthy, reason: verdict.reason }, now);
     }
   }
 
-  /** For the service's summary: endpoints of this cluster that take traffic, and the median wait. */
-  localHealth(now: Millis): { healthy: number; p50Ms: Millis | undefined } {
-    const local = this.locales.find((locale) => locale.kind === "local");
-    const healthy = local?.endpoints.filter((endpoint) => !endpoint.isOut(now)).length ?? 0;
-    return { healthy, p50Ms: this.#latency.median() };
+  /** For the service's summary. */
+  localHealth(now: Millis): LocalHealth {
+    const local = this.#local;
+    const limit = local?.limit.limit ?? Number.POSITIVE_INFINITY;
+    this.#readDemand(now);
+    const demand = this.#demand.reduce((sum, of) => sum + of, 0);
+    return {
+      healthy: local?.endpoints.filter((endpoint) => !endpoint.isOut(now)).length ?? 0,
+      p50Ms: this.#latency.median(),
+      demand: demand * this.#arrivals.ownShare,
+      arrivals: this.#arrivals.ownPerSecond,
+      limit: limit === Number.POSITIVE_INFINITY ? undefined : limit,
+      stalenessMs: local?.stalenessMs,
+    };
   }
 
   /** Expected response time through `locale`, ms: the lower median of its endpoints, plus its price. */
   costOf(locale: LocaleState, now: Millis): Millis {
-    const { endpoints } = locale;
-    if (endpoints.length === 1) return endpoints[0]!.ewma.read(now) + locale.locale.egressMs;
-    const costs = endpoints
-      .filter((endpoint) => !endpoint.isOut(now))
-      .map((endpoint) => endpoint.ewma.read(now))
-      .sort((a, b) => a - b);
-    return (costs[(costs.length - 1) >> 1] ?? locale.seedMs()) + locale.locale.egressMs;
+    return this.#meter.cost(locale, now);
   }
 
-  capacityOf(locale: LocaleState, now: Millis): number {
-    const { capacity } = locale.locale;
-    if (capacity === undefined) return Number.POSITIVE_INFINITY;
-    if (locale.kind !== "local") return capacity;
-    const { endpoints } = locale;
-    const usable = endpoints.filter((endpoint) => !endpoint.isOut(now)).length;
-    return endpoints.length === 0 ? 0 : (capacity * usable) / endpoints.length;
+  /** Concurrent requests that `locale` bears from this worker, as of the last look; Infinity: no limit is known. */
+  bearsOf(locale: LocaleState): number {
+    return this.#waterfall.bears[locale.index]!;
   }
 
   isUsable(locale: LocaleState, now: Millis): boolean {
-    const { drained = false, healthy, freshness } = locale.locale;
-    const { linkUp, endpoints } = locale;
-    const anyWell = endpoints.some((endpoint) => !endpoint.isOut(now));
-    const facts = { drained, endpoints: endpoints.length, linkUp, healthy, anyWell, freshness };
-    const standing = localeStanding(facts);
-    return standing !== "out" && standing !== "closed";
+    return (
+      standingOf(
+        locale,
+        locale.endpoints.some((endpoint) => !endpoint.isOut(now)),
+      ) !== OUT
+    );
   }
 
-  /** False if the rules of the path forbid `locale` to this request. */
-  allows(locale: LocaleState, constraint: PickConstraint): boolean {
-    const { cluster, kind } = locale;
-    if (kind === "local") {
-      if (constraint.foreign && !this.service.exported) return false;
-    } else if (constraint.visited.includes(cluster)) return false;
-    const { within } = constraint;
-    if (within === undefined || isWithin(cluster, within)) return true;
-    switch (kind) {
-      case "local":
-        return false;
-      case "child":
-      case "sibling":
-        return isWithin(within, cluster);
-      // Through the parent to another subtree, but not to look for our own.
-      case "parent":
-        return !isWithin(within, this.#place.self);
-      case "gateway":
-        return true;
-      default:
-        return kind satisfies never;
+  /** Indexes of the locales, cheapest first, as far as the dead band tells them apart. Not to be written to. */
+  get ranked(): Uint32Array {
+    return this.#waterfall.order.ranked;
+  }
+
+  /** Whether one more request of a class may go there now. */
+  hasRoom(locale: LocaleState, priority: Priority, now: Millis): boolean {
+    const bears = this.#waterfall.bears[locale.index]!;
+    if (bears === Number.POSITIVE_INFINITY || this.#superseded) return true;
+    const { inflight } = locale;
+    const ceiling = this.#room.ceiling(bears, priority, now);
+    if (inflight + 1 <= ceiling) return true;
+    // Of a place that bears less than one at once it may take one now and then.
+    return inflight < ceiling && locale.demand(now) < ceiling;
+  }
+
+  #from(i: number, constraint: PickConstraint, now: Millis, rng: Rng): EndpointState | undefined {
+    if (this.rules.refusal(i, constraint) !== undefined) return undefined;
+    const locale = this.locales[i]!;
+    // A dead link, or a place that says it has nobody, is asked when everything else is gone.
+    if (this.#ask.reach === "healthy" && !isOpen(locale)) return undefined;
+    if (!this.hasRoom(locale, constraint.priority ?? "default", now)) {
+      this.#isFull ||= this.#waterfall.standing[i] !== OUT;
+      return undefined;
     }
+    const ask = this.#ask;
+    if (!locale.panics || ask.reach !== "healthy") return locale.picker.pick(ask, now, rng);
+    ask.reach = "panic";
+    const found = locale.picker.pick(ask, now, rng);
+    ask.reach = "healthy";
+    return found;
   }
 
-  #within(
-    locale: LocaleState,
+  /** The next in the order of cost, those first that serve a part; not `drawn`. */
+  #next(
+    drawn: number,
     constraint: PickConstraint,
-    reach: Reach,
     now: Millis,
     rng: Rng,
   ): EndpointState | undefined {
-    if (!this.allows(locale, constraint)) return undefined;
-    // A dead link, or a place that says it has nobody, is asked when everything else is gone.
-    if (reach === "healthy" && (!locale.linkUp || locale.locale.healthy === 0)) return undefined;
-    const { tried, hash } = constraint;
-    const from = reach === "healthy" && locale.panics ? "panic" : reach;
-    return locale.picker.pick({ tried, reach: from, hash }, now, rng);
+    const { ranked } = this.#waterfall.order;
+    const hasParts = this.rules.parts.length > 0;
+    for (let pass = hasParts ? 0 : 1; pass < 2; pass++) {
+      for (let rank = 0; rank < ranked.length; rank++) {
+        const i = ranked[rank]!;
+        const part = hasParts ? this.#waterfall.partOf(i) : -1;
+        if (i === drawn || part >= 0 !== (pass === 0)) continue;
+        const found = this.#from(i, constraint, now, rng);
+        if (found === undefined) continue;
+        if (part >= 0 && this.#ask.reach !== "tried") this.#nameSubtree(part, constraint);
+        return found;
+      }
+    }
+    return undefined;
+  }
+
+  /** Requests that have to go somewhere by themselves belong to no part. */
+  #nameSubtree(part: number, { within }: PickConstraint): void {
+    const of = this.rules.parts[part];
+    if (of !== undefined && within === undefined) this.pickedWithin = of.within;
   }
 
   /** The endpoint of a session if it may and can take a request. */
   #ofSession(key: string, constraint: PickConstraint, now: Millis): EndpointState | undefined {
-    for (const locale of this.locales) {
-      if (!this.isUsable(locale, now) || !this.allows(locale, constraint)) continue;
-      const known = locale.endpoints.find((endpoint) => endpoint.sessionKey === key);
-      if (known !== undefined) return known.isOut(now) ? undefined : known;
-    }
-    return undefined;
+    this.#sessions ??= new SessionSeats(this.locales);
+    const seat = this.#sessions.find(key);
+    if (seat === undefined || seat.endpoint.isOut(now)) return undefined;
+    const { locale } = seat;
+    const part = this.#waterfall.partOf(locale.index);
+    if (!isOpen(locale) || (this.rules.parts.length > 0 && part < 0)) return undefined;
+    if (this.rules.refusal(locale.index, constraint) !== undefined) return undefined;
+    if (!this.hasRoom(locale, constraint.priority ?? "default", now)) return undefined;
+    this.#nameSubtree(part, constraint);
+    return seat.endpoint;
   }
 
+  #measure(locale: LocaleState, now: Millis): void {
+    const { index: i, locale: about } = locale;
+    const { cost, bears, standing, last } = this.#waterfall;
+    this.#meter.measure(locale, now);
+    const age = about.freshness;
+    cost[i] = agedCost(this.#meter.costMs, age);
+    bears[i] = this.#meter.bears;
+    standing[i] = this.rules.isFenced(i) ? OUT : standingOf(locale, this.#meter.usable > 0);
+    last[i] = age === "suspect" ? 1 : 0;
+  }
+
+  /** Where nobody else can help, doubtful verdicts on too many endpoints are not believed. */
   #lookForPanic(now: Millis): void {
-    const usable = this.locales.filter((locale) => this.isUsable(locale, now));
+    const local = this.#local;
+    if (local === undefined) return;
+    const { standing, size } = this.#waterfall;
+    let others = 0;
+    for (let i = 0; i < size && others === 0; i++) {
+      if (i !== local.index && standing[i] !== OUT) others++;
+    }
     const share = this.service.policy?.balance?.panicShare ?? PANIC_SHARE;
-    for (const locale of this.locales) {
-      const isAlone = usable.every((one) => one === locale);
-      locale.panics = isAlone && locale.kind === "local" && inPanic(locale.endpoints, share, now);
-    }
+    local.panics = others === 0 && inPanic(local.endpoints, share, now);
   }
 
-  #draw(rng: Rng): LocaleState | undefined {
-    const { locales } = this;
-    if (locales.length === 1) return locales[0];
-    let draw = rng.next();
-    for (const locale of locales) {
-      draw -= locale.weight;
-      if (draw < 0) return locale;
-    }
-    return undefined;
-  }
-
-  #refresh(now: Millis): void {
-    for (const { endpoints, outliers } of this.locales) {
-      for (const endpoint of endpoints) endpoint.forgive(now);
-      outliers.review(now);
-    }
+  #turn(now: Millis): void {
     this.#lookForPanic(now);
-    const inputs = this.locales.map((locale) => ({
-      cost: this.costOf(locale, now),
-      capacity: this.capacityOf(locale, now),
-      usable: this.isUsable(locale, now),
-      freshness: locale.locale.freshness,
-      home: locale.kind === "local",
-    }));
-    // What is stuck where nobody answers is no measure of what the others have to bear.
-    let demand = 0;
-    for (let i = 0; i < inputs.length; i++) {
-      if (inputs[i]!.usable) demand += this.locales[i]!.demand(now);
-    }
-    this.#state = waterfall(inputs, demand, this.#state, now);
-    for (let i = 0; i < this.locales.length; i++) {
-      this.locales[i]!.weight = this.#state.weights[i]!;
+    this.#readDemand(now);
+    const { size, weights: before } = this.#waterfall;
+    for (let k = 0; k < before.count; k++) this.locales[before.taking[k]! % size]!.weight = 0;
+    const { taking, count, shares } = this.#waterfall.turn(this.#demand, now);
+    for (let k = 0; k < count; k++) {
+      const slot = taking[k]!;
+      this.locales[slot % size]!.weight += shares[slot]!;
     }
     this.#nextAt = now + PERIOD_MS;
   }
-}
 
-function carryOver(state: LocaleState, known: LocaleState | undefined, now: Millis): void {
-  if (known !== undefined) {
-    state.rttMs = known.rttMs;
-    state.linkUp = known.linkUp;
-    state.requests = known.requests;
-    state.weight = known.weight;
-    state.carryDemand(known, now);
-  }
-  const before = firstByKey(known?.endpoints ?? [], ({ endpoint }) => endpointKey(endpoint));
-  for (const endpoint of state.locale.endpoints) {
-    const old = before.get(endpointKey(endpoint));
-    if (old === undefined || old.endpoint.weight !== endpoint.weight) {
-      const fresh = new EndpointState(endpoint, state, now);
-      if (old !== undefined) fresh.inherit(old);
-      state.endpoints.push(fresh);
-      continue;
+  /** What is stuck where nobody answers is no measure of what the others have to bear. */
+  #readDemand(now: Millis): void {
+    this.#arrivals.fold(now);
+    let running = 0;
+    for (const locale of this.#attention.locales) {
+      const isHere = this.locales[locale.index] === locale;
+      if (isHere && this.#waterfall.standing[locale.index] !== OUT) running += locale.demand(now);
     }
-    // The same object: running requests still count on it. Its locale becomes the new one.
-    old.locale = state;
-    // The same place; how it is verified may have changed.
-    old.endpoint = endpoint;
-    old.ewma.seed(state.seedMs());
-    state.endpoints.push(old);
-    state.inflight += old.inflight;
+    this.#arrivals.demand(running, this.#demand);
   }
 }
 
-function firstByKey<T>(all: readonly T[], keyOf: (one: T) => string): ReadonlyMap<string, T> {
-  const byKey = new Map<string, T>();
-  for (const one of all) {
-    const key = keyOf(one);
-    if (!byKey.has(key)) byKey.set(key, one);
-  }
-  return byKey;
+function standingOf(of: LocaleState, anyWell: boolean): number {
+  const { linkUp, endpoints } = of;
+  const { drained = false, healthy, freshness } = of.locale;
+  const facts = { drained, endpoints: endpoints.length, linkUp, healthy, anyWell, freshness };
+  const standing = localeStanding(facts);
+  if (standing === "closed" || standing === "out") return OUT;
+  return standing === "last" ? LAST_RESORT : READY;
 }
 
-function sameLocales(a: Service, b: Service): boolean {
-  return (
-    a.locales.length === b.locales.length &&
-    a.locales.every((locale, i) => localeKey(locale) === localeKey(b.locales[i]!))
-  );
+function isOpen({ linkUp, locale }: LocaleState): boolean {
+  return linkUp && locale.healthy > 0;
+}
+
+/** Where a hash lies between 0 and 1; by other bits than those that choose the endpoint. */
+function pointOf(hash: number): number {
+  const mixed = Math.imul(hash ^ (hash >>> 16), 0x45d9f3b);
+  return ((mixed ^ (mixed >>> 15)) >>> 0) / 0x1_0000_0000;
 }

@@ -1,7 +1,7 @@
 import type { ClusterName } from "#model/names.ts";
 import type { Endpoint, Locale } from "#model/snapshot.ts";
 import { EndpointState } from "#proxy/balance/endpoint_state.ts";
-import { LocaleState } from "#proxy/balance/locale_state.ts";
+import { Attention, LocaleState } from "#proxy/balance/locale_state.ts";
 
 /** A local locale of endpoints at 10.x.x.x, one for each weight, in these zones if there are any. */
 export function localeOf(
@@ -14,10 +14,11 @@ export function localeOf(
     const address = `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`;
     return { address, port: 80, weight, ...(zone === undefined ? {} : { zone }) };
   });
-  const state = new LocaleState({
+  const locale: Locale = {
     ...{ kind, cluster: "eu.acme.mesh" as ClusterName, endpoints, healthy: endpoints.length },
     ...{ egressMs: 0, freshness: "fresh" },
-  });
+  };
+  const state = new LocaleState(locale, 0, new Attention());
   state.endpoints.push(...endpoints.map((endpoint) => new EndpointState(endpoint, state, 0)));
   return state;
 }

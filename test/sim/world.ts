@@ -18,7 +18,7 @@ import {
   type ServiceName,
 } from "#model/names.ts";
 import type { Snapshot } from "#model/snapshot.ts";
-import { buildTables, linksOf } from "#proxy/app/tables.ts";
+import { buildTables, linksOf, reportOf } from "#proxy/app/tables.ts";
 import { anonymous } from "#proxy/exchange/peer.ts";
 import { LinkProber } from "#proxy/health/link_probe.ts";
 import { RequestStats } from "#proxy/observe/service_stats.ts";
@@ -184,11 +184,8 @@ export class SimCluster {
   }
 
   #reports() {
-    return Array.from(this.tables?.services.values() ?? [], ({ name, balancer, stats }) => {
-      const { healthy, p50Ms } = balancer.localHealth(this.#world.clock.now());
-      const report = { service: name as string, healthy, inflight: stats.inflight };
-      return p50Ms === undefined ? report : { ...report, p50Ms };
-    });
+    const now = this.#world.clock.now();
+    return Array.from(this.tables?.services.values() ?? [], (service) => reportOf(service, now));
   }
 }
 

@@ -87,7 +87,8 @@ describe("active checks and passive ejection together", () => {
         for (const act of acts) act();
         assert.deepEqual(used(balancer), takes ? [1, 2] : [2]);
         assert.equal(balancer.localHealth(0).healthy, takes ? 2 : 1);
-        assert.equal(balancer.capacityOf(balancer.locales[0]!, 0), takes ? 20 : 10);
+        balancer.bringUpToDate(0);
+        assert.equal(balancer.bearsOf(balancer.locales[0]!), takes ? 20 : 10);
       });
     }
   }

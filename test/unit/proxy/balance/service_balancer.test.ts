@@ -251,8 +251,8 @@ describe("service balancer", () => {
       lines.map(({ kind, weight, reason }) => [kind, weight, reason]),
       [
         ["local", 1, "takes traffic"],
-        ["sibling", 0, "dearer"],
-        ["parent", 0, "dearer"],
+        ["sibling", 0, "dearer by 19.5 ms"],
+        ["parent", 0, "dearer by 19.5 ms"],
       ],
     );
   });

@@ -1,0 +1,81 @@
+import type { Millis } from "#kernel/brand.ts";
+import type { LocaleState } from "#proxy/balance/locale_state.ts";
+import { lowerMedian } from "#proxy/balance/median.ts";
+
+/** Endpoints whose median stands for all: its error is a few percentiles, and 5,000 cost no more than these. */
+const SAMPLED = 128;
+const COSTS = new Float64Array(SAMPLED);
+
+/** Reads off what the waterfall wants to know of a locale. Allocates nothing: what it has read is in its fields. */
+export class LocaleMeter {
+  /** Endpoints that take requests. */
+  usable = 0;
+  /** Expected response time, ms, price included. */
+  costMs: Millis = 0;
+  /** Concurrent requests that it bears from this worker; Infinity: no limit is known. */
+  bears = 0;
+  readonly #workers: number;
+  readonly #adaptive: boolean;
+
+  /** @param workers that share what is declared and granted. @param adaptive what was learnt counts. */
+  constructor(workers: number, adaptive: boolean) {
+    this.#workers = workers;
+    this.#adaptive = adaptive;
+  }
+
+  measure(locale: LocaleState, now: Millis): void {
+    this.costMs = this.cost(locale, now);
+    this.bears = this.#bears(locale);
+    if (locale.kind === "local") this.#readReports(locale, now);
+  }
+
+  /** What endpoints say of themselves (ORCA): how old they are, and how much of ours all together bear. */
+  #readReports(locale: LocaleState, now: Millis): void {
+    let bears = 0;
+    let oldest: Millis | undefined;
+    for (const endpoint of locale.endpoints) {
+      const { reported } = endpoint;
+      if (reported === undefined) {
+        if (!endpoint.isOut(now)) bears = Number.POSITIVE_INFINITY;
+        continue;
+      }
+      const age = reported.stalenessMs(now);
+      if (age !== undefined && (oldest === undefined || age > oldest)) oldest = age;
+      if (!endpoint.isOut(now)) bears += reported.capacity(now) ?? Number.POSITIVE_INFINITY;
+    }
+    locale.reportedStalenessMs = oldest;
+    if (this.#adaptive && this.usable > 0) this.bears = Math.min(this.bears, bears);
+  }
+
+  /** The lower median of the endpoints that take requests, so that one slow endpoint does not make a place dear. */
+  cost(locale: LocaleState, now: Millis): Millis {
+    const { endpoints } = locale;
+    const { egressMs } = locale.locale;
+    const stride = Math.ceil(endpoints.length / SAMPLED);
+    let usable = 0;
+    let sampled = 0;
+    for (let i = 0; i < endpoints.length; i++) {
+      const endpoint = endpoints[i]!;
+      if (endpoint.isOut(now)) continue;
+      usable++;
+      if (i % stride === 0) COSTS[sampled++] = endpoint.ewma.read(now);
+    }
+    this.usable = usable;
+    if (usable === 0) return locale.seedMs() + egressMs;
+    // All that were to be looked at are out: some others do as well.
+    for (let i = 0; sampled === 0; i++) {
+      if (!endpoints[i]!.isOut(now)) COSTS[sampled++] = endpoints[i]!.ewma.read(now);
+    }
+    return lowerMedian(COSTS, sampled) + egressMs;
+  }
+
+  /** After `cost`: what is declared, as far as those are well that bear it, granted, and learnt. */
+  #bears({ kind, endpoints, locale, limit, panics }: LocaleState): number {
+    let whole = locale.capacity ?? Number.POSITIVE_INFINITY;
+    // Where nobody is well, what all bear is the bound of who has to try it nevertheless.
+    if (kind === "local" && this.usable > 0 && !panics) whole *= this.usable / endpoints.length;
+    if (locale.grant !== undefined) whole = Math.min(whole, locale.grant);
+    const share = whole / this.#workers;
+    return this.#adaptive ? Math.min(share, limit.limit) : share;
+  }
+}

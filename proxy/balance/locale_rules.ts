@@ -1,0 +1,193 @@
+import { type ClusterName, isWithin } from "#model/names.ts";
+import type { Service } from "#model/snapshot.ts";
+import type { LocaleState } from "#proxy/balance/locale_state.ts";
+import type { DataNeed, PickConstraint } from "#proxy/balance/pick_constraint.ts";
+import type { WaterfallPart } from "#proxy/balance/waterfall.ts";
+
+/** Why a request may not go to a locale, however well it is. */
+export type Refusal =
+  | "drained"
+  /** Local, for requests of other clusters: not exported. */
+  | "private"
+  | "visited"
+  /** Outside of what the request's address names. */
+  | "subtree"
+  /** Outside of where the service's requests must stay. */
+  | "fence"
+  /** A write, and it does not lead to the primary. */
+  | "primary"
+  /** A read, and its data may be too old. */
+  | "stale";
+
+/** A part of `places.split`, or what `places.pin` names. */
+export interface Part extends WaterfallPart {
+  readonly cluster: ClusterName;
+  /** The subtree that must serve it: the part's, within where the service must stay. */
+  readonly within: ClusterName;
+}
+
+/** The locales through which a subtree is served. */
+interface Subtree {
+  /** Where a request must be served; undefined: anywhere. */
+  readonly within: ClusterName | undefined;
+  /** By locale; undefined: all. */
+  readonly members: Uint8Array | undefined;
+}
+
+/** Subtrees that requests may name before they are worked out anew: clients choose them. */
+const SUBTREES_MAX = 64;
+/** No cluster is within it, for no mesh has such a name (RFC 6761 §6.4). */
+const NOWHERE = "nowhere.invalid" as ClusterName;
+
+/** What rules say of the locales of one service, worked out once so that a request only looks it up. */
+export class LocaleRules {
+  /** Shares that are to be served in certain subtrees; none: all go anywhere. */
+  readonly parts: readonly Part[];
+  /** True if the one part is a pin and not a split. */
+  readonly isPinned: boolean;
+  readonly #service: Service;
+  readonly #self: ClusterName;
+  readonly #locales: readonly LocaleState[];
+  /** Of requests that name no subtree. */
+  readonly #fence: Subtree;
+  readonly #named = new Map<ClusterName, Subtree>();
+  /** By locale; not 0: it leads to the primary. Undefined: there is no such thing. */
+  readonly #toPrimary: Uint8Array | undefined;
+
+  constructor(service: Service, self: ClusterName, locales: readonly LocaleState[]) {
+    this.#service = service;
+    this.#self = self;
+    this.#locales = locales;
+    const { mustStayIn, pin, split = [] } = service.policy?.places ?? {};
+    this.#fence =
+      mustStayIn === undefined
+        ? { within: undefined, members: undefined }
+        : this.#subtree(mustStayIn);
+    this.isPinned = pin !== undefined;
+    const wanted = pin === undefined ? split : [{ cluster: pin, weight: 1 }];
+    const total = wanted.reduce((sum, { weight }) => sum + weight, 0);
+    this.parts = total === 0 ? [] : wanted.map((part) => this.#part(part, total));
+    const primary = service.replication?.primary;
+    this.#toPrimary = primary === undefined ? undefined : this.#waysTo(primary);
+  }
+
+  /** Why the rules keep a request from the locale; undefined: they do not. */
+  refusal(i: number, constraint: PickConstraint): Refusal | undefined {
+    const { locale, kind, cluster } = this.#locales[i]!;
+    if (locale.drained === true) return "drained";
+    if (kind === "local") {
+      if (constraint.foreign && !this.#service.exported) return "private";
+    } else if (constraint.visited.length > 0 && constraint.visited.includes(cluster)) {
+      return "visited";
+    }
+    const { within, members } = this.#subtreeOf(constraint);
+    if (members !== undefined && members[i] === 0) {
+      return within === NOWHERE || this.isFenced(i) ? "fence" : "subtree";
+    }
+    return constraint.data === undefined ? undefined : this.#dataRefusal(i, constraint.data);
+  }
+
+  /** True if it lies outside of where the service's requests must stay, and leads nowhere inside. */
+  isFenced(i: number): boolean {
+    return this.#fence.members?.[i] === 0;
+  }
+
+  /** The subtree that must serve a request: the narrower of what it names and of where the service must stay. */
+  within(constraint: PickConstraint): ClusterName | undefined {
+    return this.#subtreeOf(constraint).within;
+  }
+
+  /** How old what is read there may be, ms; Infinity: nobody knows. */
+  stalenessOf(i: number): number {
+    if (this.#toPrimary?.[i] !== 0) return 0;
+    const state = this.#locales[i]!;
+    return this.#hasReplica(state) ? (state.stalenessMs ?? Infinity) : Infinity;
+  }
+
+  /** Whether a locale leads to the cluster that takes writes. */
+  leadsToPrimary(i: number): boolean {
+    return this.#toPrimary?.[i] !== 0;
+  }
+
+  #dataRefusal(i: number, { write, maxStalenessMs }: DataNeed): Refusal | undefined {
+    if (this.#toPrimary === undefined) return undefined;
+    if (write) return this.#toPrimary[i] === 0 ? "primary" : undefined;
+    return this.stalenessOf(i) > maxStalenessMs ? "stale" : undefined;
+  }
+
+  #hasReplica({ kind, cluster }: LocaleState): boolean {
+    const replicas = this.#service.replication?.replicas ?? [];
+    if (kind === "local") return replicas.includes(cluster);
+    if (kind === "gateway") return true;
+    const isThere = (replica: ClusterName): boolean =>
+      kind === "parent" ? !isWithin(replica, this.#self) : isWithin(replica, cluster);
+    return replicas.some(isThere);
+  }
+
+  #waysTo(primary: ClusterName): Uint8Array {
+    return this.#members(({ kind, cluster }) => {
+      switch (kind) {
+        case "local":
+          return cluster === primary;
+        case "child":
+        case "sibling":
+          return isWithin(primary, cluster);
+        case "parent":
+          return !isWithin(primary, this.#self);
+        case "gateway":
+          return true;
+        default:
+          return kind satisfies never;
+      }
+    });
+  }
+
+  #subtreeOf({ within }: PickConstraint): Subtree {
+    if (within === undefined) return this.#fence;
+    const known = this.#named.get(within);
+    if (known !== undefined) return known;
+    if (this.#named.size >= SUBTREES_MAX) this.#named.clear();
+    const made = this.#subtree(narrower(within, this.#fence.within));
+    this.#named.set(within, made);
+    return made;
+  }
+
+  #part(of: { cluster: ClusterName; weight: number }, total: number): Part {
+    const within = narrower(of.cluster, this.#fence.within);
+    const members = this.#subtree(within).members!;
+    return { cluster: of.cluster, within, share: of.weight / total, members };
+  }
+
+  #subtree(within: ClusterName): Subtree {
+    const members = this.#members((state) => within !== NOWHERE && this.#serves(state, within));
+    return { within, members };
+  }
+
+  /** Whether somebody within the subtree can be reached through a locale. */
+  #serves({ kind, cluster }: LocaleState, within: ClusterName): boolean {
+    if (isWithin(cluster, within)) return true;
+    switch (kind) {
+      case "local":
+        return false;
+      case "child":
+      case "sibling":
+        return isWithin(within, cluster);
+      // Through the parent to another subtree, but not to look for our own.
+      case "parent":
+        return !isWithin(within, this.#self);
+      case "gateway":
+        return true;
+      default:
+        return kind satisfies never;
+    }
+  }
+
+  #members(is: (state: LocaleState) => boolean): Uint8Array {
+    return Uint8Array.from(this.#locales, (state) => (is(state) ? 1 : 0));
+  }
+}
+
+function narrower(one: ClusterName, fence: ClusterName | undefined): ClusterName {
+  if (fence === undefined || isWithin(one, fence)) return one;
+  return isWithin(fence, one) ? fence : NOWHERE;
+}
