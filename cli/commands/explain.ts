@@ -83,6 +83,8 @@ function explanationText(explanation: Explanation): string {
         "COST",
         "RTT",
         "CAPACITY",
+        "GRANT",
+        "BEARS",
         "INFLIGHT",
         "ENDPOINTS",
         "WHY",
@@ -96,10 +98,12 @@ function explanationText(explanation: Explanation): string {
         percent(l.weight),
         `${l.costMs.toFixed(1)} ms`,
         l.rttMs === null ? "-" : `${l.rttMs.toFixed(1)} ms`,
-        l.capacity === null ? "-" : String(Math.round(l.capacity)),
+        countText(l.capacity),
+        countText(l.grant),
+        countText(l.bears),
         String(l.inflight),
         endpointsText(l),
-        l.reason,
+        l.freshness === "fresh" ? l.reason : `${l.reason} (${l.freshness})`,
       ]);
     }
     lines.push(tableText(rows));
@@ -113,6 +117,11 @@ function endpointsText({ endpoints, ejected, unhealthy }: LocaleExplanation): st
     ...(unhealthy > 0 ? [`${unhealthy} unhealthy (check)`] : []),
   ];
   return out.length === 0 ? String(endpoints) : `${endpoints} (${out.join(", ")})`;
+}
+
+/** What has no limit has no number; a part of a small one is told as such. */
+function countText(count: number | null): string {
+  return count === null ? "-" : count.toFixed(count < 10 && !Number.isInteger(count) ? 1 : 0);
 }
 
 function percent(share: number): string {

@@ -5,8 +5,8 @@ import { registerAdmission } from "#proxy/app/admit_metrics.ts";
 import { registerHealth } from "#proxy/app/health_metrics.ts";
 import { registerHttp2 } from "#proxy/app/http2_metrics.ts";
 import type { ListenerSet } from "#proxy/app/listener_set.ts";
+import { registerRouting } from "#proxy/app/routing_metrics.ts";
 import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
-import { explainLocales } from "#proxy/balance/explain_locales.ts";
 import type { LinkProber } from "#proxy/health/link_probe.ts";
 import type { ListenerTraffic } from "#proxy/listen/client_set.ts";
 import type { LineLog } from "#proxy/observe/line_log.ts";
@@ -39,7 +39,7 @@ export function registerMetrics(metrics: Metrics, sources: MetricSources): void 
   sources.stats.register(metrics);
   if (sources.process !== undefined) registerProcess(metrics, sources.process);
   registerAdmission(metrics, sources.services);
-  registerLocales(metrics, sources);
+  registerRouting(metrics, sources);
   registerEndpoints(metrics, sources);
   registerHealth(metrics, sources.services);
   registerLinks(metrics, sources.prober);
@@ -64,38 +64,6 @@ export function registerMetrics(metrics: Metrics, sources: MetricSources): void 
       merge: "min",
     },
     () => [{ labels: [], value: identity.current().notAfter / 1000 }],
-  );
-}
-
-function registerLocales(metrics: Metrics, { services, now }: MetricSources): void {
-  const labels = ["service", "locale", "cluster"];
-  const perLocale = (value: (l: ReturnType<typeof explainLocales>[number]) => number): Sample[] => {
-    const samples: Sample[] = [];
-    for (const { name, balancer } of services()) {
-      const constraint = { visited: [], tried: [], within: undefined, foreign: false };
-      for (const locale of explainLocales(balancer, constraint, now())) {
-        samples.push({ labels: [name, locale.kind, locale.cluster], value: value(locale) });
-      }
-    }
-    return samples;
-  };
-  metrics.gauge(
-    {
-      name: "espalier_locale_weight",
-      help: "Share of a service's requests, 0 to 1.",
-      labels,
-      merge: "average",
-    },
-    () => perLocale((locale) => locale.weight),
-  );
-  metrics.gauge(
-    {
-      name: "espalier_locale_cost_seconds",
-      help: "What the waterfall compares: expected response time through a locale and its egress price.",
-      labels,
-      merge: "average",
-    },
-    () => perLocale((locale) => locale.costMs / 1000),
   );
 }
 

@@ -1,5 +1,6 @@
 import type { Millis } from "#kernel/brand.ts";
 import { WheelItem } from "#kernel/timer_wheel.ts";
+import type { ClusterName } from "#model/names.ts";
 import { sourceOf } from "#proxy/authorize/forwarding.ts";
 import type { EndpointState, Outcome } from "#proxy/balance/endpoint_state.ts";
 import { takeLoadReport } from "#proxy/balance/load_report.ts";
@@ -47,6 +48,7 @@ export class Attempt extends WheelItem implements AnswerSink {
   readonly #owner: AttemptOwner;
   /** It is a retry or a hedge. */
   readonly #extra: boolean;
+  readonly #within: ClusterName | undefined;
   #stream: UpstreamStream | undefined = undefined;
   /** The balancer knows how it went. */
   #told = false;
@@ -56,7 +58,11 @@ export class Attempt extends WheelItem implements AnswerSink {
     plan: RelayPlan,
     owner: AttemptOwner,
     endpoint: EndpointState,
-    about: { readonly now: Millis; readonly extra: boolean },
+    about: {
+      readonly now: Millis;
+      readonly extra: boolean;
+      readonly within: ClusterName | undefined;
+    },
   ) {
     super();
     this.#ports = ports;
@@ -65,6 +71,7 @@ export class Attempt extends WheelItem implements AnswerSink {
     this.endpoint = endpoint;
     this.startedAt = about.now;
     this.#extra = about.extra;
+    this.#within = about.within;
   }
 
   /**
@@ -202,7 +209,8 @@ export class Attempt extends WheelItem implements AnswerSink {
   #open(leftMs: Millis | undefined, retries: number): UpstreamStream {
     const place = this.endpoint.endpoint;
     const { upstreams, raw, self } = this.#ports;
-    const { service, within, hop, priority } = this.#plan;
+    const { service, hop, priority } = this.#plan;
+    const within = this.#within;
     const head = this.#headWith(leftMs);
     if (place.identity !== undefined) {
       const about = { self, service: service.name, within, hop, priority, leftMs, retries };

@@ -1,6 +1,7 @@
 import type { Millis } from "#kernel/brand.ts";
 import type { Timer } from "#kernel/clock.ts";
 import { Timeout, WheelItem } from "#kernel/timer_wheel.ts";
+import type { ClusterName } from "#model/names.ts";
 import {
   FAILED_FIELD,
   type GatewaySaid,
@@ -70,6 +71,8 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
   #rival: Attempt | undefined = undefined;
   /** Until that begins. */
   #hedgeTimer: Timer | undefined = undefined;
+  /** Of the last pick: the subtree that must serve it from there on. */
+  #within: ClusterName | undefined = undefined;
   readonly #tried: EndpointState[] = [];
   /** Of the retries that it came with, those that are neither spent nor given on with a try. */
   #retriesLeft: number;
@@ -333,7 +336,10 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
   // ── tries ──
 
   #pick(now: Millis): EndpointState | undefined {
-    return this.#plan.service.balancer.pick(this.#constraint(), now, this.#ports.rng);
+    const { balancer } = this.#plan.service;
+    const found = balancer.pick(this.#constraint(), now, this.#ports.rng);
+    this.#within = balancer.pickedWithin;
+    return found;
   }
 
   #constraint(): PickConstraint {
@@ -350,7 +356,9 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
 
   /** @param extra it is a retry or a hedge. */
   #begin(endpoint: EndpointState, now: Millis, extra: boolean): Attempt {
-    const attempt = new Attempt(this.#ports, this.#plan, this, endpoint, { now, extra });
+    const attempt = new Attempt(this.#ports, this.#plan, this, endpoint, {
+      ...{ now, extra, within: this.#within },
+    });
     const { deadlineMs } = this.#plan;
     const leftMs = deadlineMs > 0 ? deadlineMs - (now - this.#startedAt) : undefined;
     // One is kept, for the case that the next gateway is lost and says nothing any more.

@@ -60,7 +60,12 @@ export class WaterfallWorld {
   }
 
   /** The last of the turns from `from` on for `ms`, all with the same inputs. */
-  settle(places: readonly Place[], demand: number, from: number, ms: number): Turn {
+  settle(
+    places: readonly Place[],
+    demand: number | readonly number[],
+    from: number,
+    ms: number,
+  ): Turn {
     let turn = this.turn(places, demand, from);
     for (let now = from + 100; now <= from + ms; now += 100) turn = this.turn(places, demand, now);
     return turn;

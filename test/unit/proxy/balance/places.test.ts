@@ -1,0 +1,314 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { seededRng } from "#kernel/rng.ts";
+import type { ClusterName } from "#model/names.ts";
+import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
+import { explainLocales } from "#proxy/balance/explain_locales.ts";
+import type { PickConstraint } from "#proxy/balance/pick_constraint.ts";
+import { ServiceBalancer } from "#proxy/balance/service_balancer.ts";
+import { HERE, localeAt, treeService } from "#test/kit/tree_service.ts";
+
+const PLACE = { self: HERE, workers: 1 };
+const ANYWHERE: PickConstraint = { visited: [], tried: [], within: undefined, foreign: false };
+const named = (name: string) => name as ClusterName;
+const STORE_1 = named("store-1.eu.acme.mesh");
+const US = named("us.acme.mesh");
+
+/** Local at port 1, two stores at 11 and 12, another region at 20, the core at 30; costs rise with the port. */
+function tree(change: object = {}, of: Record<number, object> = {}) {
+  const at = (kind: Parameters<typeof localeAt>[0], cluster: string, port: number) =>
+    localeAt(kind, cluster, [port], { p50Ms: 10 * port, ...of[port] });
+  return treeService(
+    [
+      at("local", HERE, 1),
+      at("child", STORE_1, 11),
+      at("child", "store-2.eu.acme.mesh", 12),
+      at("sibling", US, 20),
+      at("parent", "core.acme.mesh", 30),
+    ],
+    change,
+  );
+}
+
+const places = (of: object) => ({ policy: { places: of } });
+
+/** How many of 1,000 requests each port gets, and what they are told of the subtree, by port. */
+function drawn(balancer: ServiceBalancer, constraint = ANYWHERE, now = 0) {
+  const rng = seededRng(1);
+  const counts: Record<number, number> = {};
+  const within: Record<number, string | undefined> = {};
+  for (let i = 0; i < 1_000; i++) {
+    const port = balancer.pick(constraint, now, rng)?.endpoint.port ?? 0;
+    counts[port] = (counts[port] ?? 0) + 1;
+    within[port] = balancer.pickedWithin;
+  }
+  return { counts, within };
+}
+
+function fill(balancer: ServiceBalancer, port: number, requests: number): void {
+  const endpoint = endpointAt(balancer, port);
+  for (let i = 0; i < requests; i++) balancer.started(endpoint, 0);
+}
+
+function endpointAt(balancer: ServiceBalancer, port: number): EndpointState {
+  const all = balancer.locales.flatMap(({ endpoints }) => endpoints);
+  return all.find(({ endpoint }) => endpoint.port === port)!;
+}
+
+const reasons = (balancer: ServiceBalancer, constraint = ANYWHERE): Record<string, string> =>
+  Object.fromEntries(
+    explainLocales(balancer, constraint, 0).map(({ cluster, reason }) => [cluster, reason]),
+  );
+
+describe("a pin", () => {
+  it("takes all new requests at once while its cluster can serve, and tells the way on", () => {
+    const before = new ServiceBalancer(tree(), PLACE, 0);
+    assert.deepEqual(drawn(before).counts, { 1: 1_000 });
+    const pinned = new ServiceBalancer(tree(places({ pin: US })), PLACE, 10, before);
+    const { counts, within } = drawn(pinned, ANYWHERE, 10);
+    assert.deepEqual(counts, { 20: 1_000 });
+    assert.equal(within[20], US);
+    assert.equal(reasons(pinned)[HERE], "not pinned");
+  });
+
+  it("goes through the parent where nobody nearer leads there, and by the next way without it", () => {
+    const pinned = new ServiceBalancer(tree(places({ pin: "ap.acme.mesh" })), PLACE, 0);
+    assert.deepEqual(drawn(pinned), {
+      counts: { 30: 1_000 },
+      within: { 30: "ap.acme.mesh" },
+    });
+    pinned.linkRtt(named("core.acme.mesh"), undefined, 1);
+    assert.deepEqual(drawn(pinned, ANYWHERE, 1), {
+      counts: { 1: 1_000 },
+      within: { 1: undefined },
+    });
+  });
+
+  it("says nothing to a request whose address names a subtree", () => {
+    const pinned = new ServiceBalancer(tree(places({ pin: US })), PLACE, 0);
+    const { counts, within } = drawn(pinned, { ...ANYWHERE, within: STORE_1 });
+    assert.deepEqual([counts, within], [{ 11: 1_000 }, { 11: STORE_1 }]);
+  });
+
+  it("moves sessions too", () => {
+    const pinned = new ServiceBalancer(tree(places({ pin: US })), PLACE, 0);
+    const session = endpointAt(pinned, 1).sessionKey;
+    assert.deepEqual(drawn(pinned, { ...ANYWHERE, session }).counts, { 20: 1_000 });
+  });
+});
+
+describe("a split", () => {
+  const split = places({
+    split: [
+      { cluster: HERE, weight: 3 },
+      { cluster: US, weight: 1 },
+    ],
+  });
+
+  it("keeps its shares, and each part goes to its cheapest place", () => {
+    const { counts, within } = drawn(new ServiceBalancer(tree(split), PLACE, 0));
+    assert.ok(Math.abs(counts[1]! - 750) < 50, JSON.stringify(counts));
+    assert.equal(counts[1]! + counts[20]!, 1_000);
+    assert.deepEqual(within, { 1: HERE, 20: US });
+  });
+
+  it("gives what a part cannot take to the other one, inside its subtree first", () => {
+    const full = new ServiceBalancer(tree(split, { 1: { capacity: 1 } }), PLACE, 0);
+    fill(full, 1, 1);
+    const { counts } = drawn(full);
+    assert.ok(Math.abs(counts[11]! - 750) < 60, JSON.stringify(counts));
+    const down = new ServiceBalancer(tree(split), PLACE, 0);
+    down.linkRtt(US, undefined, 1);
+    // The parent leads there as well.
+    assert.deepEqual(Object.keys(drawn(down, ANYWHERE, 1).counts), ["1", "30"]);
+    down.linkRtt(named("core.acme.mesh"), undefined, 2);
+    assert.deepEqual(drawn(down, ANYWHERE, 2).counts, { 1: 1_000 });
+  });
+
+  it("names who takes no part", () => {
+    const balancer = new ServiceBalancer(
+      tree(places({ split: [{ cluster: STORE_1, weight: 1 }] })),
+      PLACE,
+      0,
+    );
+    assert.equal(reasons(balancer)[HERE], "not in the split");
+  });
+});
+
+describe("a fence", () => {
+  it("lets nothing out, not even when everything inside has failed", () => {
+    const fenced = new ServiceBalancer(tree(places({ mustStayIn: STORE_1 })), PLACE, 0);
+    assert.deepEqual(drawn(fenced), { counts: { 11: 1_000 }, within: { 11: STORE_1 } });
+    fenced.linkRtt(STORE_1, undefined, 1);
+    const tried = [endpointAt(fenced, 11)];
+    const rng = seededRng(1);
+    assert.equal(fenced.pick({ ...ANYWHERE, tried }, 1, rng), tried[0]);
+    const gone = new ServiceBalancer(
+      treeService([localeAt("local", HERE, [1])], places({ mustStayIn: STORE_1 })),
+      PLACE,
+      0,
+    );
+    assert.equal(gone.pick(ANYWHERE, 0, rng), undefined);
+    assert.equal(gone.whyNot(ANYWHERE, 0), "fenced");
+    assert.equal(reasons(gone)[HERE], `outside the fence ${STORE_1}`);
+  });
+
+  it("leads through the parent only where it lies elsewhere", () => {
+    const beyond = new ServiceBalancer(tree(places({ mustStayIn: "ap.acme.mesh" })), PLACE, 0);
+    assert.deepEqual(drawn(beyond).counts, { 30: 1_000 });
+    const inside = new ServiceBalancer(tree(places({ mustStayIn: HERE })), PLACE, 0);
+    for (const name of [STORE_1, "store-2.eu.acme.mesh", "core.acme.mesh"] as ClusterName[]) {
+      const isIn = inside.rules.refusal(
+        inside.locales.findIndex(({ cluster }) => cluster === name),
+        ANYWHERE,
+      );
+      assert.equal(isIn, name === "core.acme.mesh" ? "fence" : undefined);
+    }
+  });
+
+  it("holds together with what an address names: the narrower, and nothing where both exclude each other", () => {
+    const fenced = new ServiceBalancer(tree(places({ mustStayIn: HERE })), PLACE, 0);
+    const narrower = drawn(fenced, { ...ANYWHERE, within: STORE_1 });
+    assert.deepEqual(narrower, { counts: { 11: 1_000 }, within: { 11: STORE_1 } });
+    const outside = { ...ANYWHERE, within: US };
+    assert.deepEqual(drawn(fenced, outside).counts, { 0: 1_000 });
+    assert.equal(fenced.whyNot(outside, 0), "fenced");
+  });
+
+  it("binds pins and splits", () => {
+    const change = places({ mustStayIn: STORE_1, pin: US });
+    assert.deepEqual(drawn(new ServiceBalancer(tree(change), PLACE, 0)).counts, { 11: 1_000 });
+  });
+});
+
+describe("a drained place", () => {
+  it("gets no new request from the snapshot on that says so, nor its sessions", () => {
+    const before = new ServiceBalancer(tree(), PLACE, 0);
+    const session = endpointAt(before, 1).sessionKey;
+    const after = new ServiceBalancer(tree({}, { 1: { drained: true } }), PLACE, 10, before);
+    assert.deepEqual(drawn(after, { ...ANYWHERE, session }, 10).counts, { 11: 1_000 });
+    assert.equal(reasons(after)[HERE], "drained by an operator");
+    const alone = treeService([localeAt("local", HERE, [1], { drained: true })]);
+    const nobody = new ServiceBalancer(alone, PLACE, 0);
+    assert.deepEqual(drawn(nobody).counts, { 0: 1_000 });
+    assert.equal(nobody.whyNot(ANYWHERE, 0), "no_candidate");
+  });
+});
+
+describe("a service with replicas", () => {
+  const replication = { primary: US, epoch: 1, replicas: [HERE, US, STORE_1], maxStalenessMs: 500 };
+  const need = (write: boolean, maxStalenessMs = 500) => ({
+    ...ANYWHERE,
+    data: { write, maxStalenessMs },
+  });
+
+  it("gets its writes to the primary alone", () => {
+    const balancer = new ServiceBalancer(tree({ replication }), PLACE, 0);
+    assert.deepEqual(drawn(balancer, need(true)).counts, { 20: 1_000 });
+    assert.equal(reasons(balancer, need(true))[HERE], "not the primary");
+    const without = tree({ replication: { ...replication, primary: "x.eu.acme.mesh" } });
+    const nobody = new ServiceBalancer(without, PLACE, 0);
+    assert.equal(nobody.pick(need(true), 0, seededRng(1)), undefined);
+    assert.equal(nobody.whyNot(need(true), 0), "not_primary");
+  });
+
+  it("reads from the cheapest replica that is new enough, else from the primary", () => {
+    const aged = { 1: { stalenessMs: 3_000 }, 11: { stalenessMs: 400 } };
+    const balancer = new ServiceBalancer(tree({ replication }, aged), PLACE, 0);
+    assert.deepEqual(drawn(balancer, need(false)).counts, { 11: 1_000 });
+    assert.deepEqual(drawn(balancer, need(false, 5_000)).counts, { 1: 1_000 });
+    assert.deepEqual(drawn(balancer, need(false, 0)).counts, { 20: 1_000 });
+    const said = reasons(balancer, need(false));
+    assert.equal(said[HERE], "replica too old (3 s)");
+    assert.equal(said["store-2.eu.acme.mesh"], "replica of unknown age");
+  });
+});
+
+describe("a full place", () => {
+  it("takes no more than it bears, whatever the weights of the last period say", () => {
+    const balancer = new ServiceBalancer(tree({}, { 1: { capacity: 2 } }), PLACE, 0);
+    fill(balancer, 1, 2);
+    assert.deepEqual(drawn(balancer).counts, { 11: 1_000 });
+    assert.equal(reasons(balancer)[HERE], "full (2 of 2)");
+  });
+
+  it("bears the least of what it declares, grants and has shown, a worker its part of the first two", () => {
+    const service = tree({}, { 11: { capacity: 90, grant: 12 }, 12: { capacity: 8, grant: 50 } });
+    const balancer = new ServiceBalancer(service, { ...PLACE, workers: 4 }, 0);
+    const [local, first, second] = balancer.locales;
+    assert.deepEqual(
+      [first, second].map((one) => balancer.bearsOf(one!)),
+      [3, 2],
+    );
+    local!.limit.limit = 7;
+    local!.touch(0);
+    balancer.bringUpToDate(1_000);
+    assert.equal(balancer.bearsOf(local!), 7);
+  });
+
+  it("takes less than one at once as an average", () => {
+    const tiny = treeService([localeAt("local", HERE, [1], { grant: 0.25 })]);
+    const balancer = new ServiceBalancer(tiny, PLACE, 0);
+    const rng = seededRng(1);
+    let busy = 0;
+    let running: EndpointState | undefined;
+    for (let now = 0; now < 60_000; now += 50) {
+      if (running !== undefined) balancer.finished(running, "ok", 50, now);
+      running = balancer.pick(ANYWHERE, now, rng);
+      if (running === undefined) continue;
+      balancer.started(running, now);
+      busy++;
+    }
+    assert.ok(Math.abs(busy / 1_200 - 0.25) < 0.1, `${busy} of 1,200`);
+  });
+
+  it("sheds where all are full, and counts it by class", () => {
+    const balancer = new ServiceBalancer(
+      treeService([localeAt("local", HERE, [1], { capacity: 10 })]),
+      PLACE,
+      0,
+    );
+    fill(balancer, 1, 9);
+    const rng = seededRng(1);
+    const ask = (priority: "critical" | "default" | "sheddable") => ({ ...ANYWHERE, priority });
+    assert.ok(balancer.pick(ask("critical"), 0, rng));
+    assert.equal(balancer.pick(ask("default"), 0, rng), undefined, "one is kept for the critical");
+    assert.equal(balancer.whyNot(ask("default"), 0), "shed");
+    assert.equal(balancer.pick(ask("sheddable"), 0, rng), undefined);
+    assert.deepEqual([...balancer.shed], [0, 1, 1]);
+  });
+
+  it("tells what clients here want, also what was turned away", () => {
+    const small = treeService([localeAt("local", HERE, [1], { capacity: 5 })]);
+    const balancer = new ServiceBalancer(small, PLACE, 0);
+    const rng = seededRng(1);
+    const running: { endpoint: EndpointState; until: number }[] = [];
+    for (let now = 0; now < 10_000; now += 10) {
+      while (running[0] !== undefined && running[0].until <= now)
+        balancer.finished(running.shift()!.endpoint, "ok", 100, now);
+      const visited = now % 20 === 0 ? [] : [STORE_1];
+      const endpoint = balancer.pick({ ...ANYWHERE, visited, foreign: now % 20 !== 0 }, now, rng);
+      if (endpoint === undefined) continue;
+      balancer.started(endpoint, now);
+      running.push({ endpoint, until: now + 100 });
+    }
+    // 100 requests per second of 100 ms each, every second one from elsewhere.
+    const { demand, arrivals } = balancer.localHealth(10_000);
+    assert.ok(Math.abs(arrivals - 50) < 5, `${arrivals} per second`);
+    assert.ok(Math.abs(demand - 5) < 1, `${demand} at once`);
+  });
+});
+
+describe("a request that has been everywhere", () => {
+  it("is told of the loop only if that is why", () => {
+    const balancer = new ServiceBalancer(
+      treeService([localeAt("parent", "core.acme.mesh", [30])]),
+      PLACE,
+      0,
+    );
+    const been = { ...ANYWHERE, visited: [named("core.acme.mesh")] };
+    assert.equal(balancer.whyNot(been, 0), "loop");
+    balancer.linkRtt(named("core.acme.mesh"), undefined, 1);
+    assert.equal(balancer.whyNot(been, 1), "no_candidate");
+  });
+});
