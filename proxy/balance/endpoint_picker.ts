@@ -68,6 +68,8 @@ function recipeOf(policy: BalancePolicy | undefined, place: PickerPlace): Recipe
 class MadePicker implements EndpointPicker {
   readonly #recipe: Recipe;
   readonly #endpoints: readonly EndpointState[];
+  /** Of the endpoints, where they matter. */
+  readonly #zones: readonly (string | undefined)[] | undefined;
   readonly #picker: EndpointPicker;
   /** How many there were before for the same locale: a new round does not begin where the last one did. */
   readonly generation: number;
@@ -75,6 +77,7 @@ class MadePicker implements EndpointPicker {
   constructor(recipe: Recipe, endpoints: readonly EndpointState[], generation: number) {
     this.#recipe = recipe;
     this.#endpoints = endpoints;
+    this.#zones = recipe.zone === undefined ? undefined : endpoints.map(zoneOf);
     this.generation = generation;
     this.#picker = build(recipe, endpoints, generation);
   }
@@ -88,9 +91,14 @@ class MadePicker implements EndpointPicker {
     return (
       endpoints.length === this.#endpoints.length &&
       RECIPE_KEYS.every(same) &&
-      endpoints.every((endpoint, i) => endpoint === this.#endpoints[i])
+      endpoints.every((endpoint, i) => endpoint === this.#endpoints[i]) &&
+      (this.#zones === undefined || endpoints.every((one, i) => zoneOf(one) === this.#zones![i]))
     );
   }
+}
+
+function zoneOf({ endpoint }: EndpointState): string | undefined {
+  return endpoint.zone;
 }
 
 const RECIPE_KEYS = ["algorithm", "slowStartMs", "subsetSize", "zone", "seed"] as const;

@@ -22,7 +22,8 @@ const CLEARLY = 2;
 export class P2cPicker implements EndpointPicker {
   readonly #endpoints: readonly EndpointState[];
   readonly #byLatency: boolean;
-  readonly #shares: ShareReview;
+  /** Undefined: everybody has all of the weight at all times. */
+  readonly #shares: ShareReview | undefined;
   /** Undefined: all weights are equal. */
   readonly #table: AliasTable | undefined;
   readonly #meanWeight: number;
@@ -35,7 +36,10 @@ export class P2cPicker implements EndpointPicker {
     this.#endpoints = endpoints;
     this.#byLatency = byLatency;
     // A measured wait says more than a report.
-    this.#shares = new ShareReview(endpoints, { slowStartMs, reports: !byLatency });
+    const reports = !byLatency;
+    if (reports || slowStartMs > 0) {
+      this.#shares = new ShareReview(endpoints, { slowStartMs, reports });
+    }
     const weights = endpoints.map(({ endpoint }) => endpoint.weight);
     const isEven = weights.every((weight) => weight === weights[0]);
     this.#table = isEven ? undefined : new AliasTable(weights);
@@ -45,8 +49,8 @@ export class P2cPicker implements EndpointPicker {
   pick(ask: PickAsk, now: Millis, rng: Rng): EndpointState | undefined {
     const endpoints = this.#endpoints;
     if (endpoints.length < 2) return endpoints[firstAllowed(endpoints, ask, now, 0)];
-    this.#shares.bringUpToDate(now);
-    const isUneven = this.#table !== undefined || this.#shares.isUneven;
+    this.#shares?.bringUpToDate(now);
+    const isUneven = this.#table !== undefined || this.#shares?.isUneven === true;
     const a = this.#draw(ask, isUneven, now, rng);
     if (a < 0) return undefined;
     let b = isUneven ? this.#draw(ask, true, now, rng) : a;
@@ -66,15 +70,15 @@ export class P2cPicker implements EndpointPicker {
   /** Index of an allowed endpoint, by its share; -1: there is none. */
   #draw(ask: PickAsk, isUneven: boolean, now: Millis, rng: Rng): number {
     const endpoints = this.#endpoints;
-    const { most } = this.#shares;
+    const shares = isUneven && this.#shares?.isUneven === true ? this.#shares : undefined;
     let at = 0;
     for (let draws = 0; draws < DRAWS_MAX; draws++) {
       at = this.#table === undefined ? rng.below(endpoints.length) : this.#table.draw(rng);
       const endpoint = endpoints[at]!;
       if (!isAllowed(endpoint, ask, now)) continue;
-      if (!isUneven || !this.#shares.isUneven) return at;
-      const share = this.#shares.of(endpoint, now);
-      if (share >= most || rng.next() * most < share) return at;
+      if (shares === undefined) return at;
+      const share = shares.of(endpoint, now);
+      if (share >= shares.most || rng.next() * shares.most < share) return at;
     }
     return firstAllowed(endpoints, ask, now, at);
   }
@@ -95,7 +99,7 @@ export class P2cPicker implements EndpointPicker {
     // Failures that come fast keep nobody busy: each of the last ones counts as a request that runs.
     const running = endpoint.inflight + (this.#byLatency ? 0 : endpoint.doubts);
     const part = isUneven
-      ? (endpoint.endpoint.weight * this.#shares.of(endpoint, now)) / this.#meanWeight
+      ? (endpoint.endpoint.weight * (this.#shares?.of(endpoint, now) ?? 1)) / this.#meanWeight
       : 1;
     const queue = running / part + 1;
     return this.#byLatency ? endpoint.ewma.read(now) * queue : queue;

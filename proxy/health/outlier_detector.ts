@@ -10,11 +10,16 @@ export const EJECTION_REASONS = ["consecutive_failures", "success_rate", "failur
 /** One of them. */
 export type EjectionReason = (typeof EJECTION_REASONS)[number];
 
+interface Counts {
+  readonly ejections: Record<EjectionReason, number>;
+  readonly reports: { read: number; refused: number };
+}
+
 /** What requests have told of a locale's endpoints, since the process began. */
 export interface PassiveCounts {
-  readonly ejections: Record<EjectionReason, number>;
+  readonly ejections: Readonly<Record<EjectionReason, number>>;
   /** Load reports that were read, and that could not be. */
-  readonly reports: { read: number; refused: number };
+  readonly reports: Readonly<Counts["reports"]>;
 }
 
 /** An endpoint whose success rate is less than that below the mean is left alone, however alike the others are. */
@@ -35,10 +40,12 @@ interface Tally {
  * by comparison with the others (success rate, share of failures) once in an interval.
  */
 export class OutlierDetector {
-  readonly counts: PassiveCounts;
   readonly #rules: OutlierRules;
-  readonly #records: ReadonlyMap<EndpointState, Tally>;
+  readonly #endpoints: readonly EndpointState[];
   readonly #seed: number | undefined;
+  /** Undefined, as what follows: there was no request yet. Most of thousands of locales have none. */
+  #counts: Counts | undefined;
+  #tallies: ReadonlyMap<EndpointState, Tally> | undefined;
   /** Undefined: nobody has asked yet. */
   #nextAt: Millis | undefined;
 
@@ -54,27 +61,37 @@ export class OutlierDetector {
     seed?: number | undefined,
     previous?: OutlierDetector | undefined,
   ) {
-    this.counts = previous?.counts ?? noCounts();
     this.#rules = outlierRules(policy);
+    this.#endpoints = endpoints;
     this.#seed = seed;
-    this.#nextAt = previous === undefined ? undefined : previous.#nextAt;
-    const known = previous === undefined ? undefined : previous.#records;
-    this.#records = new Map(
-      endpoints.map((state) => [state, known?.get(state) ?? { state, ok: 0, failed: 0, found: 0 }]),
-    );
+    if (previous === undefined) return;
+    this.#counts = previous.#counts;
+    this.#nextAt = previous.#nextAt;
+    if (previous.#tallies !== undefined) this.#tallies = talliesOf(endpoints, previous.#tallies);
+  }
+
+  /** Of all detectors that the locale has had. */
+  get counts(): PassiveCounts {
+    return this.#counts ?? NONE;
+  }
+
+  /** An answer had a load report, or something in the place of one. */
+  countReport(result: "read" | "refused"): void {
+    this.#counting().reports[result]++;
   }
 
   /** A try has ended. True: the endpoint is ejected by it, and may have been the last one of its locale. */
   afterTry(endpoint: EndpointState, outcome: Outcome, now: Millis): boolean {
     if (outcome === "cancelled") return false;
-    const record = this.#records.get(endpoint);
+    this.#tallies ??= talliesOf(this.#endpoints);
+    const tally = this.#tallies.get(endpoint);
     const before = endpoint.outlier;
     if (outcome === "ok") {
-      if (record !== undefined) record.ok++;
+      if (tally !== undefined) tally.ok++;
       endpoint.outlier = afterRequest(before, 0, now);
       return false;
     }
-    if (record !== undefined) record.failed++;
+    if (tally !== undefined) tally.failed++;
     const weight = outcome === "unreachable" ? CONNECT_FAILURE_WEIGHT : 1;
     const { consecutive, consecutiveCap } = this.#rules;
     const jitter = this.#jitter(endpoint, before.ejections);
@@ -89,7 +106,7 @@ export class OutlierDetector {
     }
     endpoint.outlier = after;
     endpoint.eject(after.ejectedUntil, now);
-    this.counts.ejections.consecutive_failures++;
+    this.#counting().ejections.consecutive_failures++;
     return true;
   }
 
@@ -100,12 +117,13 @@ export class OutlierDetector {
     this.#nextAt ??= now + intervalMs * (1 + 0.5 * asShare(mix32(this.#seed ?? 0)));
     if (now < this.#nextAt) return false;
     this.#nextAt = now + intervalMs;
+    if (this.#tallies === undefined) return false;
     const ejected = this.#compareRates(now) + this.#compareFailures(now);
-    for (const record of this.#records.values()) {
-      const isCleared = record.ok + record.failed >= this.#rules.successRate.minRequests;
-      if (record.found > 0 && isCleared && !record.state.isEjected(now)) record.found--;
-      record.ok = 0;
-      record.failed = 0;
+    for (const tally of this.#tallies.values()) {
+      const isCleared = tally.ok + tally.failed >= this.#rules.successRate.minRequests;
+      if (tally.found > 0 && isCleared && !tally.state.isEjected(now)) tally.found--;
+      tally.ok = 0;
+      tally.failed = 0;
     }
     return ejected > 0;
   }
@@ -121,7 +139,7 @@ export class OutlierDetector {
     const variance = rates.reduce((sum, rate) => sum + (rate - mean) ** 2, 0) / rates.length;
     // Where all but one are perfect, a single failure is many deviations away.
     const least = mean - Math.max(RATE_MARGIN, stdevFactor * Math.sqrt(variance));
-    return this.#eject(compared, (record) => rateOf(record) < least, "success_rate", now);
+    return this.#eject(compared, (tally) => rateOf(tally) < least, "success_rate", now);
   }
 
   #compareFailures(now: Millis): number {
@@ -129,33 +147,38 @@ export class OutlierDetector {
     if (failureThreshold === 0) return 0;
     const compared = this.#withEnough(failureShare.minRequests);
     if (compared.length < failureShare.minHosts) return 0;
-    const fails = (record: Tally): boolean => 1 - rateOf(record) >= failureThreshold;
+    const fails = (tally: Tally): boolean => 1 - rateOf(tally) >= failureThreshold;
     return this.#eject(compared, fails, "failure_share", now);
   }
 
+  #counting(): Counts {
+    this.#counts ??= noCounts();
+    return this.#counts;
+  }
+
   #withEnough(requests: number): Tally[] {
-    return [...this.#records.values()].filter(({ ok, failed }) => ok + failed >= requests);
+    return [...this.#tallies!.values()].filter(({ ok, failed }) => ok + failed >= requests);
   }
 
   /** The worst first, as far as the cap allows. */
   #eject(
     compared: readonly Tally[],
-    isOutlier: (record: Tally) => boolean,
+    isOutlier: (tally: Tally) => boolean,
     reason: EjectionReason,
     now: Millis,
   ): number {
     const found = compared.filter((one) => isOutlier(one) && !one.state.isEjected(now));
     found.sort((a, b) => rateOf(a) - rateOf(b));
     let ejected = 0;
-    for (const record of found) {
+    for (const tally of found) {
       if (!this.#hasRoom(this.#rules.comparedCap, now)) break;
-      const { state } = record;
+      const { state } = tally;
       const { intervalMs: baseMs } = this.#rules;
       const times = { baseMs, maxMs: INTERVALS_MAX * baseMs };
-      state.outlierUntil = now + ejectionMs(times, record.found, this.#jitter(state, record.found));
+      state.outlierUntil = now + ejectionMs(times, tally.found, this.#jitter(state, tally.found));
       state.eject(state.outlierUntil, now);
-      record.found++;
-      this.counts.ejections[reason]++;
+      tally.found++;
+      this.#counting().ejections[reason]++;
       ejected++;
     }
     return ejected;
@@ -164,8 +187,8 @@ export class OutlierDetector {
   /** Whether one more may be ejected; one always may. */
   #hasRoom(cap: number, now: Millis): boolean {
     let ejected = 0;
-    for (const state of this.#records.keys()) if (state.isEjected(now)) ejected++;
-    return ejected === 0 || ejected + 1 <= cap * this.#records.size;
+    for (const state of this.#endpoints) if (state.isEjected(now)) ejected++;
+    return ejected === 0 || ejected + 1 <= cap * this.#endpoints.length;
   }
 
   /** 0 to 1, another one for each worker, endpoint and time. */
@@ -174,13 +197,24 @@ export class OutlierDetector {
   }
 }
 
+function talliesOf(
+  endpoints: readonly EndpointState[],
+  known?: ReadonlyMap<EndpointState, Tally>,
+): ReadonlyMap<EndpointState, Tally> {
+  return new Map(
+    endpoints.map((state) => [state, known?.get(state) ?? { state, ok: 0, failed: 0, found: 0 }]),
+  );
+}
+
 function rateOf({ ok, failed }: Tally): number {
   return ok / (ok + failed);
 }
 
-function noCounts(): PassiveCounts {
+function noCounts(): Counts {
   return {
     ejections: { consecutive_failures: 0, success_rate: 0, failure_share: 0 },
     reports: { read: 0, refused: 0 },
   };
 }
+
+const NONE: PassiveCounts = noCounts();

@@ -36,26 +36,33 @@ const COMPARED_CAP = 0.1;
 
 /** The rules of a policy. A cap that it says holds for every reason. */
 export function outlierRules(policy: OutlierPolicy | undefined): OutlierRules {
-  const after = policy?.consecutiveFailures ?? EJECTION.after;
-  const baseMs = policy?.ejectionMs ?? EJECTION.baseMs;
+  return policy === undefined ? DEFAULTS : rulesOf(policy);
+}
+
+function rulesOf(policy: OutlierPolicy): OutlierRules {
+  const after = policy.consecutiveFailures ?? EJECTION.after;
+  const baseMs = policy.ejectionMs ?? EJECTION.baseMs;
   return {
     consecutive: {
       after: after === 0 ? Number.POSITIVE_INFINITY : after,
       baseMs,
-      maxMs: Math.max(baseMs, policy?.ejectionMaxMs ?? EJECTION.maxMs),
+      maxMs: Math.max(baseMs, policy.ejectionMaxMs ?? EJECTION.maxMs),
     },
-    consecutiveCap: policy?.maxEjectedShare ?? 1,
-    comparedCap: policy?.maxEjectedShare ?? COMPARED_CAP,
-    intervalMs: policy?.intervalMs ?? INTERVAL_MS,
-    stdevFactor: policy?.successRate?.stdevFactor ?? STDEV_FACTOR,
+    consecutiveCap: policy.maxEjectedShare ?? 1,
+    comparedCap: policy.maxEjectedShare ?? COMPARED_CAP,
+    intervalMs: policy.intervalMs ?? INTERVAL_MS,
+    stdevFactor: policy.successRate?.stdevFactor ?? STDEV_FACTOR,
     successRate: {
-      minHosts: policy?.successRate?.minHosts ?? MIN_HOSTS,
-      minRequests: policy?.successRate?.minRequests ?? RATE_REQUESTS,
+      minHosts: policy.successRate?.minHosts ?? MIN_HOSTS,
+      minRequests: policy.successRate?.minRequests ?? RATE_REQUESTS,
     },
-    failureThreshold: policy?.failureShare?.threshold ?? FAILURE_THRESHOLD,
+    failureThreshold: policy.failureShare?.threshold ?? FAILURE_THRESHOLD,
     failureShare: {
-      minHosts: policy?.failureShare?.minHosts ?? MIN_HOSTS,
-      minRequests: policy?.failureShare?.minRequests ?? FAILURE_REQUESTS,
+      minHosts: policy.failureShare?.minHosts ?? MIN_HOSTS,
+      minRequests: policy.failureShare?.minRequests ?? FAILURE_REQUESTS,
     },
   };
 }
+
+/** One for thousands of locales. */
+const DEFAULTS = rulesOf({});

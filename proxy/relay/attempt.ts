@@ -195,13 +195,9 @@ export class Attempt extends WheelItem implements AnswerSink {
   #takeReport(fields: Fields): void {
     const report = takeLoadReport(fields, this.#plan.forGateway);
     if (report === undefined || this.endpoint.locale.kind !== "local") return;
-    const { reports } = this.endpoint.locale.outliers.counts;
-    if (report === "refused") {
-      reports.refused++;
-      return;
-    }
-    reports.read++;
-    this.endpoint.report(report, this.#ports.clock.now());
+    const isRead = report !== "refused";
+    this.endpoint.locale.outliers.countReport(isRead ? "read" : "refused");
+    if (isRead) this.endpoint.report(report, this.#ports.clock.now());
   }
 
   // ── what is sent ──

@@ -297,6 +297,18 @@ for (const algorithm of HASHES) {
   });
 }
 
+describe("a zone", () => {
+  it("that an endpoint is told to be in makes another picker, where zones matter", () => {
+    const { endpoints } = localeOf([1, 1], ["a", "b"]);
+    const aware = makePicker({ zoneAware: true }, endpoints, { zone: "a" });
+    const other = makePicker({}, endpoints, { zone: "a" });
+    const [one] = endpoints;
+    one!.endpoint = { ...one!.endpoint, zone: "b" };
+    assert.notEqual(makePicker({ zoneAware: true }, endpoints, { zone: "a" }, aware), aware);
+    assert.equal(makePicker({}, endpoints, { zone: "a" }, other), other);
+  });
+});
+
 describe("gateways of another cluster", () => {
   it("are chosen by the default, whatever the policy says of endpoints", () => {
     const { endpoints } = localeOf([1, 1], [], "child");
