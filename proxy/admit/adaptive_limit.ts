@@ -10,24 +10,40 @@ const EVIDENCE = 20;
 const EVIDENCE_PER_WINDOW = EVIDENCE / 2;
 const WINDOW_MS: Millis = 100;
 const WINDOW_SAMPLES = 20;
-/** Nothing is judged before that long, or that many response times: quick answers come first. */
+/** Samples that tell a change by a fifth from chance, per unit of variance of logarithms. */
+const PRECISE_SAMPLES = 200;
+const PRECISE_SAMPLES_MAX = 1_000;
+/** Nothing is judged before that long, nor while answers still come ever more often: quick ones come first. */
 const LEARNING_MS: Millis = 1_000;
-const LEARNING_TIMES = 5;
+const RAMP = 1.2;
 /** Time in which the response time that counts as normal follows a slower upstream. */
 const DRIFT_MS: Millis = 60_000;
+/** While the limit is used, so often it is tried with less, or that many response times. */
+const PROBE_MS: Millis = 10_000;
+const PROBE_TIMES = 50;
+/** What is left of the limit then. */
+const PROBE_SHARE = 0.7;
 /** Below that many requests at once nothing is held back. */
 const LIMIT_MIN = 3;
 /** The spread of response times is never believed to be smaller (variance of logarithms). */
 const VARIANCE_MIN = 0.1;
-/** So much less concurrency must make an upstream faster if it is a queue that makes it slow. */
-const CUT_TO_JUDGE = Math.log(0.7);
+
+/** What the running window is for. */
+type Purpose =
+  /** To see whether all is well. */
+  | "watch"
+  /** To know exactly how slow answers are at this limit, before it is tried with less. */
+  | "measure"
+  /** To see what less has changed. */
+  | "compare";
 
 /**
  * How many requests at once an upstream bears, learnt from its response times alone. A queue is told from
  * chance by a sequential test (CUSUM, Page 1954) on logarithms of response times, so that neither a wide
  * spread nor one slow answer lowers anything; and from a longer way by what happens when fewer requests
  * run: a queue gets shorter, a way does not, and then what was normal is learnt anew. The limit falls in
- * proportion to how much too slow answers are and rises while it is used. Fixed memory, nothing allocated.
+ * proportion to how much too slow answers are, rises while it is used, and is tried with less from time to
+ * time then, for what counts as normal may have been learnt in an overload. Fixed memory, nothing allocated.
  */
 export class AdaptiveLimit {
   /** Requests at once; Infinity until a first overload has shown where it lies. */
@@ -35,22 +51,33 @@ export class AdaptiveLimit {
   // Of the running window.
   #since: Millis = -1;
   #samples = 0;
+  #needed = WINDOW_SAMPLES;
   #drops = 0;
   #sum = 0;
   #squares = 0;
   #peak = 0;
-  // What is normal: mean and variance of logarithms of response times; and windows that it is the mean of, at first.
+  #purpose: Purpose = "watch";
+  // What is normal: mean and variance of logarithms of response times.
   #normal = Number.NaN;
   #variance = 1;
-  #windows = 0;
-  #learnsSince: Millis = 0;
   #evidence = 0;
-  #cutAt: Millis = Number.NEGATIVE_INFINITY;
-  #ignoredUntil: Millis = Number.NEGATIVE_INFINITY;
-  // How it was after the limit was lowered first; NaN: it has not been, or all was well since.
+  /** Windows since the first, while it is still being learnt; 0: it has been. */
+  #learning = 0;
+  #learnsSince: Millis = 0;
+  /** Answers per ms in the windows so far. */
+  #pace = 0;
+  /** Requests that were sent before are not looked at, nor what ends before. */
+  #sentAfter: Millis = Number.NEGATIVE_INFINITY;
+  #endedAfter: Millis = Number.NEGATIVE_INFINITY;
+  // How it was when the limit had been lowered first; NaN: it has not been, or all was well since.
+  #isCut = false;
   #cutLevel = Number.NaN;
   #cutPeak = 0;
-  #isCut = false;
+  // How it was before the limit was tried with less.
+  #probeAt: Millis = 0;
+  #probeLevel = 0;
+  #probePeak = 0;
+  #probeLimit = 0;
 
   /**
    * A request has ended.
@@ -59,8 +86,7 @@ export class AdaptiveLimit {
    * @param dropped the upstream has turned it away, or has not answered in time, as overloaded ones do.
    */
   sample(latencyMs: Millis, inflight: number, dropped: boolean, now: Millis): void {
-    // It was sent before the limit was lowered.
-    if (now < this.#ignoredUntil || now - latencyMs < this.#cutAt) return;
+    if (now < this.#endedAfter || now - latencyMs < this.#sentAfter) return;
     if (this.#samples === 0) this.#since = now;
     this.#samples++;
     if (inflight > this.#peak) this.#peak = inflight;
@@ -70,7 +96,7 @@ export class AdaptiveLimit {
       this.#sum += level;
       this.#squares += level * level;
     }
-    if (this.#samples >= WINDOW_SAMPLES && now - this.#since >= WINDOW_MS) this.#close(now);
+    if (this.#samples >= this.#needed && now - this.#since >= WINDOW_MS) this.#close(now);
   }
 
   #close(now: Millis): void {
@@ -87,19 +113,9 @@ export class AdaptiveLimit {
     this.#sum = 0;
     this.#squares = 0;
     this.#peak = 0;
-    if (first) {
+    if (first || this.#learning > 0) {
       // Without an answer nothing is known of what is normal.
-      if (answered > 0) this.#learnAnew(level, variance);
-      this.#windows = 1;
-      this.#learnsSince = now;
-      return;
-    }
-    if (this.#windows > 0) {
-      const share = 1 / ++this.#windows;
-      this.#normal += (level - this.#normal) * share;
-      this.#variance += (variance - this.#variance) * share;
-      const enough = Math.max(LEARNING_MS, LEARNING_TIMES * Math.exp(this.#normal));
-      if (now - this.#learnsSince >= enough) this.#windows = 0;
+      if (answered > 0) this.#learn(level, variance, samples / elapsed, now);
       return;
     }
     const excess = level - this.#normal - TOLERANCE;
@@ -110,7 +126,28 @@ export class AdaptiveLimit {
       if (this.#evidence >= EVIDENCE) this.#overloaded(level, variance, peak, now);
       return;
     }
-    this.#well(level, variance, peak, samples, elapsed);
+    if (this.#evidence === 0) this.#forgetCut();
+    if (this.#purpose === "compare") this.#compare(level, peak, now);
+    else if (this.#purpose === "measure") this.#probe(level, peak, this.limit, now);
+    else this.#well(level, variance, peak, samples, elapsed);
+    if (this.#purpose !== "watch" || now < this.#probeAt) return;
+    // It is the limit that holds requests back, and there may be a queue.
+    const isSlow = level - this.#normal > TOLERANCE / 4;
+    if (isSlow && peak > 0.8 * this.limit) this.#expect("measure");
+  }
+
+  #learn(level: number, variance: number, pace: number, now: Millis): void {
+    if (this.#learning === 0) {
+      this.#learnsSince = now;
+      this.#learnAnew(level, variance);
+    }
+    // Later ones count more: in the first, only quick answers are in.
+    const share = 1 / Math.min(++this.#learning, 10);
+    this.#normal += (level - this.#normal) * share;
+    this.#variance += (variance - this.#variance) * share;
+    this.#pace += (pace - this.#pace) / this.#learning;
+    const isRamp = pace > RAMP * this.#pace;
+    if (now - this.#learnsSince >= LEARNING_MS && !isRamp) this.#learning = 0;
   }
 
   #overloaded(level: number, variance: number, peak: number, now: Millis): void {
@@ -119,7 +156,7 @@ export class AdaptiveLimit {
       this.#cutPeak = peak;
     } else if (this.#isCut) {
       const fewer = Math.log(peak / this.#cutPeak);
-      if (fewer <= CUT_TO_JUDGE && level - this.#cutLevel > fewer / 2) {
+      if (fewer <= Math.log(PROBE_SHARE) && level - this.#cutLevel > fewer / 2) {
         this.limit = Number.POSITIVE_INFINITY;
         this.#learnAnew(level, variance);
         return;
@@ -127,20 +164,16 @@ export class AdaptiveLimit {
     }
     // More run than it allows: it is not what they are held back by, and lower would not help.
     if (peak > 1.5 * this.limit) return;
-    const ratio = Math.exp(this.#normal + TOLERANCE / 2 - level);
-    const kept = Math.min(0.9, Math.max(0.5, ratio));
-    this.limit = Math.max(LIMIT_MIN, kept * Math.min(this.limit, peak));
+    this.#isCut = true;
     // One window more of it is enough for the next step.
     this.#evidence = EVIDENCE - EVIDENCE_PER_WINDOW;
-    this.#cutAt = now;
-    // The quick ones of those that are sent from now on come first.
-    this.#ignoredUntil = now + 2 * Math.exp(level);
-    this.#isCut = true;
+    const ratio = Math.exp(this.#normal + TOLERANCE / 2 - level);
+    this.#lower(Math.min(0.9, Math.max(0.5, ratio)), peak, level, now);
+    this.#expect("watch");
   }
 
   #well(level: number, variance: number, peak: number, samples: number, elapsed: Millis): void {
     const isUsed = peak > this.limit / 2;
-    if (this.#evidence === 0) this.#forgetCut();
     const change = level - this.#normal;
     const error = Math.sqrt(Math.max(this.#variance, VARIANCE_MIN) / samples);
     if (change < -2 * error) this.#normal += change / 5;
@@ -150,11 +183,47 @@ export class AdaptiveLimit {
     if (isUsed) this.limit += change < TOLERANCE / 2 ? Math.sqrt(this.limit) : 1;
   }
 
+  /** Tries the limit with less. */
+  #probe(level: number, peak: number, limit: number, now: Millis): void {
+    this.#probeLevel = level;
+    this.#probePeak = peak;
+    this.#probeLimit = limit;
+    this.#lower(PROBE_SHARE, peak, level, now);
+    this.#expect("compare");
+  }
+
+  #compare(level: number, peak: number, now: Millis): void {
+    const fewer = Math.log(peak / this.#probePeak);
+    if (fewer < Math.log(PROBE_SHARE) / 2 && level - this.#probeLevel < PROBE_SHARE * fewer) {
+      // There still was a queue, so that without one it is quicker than this.
+      this.#normal = Math.min(this.#normal, level - TOLERANCE / 2);
+      this.#probe(level, peak, this.limit, now);
+      return;
+    }
+    this.limit = this.#probeLimit;
+    this.#probeAt = now + Math.max(PROBE_MS, PROBE_TIMES * Math.exp(level));
+    this.#expect("watch");
+  }
+
+  #lower(share: number, peak: number, level: number, now: Millis): void {
+    this.limit = Math.max(LIMIT_MIN, share * Math.min(this.limit, peak));
+    this.#sentAfter = now;
+    // The quick ones of those that are sent from now on come first.
+    this.#endedAfter = now + 2 * Math.exp(level);
+  }
+
+  #expect(purpose: Purpose): void {
+    this.#purpose = purpose;
+    const precise = Math.min(PRECISE_SAMPLES_MAX, PRECISE_SAMPLES * this.#variance);
+    this.#needed = purpose === "watch" ? WINDOW_SAMPLES : Math.max(WINDOW_SAMPLES, precise);
+  }
+
   #learnAnew(level: number, variance: number): void {
     this.#normal = level;
     this.#variance = Math.max(variance, VARIANCE_MIN);
     this.#evidence = 0;
     this.#forgetCut();
+    this.#expect("watch");
   }
 
   #forgetCut(): void {

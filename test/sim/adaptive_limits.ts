@@ -49,7 +49,9 @@ export class LimitedUpstream {
   #now: Conditions;
   #inflight = 0;
   #busy = 0;
-  readonly #queue: Array<() => void> = [];
+  /** Waiting, from `#first` on. */
+  #queue: Array<() => void> = [];
+  #first = 0;
   #run = 0;
   readonly #latencies: number[] = [];
   #asked = 0;
@@ -67,7 +69,11 @@ export class LimitedUpstream {
 
   /** Lets `ms` pass under conditions that differ so from the last ones. */
   phase(ms: number, changes: Partial<Conditions> = {}): Phase {
-    this.change(changes);
+    return this.phases(1, () => [ms, changes]);
+  }
+
+  /** Several in a row, counted as one: how long each is, and what is different from then on. */
+  phases(count: number, at: (i: number) => readonly [number, Partial<Conditions>]): Phase {
     this.#latencies.length = 0;
     this.#asked = 0;
     this.#held = 0;
@@ -75,8 +81,13 @@ export class LimitedUpstream {
     this.#low = Number.POSITIVE_INFINITY;
     this.#high = 0;
     this.#slack = Number.POSITIVE_INFINITY;
-    this.#arrive(++this.#run);
-    this.clock.advance(ms);
+    for (let i = 0; i < count; i++) {
+      const [ms, changes] = at(i);
+      this.#now = { ...this.#now, ...changes };
+      this.#work();
+      this.#arrive(++this.#run);
+      this.clock.advance(ms);
+    }
     const sorted = this.#latencies.toSorted((a, b) => a - b);
     return {
       asked: this.#asked,
@@ -90,12 +101,6 @@ export class LimitedUpstream {
       high: this.#high,
       slack: this.#slack,
     };
-  }
-
-  /** Within a phase. */
-  change(changes: Partial<Conditions>): void {
-    this.#now = { ...this.#now, ...changes };
-    this.#work();
   }
 
   #arrive(run: number): void {
@@ -118,7 +123,7 @@ export class LimitedUpstream {
     const sentAt = this.clock.now();
     const way = this.#now.rttMs / 2;
     this.clock.after(way, () => {
-      if (this.#queue.length >= this.#now.queueMax) {
+      if (this.#queue.length - this.#first >= this.#now.queueMax) {
         this.clock.after(way, () => this.#end(sentAt, true));
         return;
       }
@@ -128,8 +133,12 @@ export class LimitedUpstream {
   }
 
   #work(): void {
-    while (this.#busy < this.#now.servers && this.#queue.length > 0) {
-      const done = this.#queue.shift()!;
+    while (this.#busy < this.#now.servers && this.#first < this.#queue.length) {
+      const done = this.#queue[this.#first++]!;
+      if (this.#first > 10_000) {
+        this.#queue = this.#queue.slice(this.#first);
+        this.#first = 0;
+      }
       this.#busy++;
       this.clock.after(this.#now.serviceMs * Math.exp(this.#now.sigma * this.#gauss()), () => {
         this.#busy--;

@@ -29,7 +29,34 @@ describe("AdaptiveLimit", () => {
     const { served, p99, low, high } = world.phase(10_000);
     assert.ok(served > 0.97 * 47_800, `${served}`);
     assert.ok(p99 < 150, `${p99}`);
-    assert.ok(low >= 100 && high < 400, `${low} to ${high}`);
+    assert.ok(low >= 60 && high < 400, `${low} to ${high}`);
+  });
+
+  it("finds out how quick an upstream is that it has met in an overload", () => {
+    const world = upstream({ rate: 14_400 });
+    world.phase(15_000);
+    const { served, p99 } = world.phase(10_000);
+    assert.ok(served > 0.95 * 47_800, `${served}`);
+    assert.ok(p99 < 250, `${p99}`);
+  });
+
+  it("needs no more than answers that say no", () => {
+    const world = upstream({ queueMax: 50 });
+    world.phase(5_000);
+    world.phase(5_000, { rate: 14_400 });
+    const { asked, dropped, served } = world.phase(10_000);
+    assert.ok(dropped < 0.06 * asked, `${dropped} of ${asked}`);
+    assert.ok(served > 0.9 * 47_800, `${served}`);
+  });
+
+  it("does not starve an upstream that fails a part of everything, however little it gets", () => {
+    const limit = new AdaptiveLimit();
+    let low = 40;
+    for (let i = 0; i < 200_000; i++) {
+      limit.sample(20, Math.min(40, limit.limit), i % 2 === 0 && i > 20_000, i);
+      low = Math.min(low, limit.limit);
+    }
+    assert.ok(low < 40 && limit.limit === Number.POSITIVE_INFINITY, `${low}, ${limit.limit}`);
   });
 
   it("follows a capacity that falls and comes back", () => {
