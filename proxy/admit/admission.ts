@@ -16,6 +16,8 @@ export interface Ask {
 /** What of a policy is followed here. */
 export type AdmissionRules = Pick<TrafficPolicy, "limits" | "rateLimits">;
 
+/** Time over which refused requests are averaged. */
+const AVERAGED_MS: Millis = 1_000;
 const NO_BUCKETS: readonly RateBucket[] = [];
 const ROOM_WAIT_MS: Millis = 1_000;
 
@@ -30,6 +32,10 @@ export class Admission {
   inflight = 0;
   readonly #room = new ClassRoom();
   readonly #refused = new Map<FailureName, Record<Priority, number>>();
+  /** Requests over a limit since `#foldedAt`, and their average per ms before. */
+  #over = 0;
+  #overRate = 0;
+  #foldedAt: Millis = 0;
   #requestsMax = Number.POSITIVE_INFINITY;
   #perCallerMax = Number.POSITIVE_INFINITY;
   /** Callers by a hash, while they are counted and have requests here. */
@@ -77,6 +83,21 @@ export class Admission {
     counts[priority]++;
   }
 
+  /**
+   * Requests per second over rate limits, as it was lately. They never reach the balancer, but whoever divides a limit
+   * has to know of them: a cluster that tells only what its lease lets pass would never get more.
+   */
+  overPerSecond(now: Millis): number {
+    const elapsed = now - this.#foldedAt;
+    if (elapsed > 0) {
+      const gained = -Math.expm1(-elapsed / AVERAGED_MS);
+      this.#overRate += (this.#over / elapsed - this.#overRate) * gained;
+      this.#over = 0;
+      this.#foldedAt = now;
+    }
+    return this.#overRate * 1_000;
+  }
+
   /** Requests refused so far, by reason and class. */
   get refused(): ReadonlyMap<FailureName, Readonly<Record<Priority, number>>> {
     return this.#refused;
@@ -87,7 +108,7 @@ export class Admission {
     // Who has come by another cluster of the mesh was counted there.
     const isCounted = buckets.length > 0 && ask.hop.path.length === 0;
     if (isCounted) {
-      const refusal = this.#overRate(ask, exchange, now);
+      const refusal = this.#overLimit(ask, exchange, now);
       if (refusal !== undefined) return refusal;
     }
     if (!this.#room.hasRoom(this.inflight, this.#requestsMax, ask.priority, now)) {
@@ -106,11 +127,12 @@ export class Admission {
   }
 
   /** None of the limits is used up by a request that another one refuses. */
-  #overRate(ask: Ask, exchange: Exchange, now: Millis): Failure | undefined {
+  #overLimit(ask: Ask, exchange: Exchange, now: Millis): Failure | undefined {
     for (const bucket of this.buckets) {
       const waitMs = bucket.waitOf(keyIn(bucket, ask, exchange), now);
       if (waitMs === 0) continue;
       bucket.refused++;
+      this.#over++;
       return {
         ...failure("rate_limited", bucket.rules.name),
         retryAfterMs: waitMs,

@@ -52,6 +52,18 @@ describe("Admission", () => {
     assert.equal(gate.buckets[0]?.refused, 1);
   });
 
+  it("tells how many come over its limits, for those who divide them", () => {
+    const gate = admission({ rateLimits: [LIMIT] });
+    for (let ms = 0; ms < 20_000; ms += 10) {
+      gate.admit(ask(), A, ms);
+      if (ms % 500 === 0) gate.overPerSecond(ms);
+    }
+    const over = gate.overPerSecond(20_000);
+    assert.ok(over > 97 && over < 101, `${over}`);
+    for (let ms = 20_500; ms < 40_000; ms += 500) gate.overPerSecond(ms);
+    assert.ok(gate.overPerSecond(40_000) < 0.1);
+  });
+
   it("counts each client for itself, and those without a key as one", () => {
     const gate = admission({ rateLimits: [{ ...LIMIT, by: { type: "Header", name: "key" } }] });
     const passed = (fields: string[]) =>
