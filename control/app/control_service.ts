@@ -283,10 +283,11 @@ export class ControlService {
 
   /** All that is told but views, which are as many as children and siblings together. */
   #publish(): void {
-    const { spec } = this.#options;
+    const { spec, store } = this.#options;
     const { orders } = this.#catalog;
     this.#ordered = orderedBy(orders);
-    const input = { catalog: this.#catalog, resources: this.#resources, spec };
+    const sessionKey = store.sessionKey();
+    const input = { catalog: this.#catalog, resources: this.#resources, spec, sessionKey };
     this.hub.publish("gateway", compileGateway(input));
     this.hub.publish("workload", compileSidecar(input));
     this.#parent?.publish(upward(this.#catalog));

@@ -71,7 +71,7 @@ function parametersOf(gateway: Gateway, { parameters }: Resources): ParametersSp
 
 function clientRules(spec: ParametersSpec | undefined): ClientRules | undefined {
   if (spec === undefined) return undefined;
-  const { limits, timeouts, proxyProtocol, forwarding, accessLog } = spec;
+  const { limits, timeouts, proxyProtocol, forwarding, accessLog, debug } = spec;
   return compact({
     headBytesMax: limits.headBytes,
     fieldsMax: limits.headers,
@@ -85,5 +85,6 @@ function clientRules(spec: ParametersSpec | undefined): ClientRules | undefined 
     trustedForwarders: forwarding.trusted,
     forwarded: forwarding.forwarded,
     accessLogShare: accessLog?.share,
+    debugFrom: debug?.trusted ?? [],
   });
 }

@@ -22,6 +22,8 @@ export interface CompileInput {
   readonly catalog: Catalog;
   readonly resources: Resources;
   readonly spec: ClusterSpec;
+  /** By which the cluster's gateways seal sessions, base64. */
+  readonly sessionKey?: string;
 }
 
 /** Name of the listener that takes requests from other clusters. */
@@ -41,6 +43,7 @@ export function compileGateway(input: CompileInput): Snapshot {
   const policies = policiesOf(input);
   const drained = drainedOf(catalog);
   return withRevision({
+    ...(input.sessionKey === undefined ? {} : { sessionKey: input.sessionKey }),
     mesh: catalog.mesh,
     cluster: catalog.cluster,
     listeners: [...compileListeners(resources), mesh],

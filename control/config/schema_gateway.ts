@@ -117,6 +117,12 @@ export const parametersSpec = z.strictObject({
       forwarded: z.boolean().default(false).describe("writes RFC 7239 Forwarded as well"),
     })
     .default({ trusted: [], forwarded: false }),
+  debug: z
+    .strictObject({ trusted: z.array(cidr).min(1).max(256) })
+    .optional()
+    .describe(
+      "clients in these blocks may ask by `espalier-debug: route` which way a request goes",
+    ),
   accessLog: z
     .strictObject({
       share: z.number().min(0).max(1).default(1).describe("of requests; failures always"),

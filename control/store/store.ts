@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { existsSync, renameSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import type { z } from "zod";
@@ -78,6 +79,15 @@ export class Store implements TokenStore {
     const term = Number(this.#meta("term") ?? 0) + 1;
     this.#setMeta("term", String(term));
     return term;
+  }
+
+  /** By which the cluster's gateways seal sessions, 32 bytes in base64; made when first asked for. */
+  sessionKey(): string {
+    const known = this.#meta("session key");
+    if (known !== undefined) return known;
+    const key = randomBytes(32).toString("base64");
+    this.#setMeta("session key", key);
+    return key;
   }
 
   children(): Child[] {

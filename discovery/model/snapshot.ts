@@ -345,6 +345,8 @@ const clientRules = z.strictObject({
   forwarded: z.boolean().default(false),
   /** Share of requests that is logged, 0 to 1; failures are always. Absent: no access log. */
   accessLogShare: z.number().min(0).max(1).optional(),
+  /** Clients that may ask which way their requests go, as CIDR blocks. */
+  debugFrom: z.array(z.string()).default([]),
 });
 export type ClientRules = z.infer<typeof clientRules>;
 
@@ -378,6 +380,8 @@ const snapshot = z.strictObject({
   routes: z.array(route),
   streamRoutes: z.array(streamRoute).default([]),
   services: z.array(service),
+  /** By which the cluster's gateways seal sessions, 32 bytes in base64; absent: each proxy has its own. */
+  sessionKey: z.base64().length(44).optional(),
 });
 export type Snapshot = z.infer<typeof snapshot>;
 

@@ -17,6 +17,7 @@ import { ListenerSet } from "#proxy/app/listener_set.ts";
 import { MeshTls } from "#proxy/app/mesh_tls.ts";
 import { ProxyPortOpener } from "#proxy/app/port_opener.ts";
 import { registerMetrics } from "#proxy/app/proxy_metrics.ts";
+import { SessionSeal } from "#proxy/app/session_seal.ts";
 import {
   buildTables,
   checksOf,
@@ -81,6 +82,7 @@ export class LocalPlane implements DataPlane {
   readonly #prober: LinkProber;
   readonly #checker: EndpointChecker;
   readonly #dispatcher: Dispatcher;
+  readonly #seal: SessionSeal;
   #tables: Tables | undefined = undefined;
   #snapshot: Snapshot | undefined = undefined;
 
@@ -104,8 +106,9 @@ export class LocalPlane implements DataPlane {
       ...{ wheel, counters },
       connectTimeoutMs: (endpoint) => upstreams.policy(endpoint).connectTimeoutMs,
     });
+    this.#seal = new SessionSeal(options.ticketKeys);
     this.#dispatcher = new Dispatcher(
-      { self: cluster, clock, wheel, rng, upstreams, raw, accessLog },
+      { self: cluster, clock, wheel, rng, upstreams, raw, seal: this.#seal, accessLog },
       this.#stats.unrouted,
     );
     const base = { handler: this.#dispatcher, self: cluster, clock, wheel, log };
@@ -151,6 +154,7 @@ export class LocalPlane implements DataPlane {
     const here = { zone, workers, seed: this.#seed };
     this.#tables = buildTables(snapshot, this.#tables, this.#stats, now, here);
     this.#snapshot = snapshot;
+    this.#seal.use(snapshot.sessionKey);
     this.#dispatcher.use(this.#tables);
     this.#upstreams.retain(endpointsOf(snapshot));
     this.#prober.watch(linksOf(snapshot));

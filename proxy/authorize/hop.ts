@@ -1,3 +1,4 @@
+import type { Millis } from "#kernel/brand.ts";
 import { err, ok, type Result } from "#kernel/result.ts";
 import {
   type ClusterName,
@@ -13,6 +14,7 @@ import { PRIORITIES, type Priority } from "#model/traffic_policy.ts";
 import type { Fields } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
+import { isSeat } from "#proxy/filter/session.ts";
 
 /** Clusters that a request may pass through: twice the depth of a four-level tree. */
 export const HOPS_MAX = 8;
@@ -26,6 +28,12 @@ export const REFUSED_FIELD = "x-mesh-refused";
 export const FAILED_FIELD = "x-mesh-failed";
 /** Of the retries that came with the request, those that its gateway has left: said where it has spent some. */
 export const LEFT_FIELD = "x-mesh-retries";
+/** Of a request: the way to its client's seat, from the next gateway on. Of an answer: who has served. */
+export const SESSION_FIELD = "x-mesh-session";
+/** Of a request: which way it goes is to be told. Of an answer: which way it went. */
+export const TRACE_FIELD = "x-mesh-debug";
+/** In place of a seat: there is none yet. */
+const NEW_SEAT = "new";
 
 /** What travels with a request from gateway to gateway. */
 export interface Hop {
@@ -42,6 +50,14 @@ export interface Hop {
   readonly priority: Priority | undefined;
   /** SPIFFE id of the workload that called, then of the gateways that vouch for it; "" if unknown. */
   readonly caller: string;
+  /** Of a service with replicas: `write`, or how old what it reads may be, ms; undefined: nothing was said. */
+  readonly data: "write" | Millis | undefined;
+  /** Of a write: in which epoch of its service it was sent. */
+  readonly epoch: number | undefined;
+  /** The client's seat from here on, "" for a new one; undefined: it has no session. */
+  readonly session: string | undefined;
+  /** Somebody who may has asked which way it goes. */
+  readonly debug: boolean;
 }
 
 /** Of a request that comes from no proxy of the mesh. */
@@ -53,15 +69,23 @@ export const FIRST_HOP: Hop = {
   retries: RETRIES_DEFAULT,
   priority: undefined,
   caller: "",
+  data: undefined,
+  epoch: undefined,
+  session: undefined,
+  debug: false,
 };
 
-type HopField = "service" | "within" | "path" | "deadline" | "retries" | "priority" | "caller";
+const ALL = [
+  ...(["service", "within", "path", "deadline", "retries", "priority", "caller"] as const),
+  ...(["data", "epoch", "session", "debug"] as const),
+];
+type HopField = (typeof ALL)[number];
 
 /** Who may set which field of a hop. What is not listed is removed unread: default deny. */
 const TRUSTED: Readonly<Record<Peer["kind"], readonly HopField[]>> = {
-  gateway: ["service", "within", "path", "deadline", "retries", "priority", "caller"],
+  gateway: ALL,
   // A proxy of our own cluster names the service it wants; nothing that others must believe.
-  workload: ["service", "within", "deadline", "retries", "priority"],
+  workload: ["service", "within", "deadline", "retries", "priority", "session"],
   control: [],
   anonymous: [],
 };
@@ -165,6 +189,12 @@ function parseHop(said: Said): Hop | string {
     return "x-mesh-deadline or x-mesh-retries is no count";
   const priority = PRIORITIES.find((one) => one === said.priority);
   if (priority === undefined && said.priority !== undefined) return "x-mesh-priority is no class";
+  const read = said.data === "write" ? undefined : parseCount(said.data, Number.MAX_SAFE_INTEGER);
+  const epoch = parseCount(said.epoch, Number.MAX_SAFE_INTEGER);
+  if (read === null || epoch === null) return "x-mesh-data or x-mesh-epoch is no count";
+  const session = said.session === NEW_SEAT ? "" : said.session;
+  if (session !== undefined && session !== "" && !isSeat(session))
+    return "x-mesh-session is no seat";
   const caller = said.caller ?? "";
   if (caller.length > CALLER_BYTES_MAX) return "x-mesh-caller is too long";
   return {
@@ -175,13 +205,17 @@ function parseHop(said: Said): Hop | string {
     retries: retries ?? RETRIES_DEFAULT,
     priority,
     caller,
+    data: said.data === "write" ? said.data : read,
+    epoch,
+    session,
+    debug: said.debug !== undefined,
   };
 }
 
 /** Undefined if absent, null if malformed. */
 function parseCount(text: string | undefined, max: number): number | undefined | null {
   if (text === undefined) return undefined;
-  if (!/^[0-9]{1,8}$/.test(text)) return null;
+  if (!/^[0-9]{1,15}$/.test(text)) return null;
   return Math.min(Number(text), max);
 }
 
@@ -194,6 +228,11 @@ export function writeHop(fields: Fields, hop: Hop): void {
   fields.push("x-mesh-retries", String(hop.retries));
   if (hop.priority !== undefined) fields.push("x-mesh-priority", hop.priority);
   if (hop.caller !== "") fields.push("x-mesh-caller", hop.caller);
+  if (hop.data !== undefined) fields.push("x-mesh-data", String(hop.data));
+  if (hop.epoch !== undefined) fields.push("x-mesh-epoch", String(hop.epoch));
+  if (hop.session !== undefined)
+    fields.push(SESSION_FIELD, hop.session === "" ? NEW_SEAT : hop.session);
+  if (hop.debug) fields.push(TRACE_FIELD, "route");
 }
 
 /** What a gateway says with an answer, in fields that go no further. `refused`, `failed`: kinds of failure of its own. */
@@ -202,6 +241,10 @@ export interface GatewaySaid {
   readonly failed: string | undefined;
   /** Of the retries that it was given, those that it has left; undefined: all. */
   readonly retries: number | undefined;
+  /** Who has served, as that gateway knows it: the seat from there on. */
+  readonly session: string | undefined;
+  /** Which way it went from there on. */
+  readonly trace: string | undefined;
 }
 
 /** Removes every `x-mesh-*` field of an answer. Returns what they said; undefined: there was none. */
@@ -211,18 +254,22 @@ export function stripHop(fields: Fields): GatewaySaid | undefined {
   let refused: string | undefined;
   let failed: string | undefined;
   let retries: number | undefined;
+  let session: string | undefined;
+  let trace: string | undefined;
   let kept = first;
   for (let i = first; i < fields.length; i += 2) {
     const name = fields[i]!;
     if (name === REFUSED_FIELD) refused = fields[i + 1];
     else if (name === FAILED_FIELD) failed = fields[i + 1];
     else if (name === LEFT_FIELD) retries = parseCount(fields[i + 1], RETRIES_MAX) ?? 0;
+    else if (name === SESSION_FIELD) session = fields[i + 1];
+    else if (name === TRACE_FIELD) trace = fields[i + 1];
     if (isMeshField(name)) continue;
     fields[kept++] = name;
     fields[kept++] = fields[i + 1]!;
   }
   fields.length = kept;
-  return { refused, failed, retries };
+  return { refused, failed, retries, session, trace };
 }
 
 function firstMeshField(fields: Fields): number {

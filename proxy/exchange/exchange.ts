@@ -79,6 +79,8 @@ export interface ClientPolicy {
   readonly forwarded: boolean;
   /** Share of requests in the access log; undefined: there is none. */
   readonly accessLogShare: number | undefined;
+  /** Addresses that may ask which way their requests go; absent: none may. */
+  readonly debugFrom?: { has(address: string): boolean } | undefined;
 }
 
 /** As RFC 9110 §2.5 and Via write it. */

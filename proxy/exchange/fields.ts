@@ -24,3 +24,13 @@ export function removeFields(fields: Fields, names: ReadonlySet<string>): void {
   }
   fields.length = kept;
 }
+
+/** The value of a cookie. @param text of the `cookie` field, lines joined. */
+export function cookieOf(text: string | undefined, name: string): string | undefined {
+  if (text === undefined) return undefined;
+  for (const part of text.split(/[;,]/)) {
+    const at = part.indexOf("=");
+    if (at > 0 && part.slice(0, at).trim() === name) return part.slice(at + 1).trim();
+  }
+  return undefined;
+}

@@ -8,7 +8,12 @@ import { AddressBlocks } from "#proxy/listen/address_blocks.ts";
 const CONNECTIONS_MAX = 10_000;
 /** Without a byte of an answer, or of a tunnel in either direction (Envoy: stream_idle_timeout). */
 const STREAM_IDLE_MS: Millis = 300_000;
-const NO_RULES: ClientRules = { proxyProtocolFrom: [], trustedForwarders: [], forwarded: false };
+const NO_RULES: ClientRules = {
+  proxyProtocolFrom: [],
+  trustedForwarders: [],
+  forwarded: false,
+  debugFrom: [],
+};
 
 /** What a port does with its clients: the rules of its listener, with what holds where they say nothing. */
 export interface PortRules {
@@ -29,7 +34,12 @@ export function portRules(
   const { streamIdleMs = STREAM_IDLE_MS, forwarded, accessLogShare } = rules;
   return {
     limits,
-    policy: { streamIdleMs, forwarded, accessLogShare },
+    policy: {
+      streamIdleMs,
+      forwarded,
+      accessLogShare,
+      debugFrom: rules.debugFrom.length === 0 ? undefined : new AddressBlocks(rules.debugFrom),
+    },
     connectionsMax: rules.connectionsMax ?? CONNECTIONS_MAX,
     proxyFrom: new AddressBlocks(rules.proxyProtocolFrom),
     trusted: new AddressBlocks(rules.trustedForwarders),

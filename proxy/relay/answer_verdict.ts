@@ -26,8 +26,9 @@ export function isFinal(kind: string): boolean {
 }
 
 /** Whether a request does no harm if it is made twice, at two places at once, and is worth it. */
-export function mayHedge({ head, retry, isCall, service, session }: RelayPlan): boolean {
+export function mayHedge({ head, retry, isCall, service, session, data }: RelayPlan): boolean {
   if (service.raw || head.upgrade !== undefined || session !== undefined) return false;
+  if (data?.write === true) return false;
   return mayRetry("idempotent", head.method) || (isCall && retry?.grpcStatuses !== undefined);
 }
 

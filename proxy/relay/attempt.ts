@@ -205,11 +205,13 @@ export class Attempt extends WheelItem implements AnswerSink {
   #open(leftMs: Millis | undefined, retries: number): UpstreamStream {
     const place = this.endpoint.endpoint;
     const { upstreams, raw, self } = this.#ports;
-    const { service, hop, priority } = this.#plan;
+    const { service, hop, priority, data, sessionRest: session, debug } = this.#plan;
     const within = this.#within;
     const head = this.#headWith(leftMs);
     if (place.identity !== undefined) {
-      const about = { self, service: service.name, within, hop, priority, leftMs, retries };
+      const epoch = service.balancer.service.replication?.epoch;
+      const told = { priority, data, epoch, session, debug };
+      const about = { self, service: service.name, within, hop, leftMs, retries, ...told };
       return upstreams.open(place, headFor(this.endpoint, head, about), this);
     }
     if (!service.raw) return upstreams.open(place, head, this);

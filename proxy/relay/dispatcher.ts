@@ -1,3 +1,4 @@
+import type { Clock } from "#kernel/clock.ts";
 import type { Result } from "#kernel/result.ts";
 import { err, ok } from "#kernel/result.ts";
 import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
@@ -14,17 +15,21 @@ import {
   TCP_UPGRADE,
 } from "#proxy/exchange/exchange.ts";
 import { FAILURES, type Failure, failure } from "#proxy/exchange/failure.ts";
+import { fieldValue } from "#proxy/exchange/fields.ts";
 import { grpcTimeout, isGrpc } from "#proxy/exchange/grpc.ts";
 import { asGrpc } from "#proxy/filter/grpc_web.ts";
 import { translated } from "#proxy/filter/grpc_web_exchange.ts";
+import { splitSeat } from "#proxy/filter/session.ts";
 import { AccessEntry } from "#proxy/observe/access_entry.ts";
 import type { ServiceStats } from "#proxy/observe/service_stats.ts";
 import { TraceIds } from "#proxy/observe/trace_ids.ts";
+import { dataNeedOf, epochProblem, removeDataFields, saysRead } from "#proxy/relay/data_need.ts";
 import { answerFailure } from "#proxy/relay/failure_answer.ts";
 import { followRule, isPlain } from "#proxy/relay/follow_rule.ts";
 import { countForward } from "#proxy/relay/max_forwards.ts";
 import type { AnswerEdit, RelayPlan, RelayPorts, ServiceRuntime } from "#proxy/relay/plan.ts";
 import { Relay } from "#proxy/relay/relay.ts";
+import { ASK_FIELD } from "#proxy/relay/route_trace.ts";
 import { requestDeadline } from "#proxy/retry/deadline.ts";
 import { chooseBackend } from "#proxy/route/backend.ts";
 import { covers, hostOf } from "#proxy/route/host.ts";
@@ -105,7 +110,7 @@ export class Dispatcher implements Handler {
     }
     head.authority = backend.service;
     markSource(exchange);
-    const plan = planFor(tables, exchange, {
+    const plan = this.#plan(tables, exchange, {
       name: backend.service,
       within: undefined,
       hop: FIRST_HOP,
@@ -118,7 +123,7 @@ export class Dispatcher implements Handler {
   #route(tables: Tables, exchange: Exchange, hop: Hop): Result<RelayPlan, Failure> | undefined {
     const { listener, head } = exchange;
     if (hop.service !== undefined) {
-      return planFor(tables, exchange, { name: hop.service, within: hop.within, hop });
+      return this.#plan(tables, exchange, { name: hop.service, within: hop.within, hop });
     }
     const match = tables.routes.match(listener, head);
     if (match === undefined) {
@@ -126,7 +131,7 @@ export class Dispatcher implements Handler {
       return err(failure(kind, `${head.authority} ${head.target}`));
     }
     if (match.kind === "address") {
-      return planFor(tables, exchange, { name: match.service, within: match.within, hop });
+      return this.#plan(tables, exchange, { name: match.service, within: match.within, hop });
     }
     const answer = match.filters?.answerFor(head);
     if (answer === undefined) return this.#follow(match, tables, exchange, hop);
@@ -173,11 +178,19 @@ export class Dispatcher implements Handler {
       connection: takesBytes ? connectionFor(exchange, backend.service) : undefined,
     };
     if (match.filters === undefined && match.persistence === undefined && isPlain(backend)) {
-      return planFor(tables, exchange, wanted);
+      return this.#plan(tables, exchange, wanted);
     }
+    // Its route may say so, but no client.
+    const { replication } = tables.services.get(backend.service)?.balancer.service ?? {};
+    if (replication !== undefined) removeDataFields(exchange.head.fields);
     const special = followRule(match, backend, exchange, this.#ports);
     const mirrors = special.mirrors.flatMap(({ service }) => tables.services.get(service) ?? []);
-    return planFor(tables, exchange, { ...wanted, ...special, mirrors });
+    const reads = replication !== undefined && saysRead(exchange.head.fields);
+    return this.#plan(tables, exchange, { ...wanted, ...special, mirrors, reads });
+  }
+
+  #plan(tables: Tables, exchange: Exchange, wanted: Wanted): Result<RelayPlan, Failure> {
+    return planFor(tables, exchange, wanted, this.#ports.clock);
   }
 
   #beginEntry(exchange: Exchange, share: number): void {
@@ -225,12 +238,20 @@ interface Wanted {
   readonly hop: Hop;
   readonly rule?: RouteRule;
   readonly retry?: RetryPolicy | undefined;
-  readonly session?: string | undefined;
+  /** The client's seat, "" for a new one. */
+  readonly seat?: string | undefined;
+  /** Its route says that it only reads. */
+  readonly reads?: boolean;
   readonly editAnswer?: AnswerEdit | undefined;
   readonly mirrors?: readonly ServiceRuntime[];
 }
 
-function planFor(tables: Tables, exchange: Exchange, wanted: Wanted): Result<RelayPlan, Failure> {
+function planFor(
+  tables: Tables,
+  exchange: Exchange,
+  wanted: Wanted,
+  clock: Clock,
+): Result<RelayPlan, Failure> {
   const { peer } = exchange;
   const { name, within, hop, rule, connection } = wanted;
   const service = tables.services.get(name);
@@ -246,6 +267,20 @@ function planFor(tables: Tables, exchange: Exchange, wanted: Wanted): Result<Rel
   // Calls have a body: others need not be looked at.
   const isCall = head.body !== 0 && isGrpc(head.fields);
   const clientMs = isCall ? grpcTimeout(head.fields) : undefined;
+  const { replication } = service.balancer.service;
+  const stale =
+    replication && hop.data === "write" && epochProblem(replication, hop.epoch, tables.self);
+  if (stale) return err(failure("not_primary", stale));
+  const data =
+    replication &&
+    dataNeedOf(replication, connection ?? head, {
+      hop,
+      reads: wanted.reads === true,
+      raw: service.raw,
+      wall: clock.wall(),
+    });
+  const seat = wanted.seat ?? hop.session;
+  const { step, rest } = seat === undefined ? NO_SESSION : splitSeat(seat);
   return ok({
     service,
     head: connection ?? head,
@@ -261,7 +296,10 @@ function planFor(tables: Tables, exchange: Exchange, wanted: Wanted): Result<Rel
     tellsDeadline: clientMs !== undefined,
     tryTimeoutMs: rule?.backendTimeoutMs ?? 0,
     retry: wanted.retry,
-    session: wanted.session,
+    session: step === "" ? undefined : step,
+    sessionRest: seat === undefined ? undefined : rest,
+    data,
+    debug: hop.debug || asksForRoute(exchange),
     editAnswer: wanted.editAnswer,
     mirrors: wanted.mirrors ?? NO_MIRRORS,
   });
@@ -273,6 +311,13 @@ function asksForConnection({ raw, head, peer }: Exchange): boolean {
   return head.upgrade === TCP_UPGRADE && (peer.kind === "gateway" || peer.kind === "workload");
 }
 
+/** Whoever may know which way its request goes wants to. */
+function asksForRoute({ policy, peer, head }: Exchange): boolean {
+  if (policy.debugFrom === undefined || peer.kind !== "anonymous") return false;
+  return policy.debugFrom.has(peer.address) && fieldValue(head.fields, ASK_FIELD) === "route";
+}
+
+const NO_SESSION = { step: "", rest: "" };
 const NO_MIRRORS: readonly ServiceRuntime[] = [];
 
 function bare(status: number): AnswerHead {

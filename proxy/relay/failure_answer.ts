@@ -1,10 +1,11 @@
-import { FAILED_FIELD, LEFT_FIELD, REFUSED_FIELD } from "#proxy/authorize/hop.ts";
+import { FAILED_FIELD, LEFT_FIELD, REFUSED_FIELD, TRACE_FIELD } from "#proxy/authorize/hop.ts";
 import type { Exchange, Fields, RequestHead } from "#proxy/exchange/exchange.ts";
 import { FAILURES, type Failure } from "#proxy/exchange/failure.ts";
 import { grpcStatusOf, isGrpc } from "#proxy/exchange/grpc.ts";
 import { ownAnswer } from "#proxy/exchange/own_answer.ts";
 import { readGrpcWeb } from "#proxy/filter/grpc_web.ts";
 import type { AnswerEdit } from "#proxy/relay/plan.ts";
+import { ROUTE_FIELD } from "#proxy/relay/route_trace.ts";
 
 /** What else the answer says. */
 export interface FailureAnswer {
@@ -16,6 +17,8 @@ export interface FailureAnswer {
   readonly retriesLeft?: number | undefined;
   /** What its route does to answers: a page of another origin may read ours only if CORS says so. */
   readonly edit?: AnswerEdit | undefined;
+  /** Which way it went, if whoever asks wants to know. */
+  readonly trace?: string | undefined;
 }
 
 /** Answers `exchange` for `failure`: the only place where the proxy speaks for itself. */
@@ -42,10 +45,16 @@ export function answerFailure(exchange: Exchange, failure: Failure, about: Failu
     head.fields.push(about.untouched ? REFUSED_FIELD : FAILED_FIELD, failure.kind);
     if (about.retriesLeft !== undefined) head.fields.push(LEFT_FIELD, String(about.retriesLeft));
   }
+  if (about.trace !== undefined) pushTrace(exchange, about.trace, head.fields);
   about.edit?.(head.fields, undefined);
   exchange.answer(head);
   exchange.answerBody(Buffer.from(text));
   exchange.answerEnd(undefined);
+}
+
+/** Tells which way a request went: a gateway for its own answer, a client in plain sight. */
+export function pushTrace({ peer }: Exchange, trace: string, fields: Fields): void {
+  fields.push(peer.kind === "gateway" ? TRACE_FIELD : ROUTE_FIELD, trace);
 }
 
 /** The content type that answers a call; undefined: it is none. */
@@ -58,7 +67,7 @@ function answerGrpc(
   exchange: Exchange,
   type: string,
   { kind, retryAfterMs }: Failure,
-  { self, edit }: FailureAnswer,
+  { self, edit, trace }: FailureAnswer,
 ): void {
   const fields = ["content-type", type];
   fields.push("grpc-status", String(grpcStatusOf(kind)), "grpc-message", `${self}: ${kind}`);
@@ -67,6 +76,7 @@ function answerGrpc(
   if (retryAfterMs !== undefined) {
     fields.push("grpc-retry-pushback-ms", String(Math.ceil(retryAfterMs)));
   }
+  if (trace !== undefined) pushTrace(exchange, trace, fields);
   edit?.(fields, undefined);
   exchange.answer({ status: 200, reason: "", fields, body: 0, upgrade: undefined });
   exchange.answerEnd(undefined);

@@ -1,5 +1,4 @@
 import type { Mirror } from "#model/snapshot.ts";
-import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
 import type { Exchange, Fields } from "#proxy/exchange/exchange.ts";
 import { applyEdits } from "#proxy/filter/field_edits.ts";
 import { markSession, readSession } from "#proxy/filter/session.ts";
@@ -8,7 +7,8 @@ import type { CompiledBackend, CompiledRule } from "#proxy/route/rule.ts";
 
 /** What a rule with filters or sessions adds to a plan. */
 export interface RuleEffects {
-  readonly session: string | undefined;
+  /** The client's seat, "" for a new one; undefined: no sessions. */
+  readonly seat: string | undefined;
   readonly editAnswer: AnswerEdit | undefined;
   readonly mirrors: readonly Mirror[];
 }
@@ -23,22 +23,26 @@ export function followRule(
   { filters, persistence }: CompiledRule,
   backend: CompiledBackend,
   exchange: Exchange,
-  { rng, clock }: RelayPorts,
+  { rng, clock, seal }: RelayPorts,
 ): RuleEffects {
   const { head, secure } = exchange;
   const wall = clock.wall();
-  const session = persistence && readSession(persistence, head.fields, wall);
+  const session = persistence && seal && readSession(persistence, head.fields, { wall, seal });
   const ofRule = filters?.answerEdit(head);
   const mirrors = filters?.mirrors(rng) ?? [];
   filters?.editRequest(head);
   if (backend.request !== undefined) applyEdits(head.fields, backend.request);
   const { answer } = backend;
-  const editAnswer = (fields: Fields, by: EndpointState | undefined): void => {
+  const editAnswer = (fields: Fields, served: string | undefined): void => {
     if (answer !== undefined) applyEdits(fields, answer);
     ofRule?.(fields);
-    if (session === undefined || by === undefined) return;
-    markSession(persistence!, session, { key: by.sessionKey, wall, secure }, fields);
+    if (session === undefined || served === undefined) return;
+    markSession(persistence!, session, { seat: served, wall, seal: seal!, secure }, fields);
   };
   const edits = answer !== undefined || ofRule !== undefined || session !== undefined;
-  return { session: session?.key, editAnswer: edits ? editAnswer : undefined, mirrors };
+  return {
+    seat: session && (session.seat ?? ""),
+    editAnswer: edits ? editAnswer : undefined,
+    mirrors,
+  };
 }

@@ -10,6 +10,8 @@ import type {
   UpstreamStream,
 } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
+import { grpcStatusOfAnswer, isEndpointsFault } from "#proxy/exchange/grpc.ts";
+import { removeDataFields } from "#proxy/relay/data_need.ts";
 import { headFor } from "#proxy/relay/mesh_head.ts";
 import { outcomeAtDeadline, outcomeOf } from "#proxy/relay/outcome.ts";
 import type { RelayPlan, RelayPorts, ServiceRuntime } from "#proxy/relay/plan.ts";
@@ -29,6 +31,9 @@ export class Mirror extends WheelItem implements AnswerSink {
   #stream: UpstreamStream | undefined = undefined;
   #firstByteMs: Millis = 0;
   #status = 0;
+  #isCall = false;
+  /** Of an answer that is trailers alone. */
+  #fields: Fields | undefined = undefined;
 
   constructor(ports: RelayPorts, service: ServiceRuntime) {
     super();
@@ -54,6 +59,7 @@ export class Mirror extends WheelItem implements AnswerSink {
       return;
     }
     this.#endpoint = endpoint;
+    this.#isCall = plan.isCall;
     balancer.started(endpoint, this.#startedAt);
     stats.inflight++;
     wheel.arm(this, DEADLINE_DEFAULT_MS);
@@ -65,6 +71,8 @@ export class Mirror extends WheelItem implements AnswerSink {
       endpoint.endpoint.identity === undefined
         ? { ...head, fields: head.fields.slice() }
         : headFor(endpoint, head, { ...about, leftMs: DEADLINE_DEFAULT_MS });
+    // What is said of the other service's data is none of this one's.
+    if (plan.data !== undefined) removeDataFields(copy.fields);
     this.#stream = upstreams.open(endpoint.endpoint, copy, this);
   }
 
@@ -92,6 +100,7 @@ export class Mirror extends WheelItem implements AnswerSink {
 
   onAnswer(head: AnswerHead): void {
     this.#status = head.status;
+    if (head.body === 0) this.#fields = head.fields;
     this.#firstByteMs = this.#ports.clock.now() - this.#startedAt;
   }
 
@@ -99,9 +108,13 @@ export class Mirror extends WheelItem implements AnswerSink {
     return true;
   }
 
-  onAnswerEnd(): void {
+  onAnswerEnd(trailers: Fields | undefined): void {
     this.#service.stats.answered(this.#status, this.#ports.clock.now() - this.#startedAt);
-    this.#end(this.#status >= 500 ? "failed" : "ok");
+    // Of a call HTTP's status says little.
+    const isWell = this.#isCall
+      ? !isEndpointsFault(grpcStatusOfAnswer(this.#status, trailers ?? this.#fields))
+      : this.#status < 500;
+    this.#end(isWell ? "ok" : "failed");
   }
 
   onRequestDrain(): void {}

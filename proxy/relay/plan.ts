@@ -8,8 +8,10 @@ import type { Priority } from "#model/traffic_policy.ts";
 import type { Admission } from "#proxy/admit/admission.ts";
 import type { Hop } from "#proxy/authorize/hop.ts";
 import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
+import type { DataNeed } from "#proxy/balance/pick_constraint.ts";
 import type { ServiceBalancer } from "#proxy/balance/service_balancer.ts";
 import type { Fields, RequestHead } from "#proxy/exchange/exchange.ts";
+import type { Seal } from "#proxy/filter/session.ts";
 import type { AccessLog } from "#proxy/observe/access_log.ts";
 import type { ServiceStats } from "#proxy/observe/service_stats.ts";
 import type { RetryBudget } from "#proxy/retry/budget.ts";
@@ -64,16 +66,22 @@ export interface RelayPlan {
   readonly tryTimeoutMs: Millis;
   /** What its route says of retries; undefined: nothing. */
   readonly retry: RetryPolicy | undefined;
-  /** Endpoint that the client's session names. */
+  /** Endpoint that the client's session names; undefined: it has none, or a new one. */
   readonly session: string | undefined;
+  /** The way from that one on, "" if it ends or begins there; undefined: there is no session. */
+  readonly sessionRest: string | undefined;
+  /** Of a service with replicas: which of them may serve it. */
+  readonly data: DataNeed | undefined;
   /** Changes the head of the answer that goes to the client. */
   readonly editAnswer: AnswerEdit | undefined;
+  /** Whoever asks may know which way it goes, and has asked. */
+  readonly debug: boolean;
   /** Services that get a copy. */
   readonly mirrors: readonly ServiceRuntime[];
 }
 
-/** @param by the endpoint that answered; undefined: we did. */
-export type AnswerEdit = (fields: Fields, by: EndpointState | undefined) => void;
+/** @param seat of who has answered, from here on; undefined: we did. */
+export type AnswerEdit = (fields: Fields, seat: string | undefined) => void;
 
 /** Effects that a relay may have. */
 export interface RelayPorts {
@@ -83,6 +91,8 @@ export interface RelayPorts {
   readonly rng: Rng;
   readonly upstreams: Upstreams;
   readonly raw: RawUpstreams;
+  /** Absent: there are no sessions. */
+  readonly seal?: Seal | undefined;
   /** Undefined: nothing is written down. */
   readonly accessLog?: AccessLog | undefined;
 }

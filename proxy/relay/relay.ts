@@ -1,5 +1,4 @@
 import type { Millis } from "#kernel/brand.ts";
-import type { Timer } from "#kernel/clock.ts";
 import { Timeout, WheelItem } from "#kernel/timer_wheel.ts";
 import type { ClusterName } from "#model/names.ts";
 import {
@@ -36,6 +35,7 @@ import {
   retryPushback,
 } from "#proxy/exchange/grpc.ts";
 import type { AccessEntry } from "#proxy/observe/access_entry.ts";
+import { markAnswer } from "#proxy/relay/answer_marks.ts";
 import { acceptConnect, isFinal, mayHedge, retryRuleOf } from "#proxy/relay/answer_verdict.ts";
 import { Attempt, type AttemptOwner } from "#proxy/relay/attempt.ts";
 import { answerFailure } from "#proxy/relay/failure_answer.ts";
@@ -43,9 +43,10 @@ import { isFree } from "#proxy/relay/free_retry.ts";
 import { Mirror } from "#proxy/relay/mirror.ts";
 import { outcomeAtDeadline, outcomeOf } from "#proxy/relay/outcome.ts";
 import type { RelayPlan, RelayPorts } from "#proxy/relay/plan.ts";
+import { Race } from "#proxy/relay/race.ts";
 import { ReplayBody } from "#proxy/relay/replay_body.ts";
+import { RouteTrace } from "#proxy/relay/route_trace.ts";
 import { mayRetry } from "#proxy/retry/classify.ts";
-import type { HedgeDelay } from "#proxy/retry/hedge_delay.ts";
 
 /** `trying`: nothing of an answer has reached the client, so another try is possible. */
 /** `tunnel`: another protocol, both ways; over when both have ended. */
@@ -67,10 +68,8 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
   #state: State = "trying";
   /** The running try, or the last one; undefined: nobody could be asked. */
   #attempt: Attempt | undefined = undefined;
-  /** A second try that runs beside it. */
-  #rival: Attempt | undefined = undefined;
-  /** Until that begins. */
-  #hedgeTimer: Timer | undefined = undefined;
+  /** Where a second try may run beside it. */
+  #race: Race | undefined = undefined;
   /** Of the last pick: the subtree that must serve it from there on. */
   #within: ClusterName | undefined = undefined;
   readonly #tried: EndpointState[] = [];
@@ -100,6 +99,8 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
   #replay: ReplayBody | undefined = undefined;
   /** Runs while a retry waits for its turn. */
   #backoff: Timeout | undefined = undefined;
+  /** Which way it goes, for who may know. */
+  #trace: RouteTrace | undefined = undefined;
   /** Copies of the request; none in almost every case. */
   #mirrors: readonly Mirror[] = NO_MIRRORS;
 
@@ -117,6 +118,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     const { service, deadlineMs } = this.#plan;
     this.#exchange.observer = this;
     service.stats.inflight++;
+    if (this.#plan.debug) this.#beginTrace();
     const refusal = service.admission.admit(this.#plan, this.#exchange, this.#startedAt);
     if (refusal !== undefined) {
       service.stats.failed(refusal.kind);
@@ -136,7 +138,10 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
       return;
     }
     this.#attempt = this.#begin(first, this.#startedAt, false);
-    if (service.hedging !== undefined) this.#awaitHedge(service.hedging);
+    const delayMs = service.hedging?.delayMs;
+    if (delayMs !== undefined && mayHedge(this.#plan)) {
+      this.#race = new Race(this.#ports.clock, delayMs, (now) => this.#hedge(now));
+    }
     if (this.#plan.mirrors.length > 0) this.#startMirrors();
     if (this.#head.body !== 0) {
       this.#replay = new ReplayBody();
@@ -200,7 +205,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     const reason = failure("deadline", `${this.#plan.deadlineMs} ms are over`);
     this.#plan.service.stats.failed(reason.kind);
     const stage = this.#attempt?.stage ?? "waits";
-    if (stage === "begun" || this.#rival?.stage === "begun") this.#touched = true;
+    if (stage === "begun" || this.#race?.rival?.stage === "begun") this.#touched = true;
     this.#attempt?.measure(this.#ports.clock.now());
     const answering = this.#state === "answering";
     this.#endTries(outcomeAtDeadline(stage));
@@ -249,9 +254,12 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     if (rule !== undefined && this.#retryInstead(of, rule, head.fields, now)) return;
     const { stats, hedging, lostWays } = this.#plan.service;
     if (hedging !== undefined) {
-      const beganAt = this.#settle(of, now);
+      const beganAt = this.#race?.won(of, this.#attempt!, now) ?? of.startedAt;
+      if (of !== this.#attempt) stats.hedgeWins++;
+      this.#attempt = of;
       if (head.status < 500) hedging.add(now - beganAt);
     }
+    this.#trace?.tried(of, String(head.status));
     if (this.#tellOn(said, head.fields)) return;
     lostWays.find(of.endpoint);
     this.#state = isTunnel ? "tunnel" : "answering";
@@ -261,7 +269,12 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
       this.#ports.wheel.armAt(this, now + this.#exchange.policy.streamIdleMs);
     }
     this.#replay?.drop();
-    this.#plan.editAnswer?.(head.fields, of.endpoint);
+    const plan = this.#plan;
+    const trace = this.#trace;
+    const { editAnswer, sessionRest, data } = plan;
+    if ((editAnswer ?? sessionRest ?? data ?? trace) !== undefined) {
+      markAnswer(head, { ports: this.#ports, exchange: this.#exchange, plan, of, said, trace });
+    }
     this.#answerStatus = head.status;
     stats.answering(now - this.#startedAt);
     this.#exchange.answer(head);
@@ -351,6 +364,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
       session: this.#plan.session,
       priority: this.#plan.priority,
       hash: this.#plan.hash,
+      data: this.#plan.data,
     };
   }
 
@@ -393,6 +407,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     this.#plan.service.stats.failed(reason.kind);
     const rule = FAILURES[reason.kind].retry;
     if (rule !== "always") this.#touched = true;
+    this.#trace?.tried(of, reason.kind === "refused_by_gateway" ? reason.detail : reason.kind);
     if (this.#leaveRace(of, outcomeOf(reason.kind), now)) return;
     of.end(outcomeOf(reason.kind), now);
     const next = this.#next(of, rule, now, isFree(of, reason, this.#plan.service.lostWays, now));
@@ -404,12 +419,13 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
   #retryInstead(of: Attempt, rule: RetryRule, fields: Fields, now: Millis): boolean {
     this.#plan.service.stats.failed("retryable_status");
     const pushback = this.#plan.isCall ? retryPushback(fields) : undefined;
-    if (this.#rival !== undefined) this.#touched = true;
+    if (this.#race?.rival !== undefined) this.#touched = true;
     if (this.#leaveRace(of, "failed", now)) return true;
     if (pushback === Number.POSITIVE_INFINITY) return false;
     const next = this.#next(of, rule, now, false);
     if (next === undefined) return false;
     this.#touched = true;
+    this.#trace?.tried(of, String(this.#status));
     of.end("failed", now);
     this.#tryAgain(next, now, pushback);
     return true;
@@ -454,24 +470,21 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     if (!replay.ended) this.#exchange.resumeBody();
   }
 
-  // ── hedging ──
-
-  /** A second try begins when the first one is slow: within ms, for which the wheel is too coarse. */
-  #awaitHedge({ delayMs }: HedgeDelay): void {
-    if (delayMs === undefined || !mayHedge(this.#plan)) return;
-    this.#hedgeTimer = this.#ports.clock.after(delayMs, () => {
-      this.#hedgeTimer = undefined;
-      this.#hedge(this.#ports.clock.now());
-    });
+  #beginTrace(): void {
+    const { self } = this.#ports;
+    const now = this.#startedAt;
+    this.#trace = new RouteTrace(self, this.#plan.service, this.#constraint(), now);
   }
 
+  // ── hedging ──
+
   #hedge(now: Millis): void {
-    const first = this.#attempt!;
     const { budget, stats, balancer } = this.#plan.service;
     if (this.#retriesLeft <= 0 || balancer.shedding) return;
     // What is still being sent could not be sent twice.
     const body = this.#replay;
     if (body !== undefined && !(body.ended && body.complete)) return;
+    const first = this.#attempt!;
     this.#tried.push(first.endpoint);
     const other = this.#pick(now);
     if (other === undefined || other === first.endpoint) return;
@@ -482,42 +495,28 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     this.#retriesLeft--;
     this.#resends++;
     stats.hedges++;
-    this.#rival = this.#begin(other, now, true);
-    if (body !== undefined) this.#rival.sendAll(body);
+    const rival = this.#begin(other, now, true);
+    this.#race!.rival = rival;
+    if (body !== undefined) rival.sendAll(body);
   }
 
-  /** One of two has failed, and the other one goes on alone; false: there is none, and will be none. */
+  /** True if the other one of two tries goes on alone. */
   #leaveRace(of: Attempt, outcome: Outcome, now: Millis): boolean {
-    this.#hedgeTimer?.cancel();
-    this.#hedgeTimer = undefined;
-    if (this.#rival === undefined) return false;
+    const other = this.#race?.leave(of, this.#attempt!);
+    if (other === undefined) return false;
     of.end(outcome, now);
     this.#tried.push(of.endpoint);
-    if (of === this.#attempt) this.#attempt = this.#rival;
-    this.#rival = undefined;
+    this.#attempt = other;
     return true;
-  }
-
-  /** The first answer has come: the other try, if any, has lost. Returns when the race began. */
-  #settle(of: Attempt, now: Millis): Millis {
-    this.#hedgeTimer?.cancel();
-    this.#hedgeTimer = undefined;
-    const rival = this.#rival;
-    if (rival === undefined) return of.startedAt;
-    const first = this.#attempt!;
-    this.#rival = undefined;
-    this.#attempt = of;
-    if (of === rival) this.#plan.service.stats.hedgeWins++;
-    (of === rival ? first : rival).lose(now);
-    return first.startedAt;
   }
 
   /** Ends the running tries, if any. */
   #endTries(outcome: Outcome): void {
     const now = this.#ports.clock.now();
-    if (this.#rival !== undefined) this.#leaveRace(this.#rival, "cancelled", now);
-    this.#hedgeTimer?.cancel();
-    this.#attempt?.end(outcome, now);
+    const first = this.#attempt;
+    if (first === undefined) return;
+    this.#race?.leave(first, first)?.end("cancelled", now);
+    first.end(outcome, now);
   }
 
   // ── the end ──
@@ -545,6 +544,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
       self: this.#ports.self,
       untouched: !this.#touched,
       retriesLeft: this.#toldLeft(),
+      trace: this.#trace?.text(undefined),
       edit: this.#plan.editAnswer,
     });
   }

@@ -4,11 +4,13 @@ import { TimerWheel } from "#kernel/timer_wheel.ts";
 import { VirtualClock } from "#kernel/virtual_clock.ts";
 import type { ClusterName, ServiceName } from "#model/names.ts";
 import { type Locale, parseSnapshot } from "#model/snapshot.ts";
+import { SessionSeal } from "#proxy/app/session_seal.ts";
 import { buildTables } from "#proxy/app/tables.ts";
 import type { AnswerHead, AnswerSink, RequestHead } from "#proxy/exchange/exchange.ts";
 import { type FailureName, failure } from "#proxy/exchange/failure.ts";
 import { fieldValue } from "#proxy/exchange/fields.ts";
 import { anonymous } from "#proxy/exchange/peer.ts";
+import { AddressBlocks } from "#proxy/listen/address_blocks.ts";
 import { RequestStats } from "#proxy/observe/service_stats.ts";
 import { Dispatcher, type Tables } from "#proxy/relay/dispatcher.ts";
 import type { RelayPorts } from "#proxy/relay/plan.ts";
@@ -42,6 +44,17 @@ interface Gate {
   readonly stats: RequestStats;
 }
 
+/** What gateways know, and who may ask them. */
+interface Known {
+  /** Of the service, whoever knows it … */
+  readonly service?: object;
+  /** … and as one of them alone does. */
+  readonly serviceOf?: Readonly<Record<string, object>>;
+  readonly ports?: Partial<RelayPorts>;
+  readonly routes?: readonly object[];
+  readonly debugFrom?: readonly string[];
+}
+
 const LINK_MS = 1;
 const ORIGIN_MS = 2;
 
@@ -56,16 +69,11 @@ export class MeshStand {
   link: (from: string, to: string) => FailureName | undefined = () => undefined;
   readonly #gates = new Map<string, Gate>();
   readonly #names: readonly string[];
+  readonly #debugFrom: AddressBlocks;
 
   /** @param more of the service, as every gateway knows it, and of the gateways' ports. */
-  constructor(
-    clusters: Readonly<Record<string, readonly Place[]>>,
-    more: {
-      readonly service?: object;
-      readonly ports?: Partial<RelayPorts>;
-      readonly routes?: readonly object[];
-    } = {},
-  ) {
+  constructor(clusters: Readonly<Record<string, readonly Place[]>>, more: Known = {}) {
+    this.#debugFrom = new AddressBlocks(more.debugFrom ?? []);
     this.#names = Object.keys(clusters);
     for (const [name, places] of Object.entries(clusters)) this.#addGate(name, places, more);
   }
@@ -100,6 +108,9 @@ export class MeshStand {
       { peer: anonymous("127.0.0.1"), listener: "http" },
       { answer: (answer) => Object.assign(met, { answer }), abort: () => {} },
     );
+    if (!this.#debugFrom.isEmpty) {
+      Object.assign(exchange, { policy: { ...exchange.policy, debugFrom: this.#debugFrom } });
+    }
     this.#gates.get(at)!.dispatcher.onRequest(exchange);
     return met;
   }
@@ -112,15 +123,7 @@ export class MeshStand {
     return { ...met, status: met.answer.status };
   }
 
-  #addGate(
-    name: string,
-    places: readonly Place[],
-    more: {
-      readonly service?: object;
-      readonly ports?: Partial<RelayPorts>;
-      readonly routes?: readonly object[];
-    },
-  ): void {
+  #addGate(name: string, places: readonly Place[], more: Known): void {
     const { clock, wheel } = this;
     const locales = places.map(({ at = name, count = 1, ...place }) => {
       const isLocal = place.kind === "local";
@@ -137,6 +140,7 @@ export class MeshStand {
       appProtocol: "http",
       locales,
       ...more.service,
+      ...more.serviceOf?.[name],
     };
     const content = {
       revision: "1",
@@ -161,7 +165,8 @@ export class MeshStand {
     const raw = { open: () => assert.fail("no raw connection is asked for") };
     const self = `${name}.${MESH}` as ClusterName;
     const rng = seededRng(this.#gates.size + 1);
-    const ports = { self, clock, wheel, rng, upstreams, raw, ...more.ports };
+    const seal = new SessionSeal(Buffer.from(name));
+    const ports = { self, clock, wheel, rng, upstreams, raw, seal, ...more.ports };
     const dispatcher = new Dispatcher(ports, stats.unrouted);
     dispatcher.use(tables);
     assert.ok(tables.services.has("origin.shop" as ServiceName));

@@ -152,6 +152,9 @@ export class RelayStand {
             tryTimeoutMs: 0,
             retry: undefined,
             session: undefined,
+            sessionRest: undefined,
+            data: undefined,
+            debug: false,
           },
           ...{ editAnswer: undefined, mirrors: [], ...change },
         };

@@ -43,6 +43,8 @@ describe("hop fields", () => {
     const fields = fieldsOf([
       ...["x-mesh-service", "menu.shop", "x-mesh-deadline", "1480", "x-mesh-retries", "2"],
       ...["x-mesh-priority", "sheddable", "x-mesh-caller", caller, "x-kept", "1"],
+      ...["x-mesh-data", "write", "x-mesh-epoch", "7", "x-mesh-debug", "route"],
+      ...["x-mesh-session", "0123456789abcdef-0123456789abcdef"],
     ]);
     const hop = readHop(fields, from, SELF, MESH);
     assert.deepEqual(hop, {
@@ -55,6 +57,10 @@ describe("hop fields", () => {
         retries: 2,
         priority: "sheddable",
         caller: `${caller},spiffe://store-1.eu.acme.mesh/mesh/gateway`,
+        data: "write",
+        epoch: 7,
+        session: "0123456789abcdef-0123456789abcdef",
+        debug: true,
       },
     });
     assert.deepEqual(fields, ["x-kept", "1"]);
@@ -107,6 +113,10 @@ describe("hop fields", () => {
     ["x-mesh-deadline", "-1"],
     ["x-mesh-deadline", "1e3"],
     ["x-mesh-retries", ""],
+    ["x-mesh-data", "read"],
+    ["x-mesh-epoch", "-1"],
+    ["x-mesh-session", "0123456789ABCDEF"],
+    ["x-mesh-session", `${"0123456789abcdef-".repeat(8)}0123456789abcdef`],
     ["x-mesh-path", "UPPER.case"],
     ["x-mesh-caller", "x".repeat(2_000)],
     ["x-mesh-service", "a.b", "x-mesh-service", "c.d"],
@@ -132,19 +142,25 @@ describe("hop fields", () => {
       retries: 1,
       priority: "critical",
       caller,
+      data: 250,
+      epoch: 3,
+      session: "",
+      debug: true,
     });
     const hop = readHop(fields, from, SELF, MESH);
     assert.ok(hop.ok);
-    assert.deepEqual(
-      [hop.value.within, hop.value.deadlineMs, hop.value.retries],
-      ["us.acme.mesh", 900, 1],
-    );
+    const { within, deadlineMs, retries, data, epoch, session, debug } = hop.value;
+    assert.deepEqual([within, deadlineMs, retries], ["us.acme.mesh", 900, 1]);
+    assert.deepEqual([data, epoch, session, debug], [250, 3, "", true]);
   });
 
   it("takes every mesh field out of an answer and tells of a refusal", () => {
     const fields = ["x-mesh-refused", "no_candidate", "x-mesh-x", "1", "x-kept", "2"];
-    fields.push("x-mesh-retries", "1");
-    assert.deepEqual(stripHop(fields), { refused: "no_candidate", failed: undefined, retries: 1 });
+    fields.push("x-mesh-retries", "1", "x-mesh-session", "0123456789abcdef", "x-mesh-debug", "way");
+    assert.deepEqual(stripHop(fields), {
+      ...{ refused: "no_candidate", failed: undefined, retries: 1 },
+      ...{ session: "0123456789abcdef", trace: "way" },
+    });
     assert.deepEqual(fields, ["x-kept", "2"]);
   });
 });
