@@ -26,6 +26,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<(program: Command) => void
   token: async () => (await import("#cli/commands/token.ts")).registerToken,
   join: async () => (await import("#cli/commands/join.ts")).registerJoin,
   explain: async () => (await import("#cli/commands/explain.ts")).registerExplain,
+  cluster: async () => (await import("#cli/commands/cluster.ts")).registerCluster,
   demo: async () => (await import("#cli/commands/demo.ts")).registerDemo,
 };
 

@@ -1,6 +1,6 @@
-import { request } from "node:http";
 import type { Command } from "commander";
-import { fail, usage } from "#cli/exit.ts";
+import { askAdmin } from "#cli/admin_request.ts";
+import { usage } from "#cli/exit.ts";
 import { adminOption, collected } from "#cli/options.ts";
 import { jsonLine, tableText } from "#cli/output.ts";
 import type { HostPort } from "#control/config/scalars.ts";
@@ -16,7 +16,6 @@ interface ExplainOptions {
   readonly json?: boolean;
 }
 
-const TIMEOUT_MS = 10_000;
 /** What makes a request a call of gRPC. */
 const CALL = "content-type: application/grpc";
 
@@ -47,24 +46,7 @@ function ask(url: string, options: ExplainOptions): Promise<Explanation> {
   const query = new URLSearchParams({ url, method: grpc ? "POST" : options.method });
   if (from !== undefined) query.set("from", from);
   for (const line of grpc ? [CALL, ...header] : header) query.append("header", line);
-  return new Promise((resolve, reject) => {
-    const { address: host, port } = admin;
-    const asked = request({ host, port, path: `/explain?${query}`, timeout: TIMEOUT_MS });
-    asked.on("response", (response) => {
-      let body = "";
-      response.setEncoding("utf8");
-      response.on("data", (chunk: string) => {
-        body += chunk;
-      });
-      response.on("end", () => {
-        if (response.statusCode === 200) resolve(JSON.parse(body) as Explanation);
-        else reject(fail(body.trim()));
-      });
-    });
-    asked.on("timeout", () => asked.destroy(new Error("no answer in time")));
-    asked.on("error", (error) => reject(fail(`${host}:${port}: ${error.message}`)));
-    asked.end();
-  });
+  return askAdmin(admin, "GET", `/explain?${query}`);
 }
 
 /** What a person reads. */

@@ -24,7 +24,7 @@ export function registerUp(program: Command): void {
     .command("up")
     .description("Runs a whole tree of clusters in this process, on an embedded bus.")
     .requiredOption("-f, --file <path>", "file or directory with every cluster's resources")
-    .addOption(adminOption("/ready /metrics /clusters /explain"))
+    .addOption(adminOption("/ready /metrics /clusters /explain /orders"))
     .addOption(zoneOption())
     .addHelpText(
       "after",

@@ -1,9 +1,13 @@
 import { ClusterRuntime, type RuntimePorts } from "#cli/up/cluster_runtime.ts";
 import type { PlannedCluster } from "#cli/up/tree_problems.ts";
 import { VERSION } from "#cli/version.ts";
-import { type AdminRoute, jsonAnswer, textAnswer } from "#kernel/admin_http.ts";
+import type { ControlService } from "#control/app/control_service.ts";
+import { registerOrders } from "#control/app/order_metrics.ts";
+import { orderRoutes } from "#control/app/order_routes.ts";
+import { type AdminAnswer, type AdminRoute, jsonAnswer, textAnswer } from "#kernel/admin_http.ts";
 import { Metrics, mergedText } from "#kernel/metrics.ts";
 import { registerProcess, registerProgram } from "#kernel/process_metrics.ts";
+import { err, ok, type Result } from "#kernel/result.ts";
 import type { ClusterName } from "#model/names.ts";
 import type { ListenerStatus } from "#proxy/app/data_plane.ts";
 import { askedOf } from "#proxy/app/explain.ts";
@@ -49,6 +53,7 @@ export class Tree {
       ["/metrics", () => this.#metricsAnswer()],
       ["/clusters", () => jsonAnswer(200, this.#state())],
       ["/explain", (query) => this.#explain(query)],
+      ...orderRoutes((query) => this.#controlOf(query)),
     ]);
   }
 
@@ -89,6 +94,17 @@ export class Tree {
     }));
   }
 
+  /** Of the cluster that is asked; the core, if none is named. */
+  #controlOf(query: URLSearchParams): Result<ControlService, AdminAnswer> {
+    const [core] = this.clusters();
+    const from = query.get("from");
+    const asked = from === null ? core : this.#clusters.get(from as ClusterName);
+    if (asked !== undefined) return ok(asked.control);
+    return err(
+      textAnswer(404, `no cluster "${from}"; there are: ${[...this.#clusters.keys()].join(" ")}`),
+    );
+  }
+
   async #explain(query: URLSearchParams) {
     const from = query.get("from") ?? "";
     const asked = askedOf(query);
@@ -106,6 +122,7 @@ export class Tree {
   #registerMetrics(): void {
     registerProgram(this.#metrics, VERSION);
     registerProcess(this.#metrics, "main");
+    registerOrders(this.#metrics, () => this.clusters().map(({ control }) => control));
     const labels = ["cluster"];
     const each = (value: (cluster: ClusterRuntime) => number) =>
       this.clusters().map((c) => ({ labels: [c.planned.name as string], value: value(c) }));

@@ -1,11 +1,13 @@
 import type { ClusterAuthority } from "#certs/authority/cluster_authority.ts";
 import type { IdentitySource } from "#certs/identity/identity.ts";
 import type { ControlService } from "#control/app/control_service.ts";
+import { registerOrders } from "#control/app/order_metrics.ts";
+import { orderRoutes } from "#control/app/order_routes.ts";
 import type { Bus } from "#discovery/bus/bus.ts";
 import { type AdminRoute, jsonAnswer, textAnswer } from "#kernel/admin_http.ts";
 import { Metrics } from "#kernel/metrics.ts";
 import { registerProcess, registerProgram } from "#kernel/process_metrics.ts";
-import type { Result } from "#kernel/result.ts";
+import { ok, type Result } from "#kernel/result.ts";
 import { withoutKeys } from "#model/without_keys.ts";
 
 /** What a control service shows its operator. */
@@ -20,6 +22,7 @@ export function adminRoutes(parts: {
   const { control, bus, api, identity, authority } = parts;
   const metrics = new Metrics();
   control.register(metrics);
+  registerOrders(metrics, () => [control]);
   registerProgram(metrics, parts.version);
   registerProcess(metrics, "main");
   const labels = ["cluster"];
@@ -54,6 +57,7 @@ export function adminRoutes(parts: {
       }),
     ],
     ["/config", () => jsonAnswer(200, configOf(control))],
+    ...orderRoutes(() => ok(control)),
   ]);
 }
 
@@ -71,6 +75,7 @@ function configOf(control: ControlService) {
       facts: Object.fromEntries(facts),
     })),
     view: catalog.view,
+    orders: catalog.orders,
     snapshot: snapshot === undefined ? null : withoutKeys(snapshot),
   };
 }

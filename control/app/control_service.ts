@@ -5,6 +5,7 @@ import { type Lease, leasesOf } from "#control/catalog/leases.ts";
 import { ownServices } from "#control/catalog/own.ts";
 import { upward, viewFor } from "#control/catalog/views.ts";
 import { advertised, compileGateway, compileSidecar } from "#control/compile/mesh.ts";
+import { policyOrders } from "#control/compile/policy_orders.ts";
 import type { Resources } from "#control/config/resources.ts";
 import type { ClusterSpec } from "#control/config/schema.ts";
 import type { Child, Store } from "#control/store/store.ts";
@@ -139,6 +140,11 @@ export class ControlService {
     return this.#parent?.view().lease;
   }
 
+  /** Names of all registered children, heard or not. */
+  childNames(): ClusterName[] {
+    return Array.from(this.#registered.keys(), (label) => this.#childName(label));
+  }
+
   registerChild(child: Child): void {
     this.#options.store.addChild(child);
     this.#registered.set(child.label, child);
@@ -236,7 +242,11 @@ export class ControlService {
 
   /** What is ordered here and above, in a fixed order. */
   #orders(): Order[] {
-    const orders = [...(this.#parent?.orders() ?? []), ...this.#operator.all()];
+    const orders = [
+      ...(this.#parent?.orders() ?? []),
+      ...policyOrders(this.#resources, this.#options.cluster),
+      ...this.#operator.all(),
+    ];
     const byKey = new Map(orders.map((order) => [orderKey(order), order]));
     return [...byKey.keys()].sort().map((key) => byKey.get(key)!);
   }
@@ -265,12 +275,15 @@ export class ControlService {
   }
 
   #childFacts(): ChildFacts[] {
-    const { cluster, mesh } = this.#options;
-    const below = cluster === coreOf(mesh) ? mesh : cluster;
     return this.#children.children().flatMap(({ label, lease, facts }) => {
-      const name = `${label}.${below}` as ClusterName;
-      return lease === "expired" ? [] : [{ cluster: name, freshness: lease, facts }];
+      const cluster = this.#childName(label);
+      return lease === "expired" ? [] : [{ cluster, freshness: lease, facts }];
     });
+  }
+
+  #childName(label: string): ClusterName {
+    const { cluster, mesh } = this.#options;
+    return `${label}.${cluster === coreOf(mesh) ? mesh : cluster}` as ClusterName;
   }
 
   /** The view outlives its link: without a parent it is stale, never gone. */

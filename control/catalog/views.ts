@@ -186,8 +186,8 @@ function* clientsAlone(
 ): Iterable<{ readonly service: string; readonly part: Part }> {
   const own = new Set<string>(catalog.own.map(({ name }) => name));
   const about = new Map(catalog.view.map(({ service, summary }) => [service, summary]));
-  for (const [service, { demand, arrivals }] of catalog.health) {
-    if (own.has(service) || (demand === undefined && arrivals === undefined)) continue;
+  for (const [service, { demand = 0, arrivals = 0 }] of catalog.health) {
+    if (own.has(service) || (demand === 0 && arrivals === 0)) continue;
     const known = parts.get(service)?.[0]?.part.summary ?? about.get(service);
     if (known === undefined) continue;
     const { gateways } = catalog;
@@ -196,8 +196,8 @@ function* clientsAlone(
       gateways: [...gateways],
       healthy: 0,
       total: 0,
-      ...(demand === undefined ? {} : { demand: stepUp(demand) }),
-      ...(arrivals === undefined ? {} : { arrivals: stepUp(arrivals) }),
+      demand: stepUp(demand),
+      arrivals: stepUp(arrivals),
       port,
       appProtocol,
     };

@@ -1,4 +1,5 @@
 import type { Catalog, OwnService } from "#control/catalog/catalog.ts";
+import { Grants } from "#control/catalog/grants.ts";
 import type { ClusterName, ServiceName } from "#model/names.ts";
 import type { Freshness, Locale } from "#model/snapshot.ts";
 import type { Summary } from "#model/summary.ts";
@@ -23,7 +24,9 @@ export interface Other {
 }
 
 /** Every service that is known, in a fixed order: equal catalogs give equal snapshots. */
-export function knownServices({ own, children, view }: Catalog): Known[] {
+export function knownServices(catalog: Catalog): Known[] {
+  const { own, children, view } = catalog;
+  const grants = Grants.of(catalog);
   const known = new Map<string, { own: OwnService | undefined; readonly others: Other[] }>();
   const at = (name: string) => {
     let one = known.get(name);
@@ -36,10 +39,14 @@ export function knownServices({ own, children, view }: Catalog): Known[] {
   for (const service of own) at(service.name).own ??= service;
   for (const { cluster, facts, freshness } of children) {
     for (const [name, summary] of facts) {
-      at(name).others.push({ kind: "child", cluster, summary, freshness, grant: undefined });
+      // Clients without any endpoint are no place to go to.
+      if (summary.total === 0) continue;
+      const grant = grants.toChild(cluster, name);
+      at(name).others.push({ kind: "child", cluster, summary, freshness, grant });
     }
   }
   for (const { kind, cluster, service, summary, freshness, grant } of view) {
+    if (summary.total === 0) continue;
     at(service).others.push({ kind, cluster: cluster as ClusterName, summary, freshness, grant });
   }
   return Array.from(known.keys())

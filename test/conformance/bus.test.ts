@@ -1,7 +1,15 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { BUS_PAYLOAD_MAX, type BusMessage, type BusRefusal } from "#discovery/bus/bus.ts";
-import { DOWN_ALL, downOf, factSubject, UP_ALL, viewSubject } from "#discovery/sync/subjects.ts";
+import {
+  DOWN_ALL,
+  downOf,
+  factSubject,
+  needOrdersSubject,
+  orderSubject,
+  UP_ALL,
+  viewSubject,
+} from "#discovery/sync/subjects.ts";
 import { type BusFixture, memoryFixture, natsFixture, type OpenFixture } from "#test/kit/buses.ts";
 import { until } from "#test/kit/processes.ts";
 
@@ -86,6 +94,28 @@ function conformance(name: string, open: OpenFixture): void {
         ),
       );
       for (const ear of [own, ...ears]) ear.close();
+      watch.close();
+    });
+
+    it("lets a child hear its orders and ask for them, and say none", async () => {
+      const { parent } = fixture;
+      const child = fixture.child("store-1");
+      const [up, own] = [await hear(parent, UP_ALL), await hear(child, downOf("store-1"))];
+      const refusals: BusRefusal[] = [];
+      const watch = child.onRefusal((refusal) => refusals.push(refusal));
+      const forged = ["store-1", "store-2"].map((label) => orderSubject(label, "snap"));
+      for (const subject of forged) child.publish(subject, bytes("forged"));
+      child.publish(needOrdersSubject("store-1"), bytes("need"));
+      await until("it is asked for", () => up.heard.length === 1);
+      await until("the refusals are told", () =>
+        forged.every((subject) =>
+          refusals.some((r) => r.kind === "publish_denied" && r.subject === subject),
+        ),
+      );
+      parent.publish(orderSubject("store-1", "delta"), bytes("order"));
+      await until("it is heard", () => own.heard.length === 1);
+      assert.deepEqual([...up.heard, ...own.heard].map(text), ["need", "order"]);
+      for (const ear of [up, own]) ear.close();
       watch.close();
     });
 
