@@ -6,7 +6,7 @@ ARGS ?=
 MINUTES ?= 10
 SEED ?= 1
 
-.PHONY: help install demo test check bench bench-peers faults soak long-link fmt clean
+.PHONY: help install demo test check bench bench-peers faults soak long-link sim fmt clean
 
 help:
 	@echo 'make demo    a tree of seven clusters, traffic, and faults every 15 s; ARGS=--once for one round'
@@ -18,6 +18,8 @@ help:
 	@echo 'make faults  a real tree under constant load while something breaks; ARGS="--only crash --runs 5 --save"'
 	@echo 'make soak    mixed load through two gateways while connections are cut; MINUTES=10 SEED=1'
 	@echo 'make long-link  one HTTP/2 stream over 80 ms beside one TCP connection; ARGS="100 400": Mbit/s'
+	@echo 'make sim     the waterfall beside other rules in simulated trees with faults; exits with 1 where it is not best;'
+	@echo '             ARGS="--only dark-region --seed 3", ARGS=--save writes bench/results'
 	@echo 'make fmt     formats every file'
 	@echo 'make install npm packages, and nats-server if none is on PATH'
 	@echo 'make clean   removes what install has made'
@@ -60,6 +62,9 @@ soak: install
 
 long-link: install
 	@$(NODE) --disable-warning=ExperimentalWarning bench/scale/long_link.ts $(ARGS)
+
+sim: install
+	@$(NODE) --disable-warning=ExperimentalWarning bench/scale/routing.ts $(ARGS)
 
 fmt: install
 	@./node_modules/.bin/biome check --write .
