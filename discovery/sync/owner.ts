@@ -10,6 +10,8 @@ export class Owner<T> {
   readonly #hash = new StateHash();
   /** As JSON: compared, hashed and sent so. */
   readonly #entries = new Map<string, string>();
+  /** What `become` was last given: the same object need not be written down to be compared. */
+  #wanted: ReadonlyMap<string, T> = new Map();
   readonly #pending = new Map<string, string | null>();
   #seq = 0;
 
@@ -17,13 +19,17 @@ export class Owner<T> {
     this.#epoch = epoch;
   }
 
-  /** Makes `wanted` the state. True if anything changed. */
+  /** Makes `wanted`, which nobody changes any more, the state. True if anything changed. */
   become(wanted: ReadonlyMap<string, T>): boolean {
     let changed = false;
     for (const key of this.#entries.keys()) {
       if (!wanted.has(key)) changed = this.#put(key, null) || changed;
     }
-    for (const [key, value] of wanted) changed = this.#put(key, JSON.stringify(value)) || changed;
+    for (const [key, value] of wanted) {
+      if (this.#wanted.get(key) === value) continue;
+      changed = this.#put(key, JSON.stringify(value)) || changed;
+    }
+    this.#wanted = wanted;
     return changed;
   }
 
