@@ -32,9 +32,9 @@ export class Admission {
   inflight = 0;
   readonly #room = new ClassRoom();
   readonly #refused = new Map<FailureName, Record<Priority, number>>();
-  /** Requests over a limit since `#foldedAt`, and their average per ms before. */
-  #over = 0;
-  #overRate = 0;
+  /** Requests turned away that had entered the mesh here, since `#foldedAt`, and their average per ms before. */
+  #turnedAway = 0;
+  #turnedAwayRate = 0;
   #foldedAt: Millis = 0;
   #requestsMax = Number.POSITIVE_INFINITY;
   #perCallerMax = Number.POSITIVE_INFINITY;
@@ -59,6 +59,7 @@ export class Admission {
     const refusal = this.#refusal(ask, exchange, now);
     if (refusal !== undefined) {
       this.refuse(refusal.kind, ask.priority);
+      if (ask.hop.path.length === 0) this.#turnedAway++;
       return refusal;
     }
     this.inflight++;
@@ -84,18 +85,19 @@ export class Admission {
   }
 
   /**
-   * Requests per second over rate limits, as it was lately. They never reach the balancer, but whoever divides a limit
-   * has to know of them: a cluster that tells only what its lease lets pass would never get more.
+   * Requests per second that entered the mesh here and were not admitted, as it was lately. They never reach the
+   * balancer, but whoever divides a limit has to know of them: a cluster that tells only what its lease lets pass would
+   * never get more.
    */
-  overPerSecond(now: Millis): number {
+  turnedAwayPerSecond(now: Millis): number {
     const elapsed = now - this.#foldedAt;
     if (elapsed > 0) {
       const gained = -Math.expm1(-elapsed / AVERAGED_MS);
-      this.#overRate += (this.#over / elapsed - this.#overRate) * gained;
-      this.#over = 0;
+      this.#turnedAwayRate += (this.#turnedAway / elapsed - this.#turnedAwayRate) * gained;
+      this.#turnedAway = 0;
       this.#foldedAt = now;
     }
-    return this.#overRate * 1_000;
+    return this.#turnedAwayRate * 1_000;
   }
 
   /** Requests refused so far, by reason and class. */
@@ -132,7 +134,6 @@ export class Admission {
       const waitMs = bucket.waitOf(keyIn(bucket, ask, exchange), now);
       if (waitMs === 0) continue;
       bucket.refused++;
-      this.#over++;
       return {
         ...failure("rate_limited", bucket.rules.name),
         retryAfterMs: waitMs,

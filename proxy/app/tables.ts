@@ -74,10 +74,11 @@ function retriesOf(
 
 /** What a gateway tells its control service of a service. */
 export function reportOf(service: ServiceRuntime, now: Millis): ServiceReport {
-  const { name, balancer, stats } = service;
-  const { p50Ms, limit, stalenessMs, ...always } = balancer.localHealth(now);
+  const { name, balancer, stats, admission } = service;
+  const { p50Ms, limit, stalenessMs, arrivals, ...always } = balancer.localHealth(now);
   return {
     ...{ service: name, inflight: stats.inflight, ...always },
+    arrivals: arrivals + admission.turnedAwayPerSecond(now),
     ...(p50Ms === undefined ? {} : { p50Ms }),
     ...(limit === undefined ? {} : { limit }),
     ...(stalenessMs === undefined ? {} : { stalenessMs }),

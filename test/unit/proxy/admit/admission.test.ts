@@ -3,9 +3,12 @@ import { describe, it } from "node:test";
 import type { ClusterName } from "#model/names.ts";
 import type { Priority, RateLimit } from "#model/traffic_policy.ts";
 import { Admission, type AdmissionRules } from "#proxy/admit/admission.ts";
+import { buildTables, reportOf } from "#proxy/app/tables.ts";
 import { FIRST_HOP } from "#proxy/authorize/hop.ts";
 import type { Exchange } from "#proxy/exchange/exchange.ts";
 import { anonymous } from "#proxy/exchange/peer.ts";
+import { RequestStats } from "#proxy/observe/service_stats.ts";
+import { simpleSnapshot } from "#test/kit/proxy.ts";
 import { SimExchange } from "#test/sim/exchange.ts";
 
 const LIMIT: RateLimit = { name: "writes", scope: "Local", rate: 1, burst: 2 };
@@ -52,16 +55,27 @@ describe("Admission", () => {
     assert.equal(gate.buckets[0]?.refused, 1);
   });
 
-  it("tells how many come over its limits, for those who divide them", () => {
+  it("tells how many it turns away, for those who divide limits", () => {
     const gate = admission({ rateLimits: [LIMIT] });
     for (let ms = 0; ms < 20_000; ms += 10) {
       gate.admit(ask(), A, ms);
-      if (ms % 500 === 0) gate.overPerSecond(ms);
+      if (ms % 500 === 0) gate.turnedAwayPerSecond(ms);
     }
-    const over = gate.overPerSecond(20_000);
+    const over = gate.turnedAwayPerSecond(20_000);
     assert.ok(over > 97 && over < 101, `${over}`);
-    for (let ms = 20_500; ms < 40_000; ms += 500) gate.overPerSecond(ms);
-    assert.ok(gate.overPerSecond(40_000) < 0.1);
+    for (let ms = 20_500; ms < 40_000; ms += 500) gate.turnedAwayPerSecond(ms);
+    assert.ok(gate.turnedAwayPerSecond(40_000) < 0.1);
+  });
+
+  it("counts what it turns away among a service's arrivals", () => {
+    const snapshot = simpleSnapshot([1]);
+    const policy = { rateLimits: [LIMIT] };
+    const services = snapshot.services.map((one) => ({ ...one, policy }));
+    const tables = buildTables({ ...snapshot, services }, undefined, new RequestStats(), 0);
+    const [service] = tables.services.values();
+    for (let ms = 0; ms < 10_000; ms += 10) service!.admission.admit(ask(), A, ms);
+    const { arrivals = 0 } = reportOf(service!, 10_000);
+    assert.ok(arrivals > 95 && arrivals < 101, `${arrivals}`);
   });
 
   it("counts each client for itself, and those without a key as one", () => {
