@@ -163,10 +163,12 @@ describe("the comparison of success rates", () => {
 
   it("counts each interval for itself", () => {
     const some = stand(8);
-    traffic(some, 0, (at) => (at === 3 ? 0.5 : 0), 60);
+    traffic(some, 0, (at) => (at === 3 ? 0.2 : 0), 60);
     some.detector.review(INTERVAL);
-    traffic(some, INTERVAL, (at) => (at === 3 ? 0.5 : 0), 60);
+    traffic(some, INTERVAL, (at) => (at === 3 ? 0.2 : 0), 60);
     assert.equal(some.detector.review(2 * INTERVAL), false);
+    traffic(some, 2 * INTERVAL, (at) => (at === 3 ? 0.2 : 0), 120);
+    assert.equal(some.detector.review(3 * INTERVAL), true);
   });
 
   it("ejects a tenth at most, the worst first; or what a policy says; one always may be", () => {
