@@ -23,6 +23,7 @@ import { splitSeat } from "#proxy/filter/session.ts";
 import { AccessEntry } from "#proxy/observe/access_entry.ts";
 import type { ServiceStats } from "#proxy/observe/service_stats.ts";
 import { TraceIds } from "#proxy/observe/trace_ids.ts";
+import { chooseServing } from "#proxy/relay/choose_backend.ts";
 import { dataNeedOf, epochProblem, removeDataFields, saysRead } from "#proxy/relay/data_need.ts";
 import { answerFailure } from "#proxy/relay/failure_answer.ts";
 import { followRule, isPlain } from "#proxy/relay/follow_rule.ts";
@@ -33,7 +34,7 @@ import { ASK_FIELD } from "#proxy/relay/route_trace.ts";
 import { requestDeadline } from "#proxy/retry/deadline.ts";
 import { chooseBackend } from "#proxy/route/backend.ts";
 import { covers, hostOf } from "#proxy/route/host.ts";
-import { type CompiledRule, type RetryPolicy, titleOf } from "#proxy/route/rule.ts";
+import { type CompiledRule, type RetryPolicy, titleOf, type Weighted } from "#proxy/route/rule.ts";
 import type { StreamRouteTable } from "#proxy/route/streams.ts";
 import type { RouteTable } from "#proxy/route/table.ts";
 
@@ -102,7 +103,7 @@ export class Dispatcher implements Handler {
   #passOn(tables: Tables, exchange: Exchange): void {
     const { head, listener, serverName } = exchange;
     const target = tables.streams.match(listener, serverName);
-    const backend = target && chooseBackend(target.backends, target.totalWeight, this.#ports.rng);
+    const backend = target && this.#choose(target, tables);
     if (backend === undefined) {
       const detail = `${listener} ${serverName ?? ""}`;
       this.#refuse(exchange, failure(target === undefined ? "no_route" : "no_candidate", detail));
@@ -162,7 +163,7 @@ export class Dispatcher implements Handler {
     exchange: Exchange,
     hop: Hop,
   ): Result<RelayPlan, Failure> {
-    const backend = chooseBackend(match.backends, match.totalWeight, this.#ports.rng);
+    const backend = this.#choose(match, tables);
     if (backend === undefined) {
       return err(failure("no_candidate", `${titleOf(match.route)} has no backend`));
     }
@@ -187,6 +188,15 @@ export class Dispatcher implements Handler {
     const mirrors = special.mirrors.flatMap(({ service }) => tables.services.get(service) ?? []);
     const reads = replication !== undefined && saysRead(exchange.head.fields);
     return this.#plan(tables, exchange, { ...wanted, ...special, mirrors, reads });
+  }
+
+  #choose<T extends Weighted & { readonly service: ServiceName }>(
+    { backends, totalWeight }: { readonly backends: readonly T[]; readonly totalWeight: number },
+    { services }: Tables,
+  ): T | undefined {
+    const { clock, rng } = this.#ports;
+    if (backends.length === 1) return chooseBackend(backends, totalWeight, rng);
+    return chooseServing({ backends, totalWeight, services }, clock.now(), rng);
   }
 
   #plan(tables: Tables, exchange: Exchange, wanted: Wanted): Result<RelayPlan, Failure> {
