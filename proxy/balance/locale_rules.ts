@@ -1,5 +1,6 @@
 import { type ClusterName, isWithin } from "#model/names.ts";
 import type { Service } from "#model/snapshot.ts";
+import { NOWHERE } from "#model/traffic_policy.ts";
 import type { LocaleState } from "#proxy/balance/locale_state.ts";
 import type { DataNeed, PickConstraint } from "#proxy/balance/pick_constraint.ts";
 import type { WaterfallPart } from "#proxy/balance/waterfall.ts";
@@ -36,8 +37,6 @@ interface Subtree {
 
 /** Subtrees that requests may name before they are worked out anew: clients choose them. */
 const SUBTREES_MAX = 64;
-/** No cluster is within it, for no mesh has such a name (RFC 6761 §6.4). */
-const NOWHERE = "nowhere.invalid" as ClusterName;
 
 /** What rules say of the locales of one service, worked out once so that a request only looks it up. */
 export class LocaleRules {

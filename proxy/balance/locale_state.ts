@@ -73,7 +73,12 @@ export class LocaleState {
     this.#touchedAt = now;
   }
 
-  /** The same, and the next request is to know it. */
+  /** A probe of its link has told a little: it is to be measured once, and then may rest as before. */
+  glance(now: Millis): void {
+    if (this.#touchedAt === undefined) this.touch(now - QUIET_MS);
+  }
+
+  /** Something has happened, and the next request is to know it. */
   alarm(now: Millis): void {
     this.touch(now);
     this.#attention.urgent = true;

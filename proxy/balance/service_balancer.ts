@@ -255,7 +255,7 @@ export class ServiceBalancer {
       if (locale.kind === "local") continue;
       const isBack = !locale.linkUp && rttMs !== undefined;
       if (locale.linkUp !== (rttMs !== undefined)) locale.alarm(now);
-      else locale.touch(now);
+      else locale.glance(now);
       locale.linkUp = rttMs !== undefined;
       if (rttMs === undefined) continue;
       locale.rttMs = rttMs;

@@ -1,5 +1,6 @@
 import { upward } from "#control/catalog/views.ts";
 import { isWithin } from "#model/names.ts";
+import type { Summary } from "#model/summary.ts";
 import { explainLocales } from "#proxy/balance/explain_locales.ts";
 import { SIM_SERVICE, type SimWorld } from "#test/sim/world.ts";
 
@@ -46,8 +47,8 @@ export function* notConverged(world: SimWorld): Iterable<string> {
     if (parent !== undefined) {
       const said = parent.control.catalog.children.find(({ cluster }) => cluster === name);
       const own = upward(control.catalog);
-      const heard = JSON.stringify([...(said?.facts ?? [])]);
-      if (heard !== JSON.stringify([...own])) yield `${parent.name} knows of ${name}: ${heard}`;
+      const heard = steady(said?.facts ?? []);
+      if (heard !== steady(own)) yield `${parent.name} knows of ${name}: ${heard}`;
       if (said?.freshness !== "fresh") yield `${parent.name}: ${name} is ${said?.freshness}`;
     }
     const balancer = tables?.services.get(SIM_SERVICE)?.balancer;
@@ -59,4 +60,14 @@ export function* notConverged(world: SimWorld): Iterable<string> {
       yield `${name}: the local endpoints are well and not used: ${JSON.stringify(lines)}`;
     }
   }
+}
+
+/** What is said, but for what moves with every report: that may be on its way. */
+function steady(facts: Iterable<readonly [string, Summary]>): string {
+  return JSON.stringify(
+    Array.from(facts, ([service, { demand: _d, arrivals: _a, offer: _o, ...rest }]) => [
+      service,
+      rest,
+    ]),
+  );
 }

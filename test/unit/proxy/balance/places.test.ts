@@ -278,6 +278,15 @@ describe("a full place", () => {
     assert.deepEqual([...balancer.shed], [0, 1, 1]);
   });
 
+  it("is no reason to try who is dead", () => {
+    const locales = [localeAt("local", HERE, [1], { capacity: 1 }), localeAt("sibling", US, [20])];
+    const balancer = new ServiceBalancer(treeService(locales), PLACE, 0);
+    balancer.linkRtt(US, undefined, 0);
+    fill(balancer, 1, 1);
+    assert.deepEqual(drawn(balancer).counts, { 0: 1_000 });
+    assert.equal(balancer.shed[1], 1_000);
+  });
+
   it("tells what clients here want, also what was turned away", () => {
     const small = treeService([localeAt("local", HERE, [1], { capacity: 5 })]);
     const balancer = new ServiceBalancer(small, PLACE, 0);
