@@ -4,7 +4,7 @@ import { usage } from "#cli/exit.ts";
 import { adminOption, collected } from "#cli/options.ts";
 import { jsonLine, tableText } from "#cli/output.ts";
 import type { HostPort } from "#control/config/scalars.ts";
-import type { Explanation } from "#proxy/app/explain.ts";
+import type { Explanation, ServiceExplanation } from "#proxy/app/explain.ts";
 import type { LocaleExplanation } from "#proxy/balance/explain_locales.ts";
 
 interface ExplainOptions {
@@ -13,6 +13,7 @@ interface ExplainOptions {
   readonly method: string;
   readonly header?: readonly string[];
   readonly grpc?: boolean;
+  readonly policy?: boolean;
   readonly json?: boolean;
 }
 
@@ -29,6 +30,7 @@ export function registerExplain(program: Command): void {
     .option("--header <name:value>", "of the request; may be given several times", collected)
     .option("--grpc", "a call: the URL's path is /package.Service/Method")
     .addOption(adminOption("admin port of a running proxy or tree"))
+    .option("--policy", "also what TrafficPolicies come to, and the cluster of each field")
     .option("--json", "as JSON")
     .action((url: string, options: ExplainOptions) => run(url, options));
 }
@@ -38,7 +40,7 @@ async function run(url: string, options: ExplainOptions): Promise<void> {
     throw usage(`"${url}" is not a URL such as http://menu.shop.svc.acme.mesh/`);
   const explanation = await ask(url, options);
   if (options.json === true) jsonLine(explanation);
-  else process.stdout.write(`${explanationText(explanation)}\n`);
+  else process.stdout.write(`${explanationText(explanation, options.policy === true)}\n`);
 }
 
 function ask(url: string, options: ExplainOptions): Promise<Explanation> {
@@ -50,12 +52,14 @@ function ask(url: string, options: ExplainOptions): Promise<Explanation> {
 }
 
 /** What a person reads. */
-function explanationText(explanation: Explanation): string {
+function explanationText(explanation: Explanation, withPolicy: boolean): string {
   const { url, cluster, route, problem, services } = explanation;
   const lines = [`${url} at ${cluster}: ${route ?? "no route"}`];
   if (problem !== undefined) lines.push(`  ${problem}`);
-  for (const { service, share, locales } of services) {
+  for (const one of services) {
+    const { service, share, locales } = one;
     lines.push(`  ${service} (${percent(share)} of the route)`);
+    lines.push(...policyLines(one, withPolicy));
     const rows = [
       [
         "",
@@ -91,6 +95,17 @@ function explanationText(explanation: Explanation): string {
     lines.push(tableText(rows));
   }
   return lines.join("\n");
+}
+
+/** What does not hold is always said: somebody counts on it. */
+function policyLines({ policy, policyOrigins }: ServiceExplanation, withPolicy: boolean): string[] {
+  return [
+    ...(withPolicy ? [`    policy ${JSON.stringify(policy)}`] : []),
+    ...policyOrigins.flatMap(({ cluster, policy: name, fields, refused }) => [
+      ...(withPolicy && fields.length > 0 ? [`    ${cluster} ${name}: ${fields.join(", ")}`] : []),
+      ...refused.map((text) => `    not followed, of ${cluster} ${name}: ${text}`),
+    ]),
+  ];
 }
 
 function endpointsText({ endpoints, ejected, unhealthy }: LocaleExplanation): string {

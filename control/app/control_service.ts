@@ -1,5 +1,6 @@
 import { SnapshotHub } from "#control/api/snapshot_hub.ts";
 import { OperatorOrders, type OrderRefused, type Wish } from "#control/app/operator_orders.ts";
+import { registerPolicies } from "#control/app/policy_metrics.ts";
 import type { Catalog, ChildFacts, OwnHealth } from "#control/catalog/catalog.ts";
 import { type Lease, leasesOf } from "#control/catalog/leases.ts";
 import { ownServices } from "#control/catalog/own.ts";
@@ -187,6 +188,7 @@ export class ControlService {
       "Snapshots that proxies refused.",
       () => this.hub.nacks,
     );
+    registerPolicies(metrics, this.#options.cluster, this.hub);
     gauge("espalier_catalog_children", "Children that are not expired.", () => {
       return this.#catalog.children.length;
     });
@@ -244,8 +246,8 @@ export class ControlService {
   #orders(): Order[] {
     const orders = [
       ...(this.#parent?.orders() ?? []),
-      ...policyOrders(this.#resources, this.#options.cluster),
       ...this.#operator.all(),
+      ...policyOrders(this.#resources, this.#options.cluster),
     ];
     const byKey = new Map(orders.map((order) => [orderKey(order), order]));
     return [...byKey.keys()].sort().map((key) => byKey.get(key)!);

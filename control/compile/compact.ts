@@ -5,7 +5,7 @@ type Compact<T> = { [K in keyof T as undefined extends T[K] ? never : K]: T[K] }
 
 /** Without the fields that are undefined: a snapshot says nothing where its author said nothing. */
 export function compact<T extends object>(value: T): Compact<T> {
-  return Object.fromEntries(
-    Object.entries(value).filter(([, field]) => field !== undefined),
-  ) as Compact<T>;
+  const said: Record<string, unknown> = {};
+  for (const [name, field] of Object.entries(value)) if (field !== undefined) said[name] = field;
+  return said as Compact<T>;
 }

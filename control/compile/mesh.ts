@@ -1,5 +1,6 @@
 import { gatewayId } from "#certs/identity/spiffe_id.ts";
 import type { Catalog, OwnService } from "#control/catalog/catalog.ts";
+import { isDrained } from "#control/catalog/drains.ts";
 import { fresher } from "#control/catalog/merge.ts";
 import { newestReplication } from "#control/catalog/replication.ts";
 import { compact } from "#control/compile/compact.ts";
@@ -12,7 +13,7 @@ import { compileRequestRoutes, compileStreamRoutes } from "#control/compile/rout
 import type { Resources } from "#control/config/resources.ts";
 import type { HostPort } from "#control/config/scalars.ts";
 import type { ClusterSpec } from "#control/config/schema.ts";
-import { type ClusterName, isWithin } from "#model/names.ts";
+import type { ClusterName } from "#model/names.ts";
 import type { Endpoint, Freshness, Listener, Locale, Service, Snapshot } from "#model/snapshot.ts";
 import type { GatewayAddress } from "#model/summary.ts";
 import type { Replication, TrafficPolicy } from "#model/traffic_policy.ts";
@@ -41,7 +42,6 @@ export function compileGateway(input: CompileInput): Snapshot {
     certificates: [],
   };
   const policies = policiesOf(input);
-  const drained = drainedOf(catalog);
   return withRevision({
     ...(input.sessionKey === undefined ? {} : { sessionKey: input.sessionKey }),
     mesh: catalog.mesh,
@@ -54,8 +54,8 @@ export function compileGateway(input: CompileInput): Snapshot {
         known,
         policies.of(known.name),
         [
-          ...localLocales(catalog, known.own, drained),
-          ...known.others.map((other) => otherLocale(other, spec, drained)),
+          ...localLocales(catalog, known.own),
+          ...known.others.map((other) => otherLocale(other, catalog, spec)),
         ],
         replicationOf(known),
       ),
@@ -70,7 +70,6 @@ export function compileGateway(input: CompileInput): Snapshot {
 export function compileSidecar(input: CompileInput): Snapshot {
   const { catalog, resources } = input;
   const policies = policiesOf(input);
-  const drained = drainedOf(catalog);
   return withRevision({
     mesh: catalog.mesh,
     cluster: catalog.cluster,
@@ -78,7 +77,7 @@ export function compileSidecar(input: CompileInput): Snapshot {
     routes: compileRequestRoutes(resources),
     streamRoutes: [],
     services: knownServices(catalog).map((known) =>
-      sidecarService(catalog, known, policies.of(known.name), drained),
+      sidecarService(catalog, known, policies.of(known.name)),
     ),
   });
 }
@@ -93,14 +92,6 @@ function policiesOf({ catalog, resources }: CompileInput): Policies {
     ...orders.filter(({ kind, from }) => kind !== "policy" || from !== cluster),
     ...policyOrders(resources, cluster),
   ]);
-}
-
-/** Says of a cluster whether an operator has taken it out, or one above it. */
-type IsDrained = (cluster: string) => boolean;
-
-function drainedOf({ orders }: Catalog): IsDrained {
-  const drains = orders.flatMap((order) => (order.kind === "drain" ? [order.cluster] : []));
-  return (cluster) => drains.some((drain) => isWithin(cluster, drain));
 }
 
 function serviceOf(
@@ -131,16 +122,11 @@ function replicationOf({ own, others }: Known): Replication | undefined {
   return newestReplication([own?.replication, ...others.map(({ summary }) => summary.replication)]);
 }
 
-function sidecarService(
-  catalog: Catalog,
-  known: Known,
-  effective: EffectivePolicy,
-  drained: IsDrained,
-): Service {
+function sidecarService(catalog: Catalog, known: Known, effective: EffectivePolicy): Service {
   const { own, others } = known;
   const { cluster, gateways } = catalog;
   const { policy, throughGateway } = ofSidecars(effective, replicationOf(known) !== undefined);
-  const locales = throughGateway ? [] : localLocales(catalog, own, drained);
+  const locales = throughGateway ? [] : localLocales(catalog, own);
   const elsewhere = elsewhereOf(others);
   const local = throughGateway ? (own?.endpoints.length ?? 0) : 0;
   if (elsewhere !== undefined || local > 0) {
@@ -189,11 +175,7 @@ function elsewhereOf(
   };
 }
 
-function localLocales(
-  catalog: Catalog,
-  own: OwnService | undefined,
-  isDrained: IsDrained,
-): Locale[] {
+function localLocales(catalog: Catalog, own: OwnService | undefined): Locale[] {
   if (own === undefined) return [];
   const { capacityEach, endpoints } = own;
   const capacity = capacityEach === undefined ? 0 : capacityEach * endpoints.length;
@@ -211,7 +193,7 @@ function localLocales(
       healthy: endpoints.length,
       ...compact({
         capacity: capacity === 0 ? undefined : capacity,
-        drained: isDrained(catalog.cluster) ? true : undefined,
+        drained: isDrained(catalog.orders, catalog.cluster) ? true : undefined,
       }),
       egressMs: 0,
       freshness: "fresh",
@@ -221,12 +203,12 @@ function localLocales(
 
 function otherLocale(
   { kind, cluster, summary, freshness, grant }: Other,
+  { orders }: Catalog,
   { egressMs }: ClusterSpec,
-  isDrained: IsDrained,
 ): Locale {
   const { healthy, capacity, p50Ms, stalenessMs } = summary;
   // What is reached through the parent is not the parent's alone: it looks after its own drains.
-  const out = summary.drained === true || (kind !== "parent" && isDrained(cluster));
+  const out = summary.drained === true || (kind !== "parent" && isDrained(orders, cluster));
   return {
     kind,
     cluster,

@@ -1,7 +1,7 @@
 import { compileConnections } from "#control/catalog/connections.ts";
 import { compileHealthCheck } from "#control/catalog/health_check.ts";
 import { compileReplication } from "#control/catalog/replication.ts";
-import { compileTls } from "#control/catalog/service_tls.ts";
+import { tlsCompiler } from "#control/catalog/service_tls.ts";
 import { compact } from "#control/compile/compact.ts";
 import { compileListeners } from "#control/compile/listeners.ts";
 import { Policies } from "#control/compile/policy.ts";
@@ -31,6 +31,7 @@ function alone({ rateLimits, ...rest }: TrafficPolicy): TrafficPolicy {
 /** The snapshot of a proxy that has a file and no control service. */
 export function compileStatic(resources: Resources): Snapshot {
   const cluster = coreOf(LOCAL_MESH);
+  const compileTls = tlsCompiler(resources);
   const policies = new Policies(LOCAL_MESH, cluster, policyOrders(resources, cluster));
   return withRevision({
     mesh: LOCAL_MESH,
@@ -43,7 +44,7 @@ export function compileStatic(resources: Resources): Snapshot {
 
   function compileLocal(service: Resource<ServiceSpec>): Service {
     const { ports, endpoints, capacity, proxyProtocol } = service.spec;
-    const tls = compileTls(service, resources);
+    const tls = compileTls(service);
     const connections = compileConnections(service.spec.connections);
     const healthCheck = compileHealthCheck(service.spec.healthCheck);
     const replication = compileReplication(service.spec.replication);

@@ -9,26 +9,36 @@ import { type ServiceName, serviceName } from "#model/names.ts";
 type Policy = Resource<BackendTlsSpec>;
 type Service = Resource<ServiceSpec>;
 
-/** The policy of a Service; undefined: it has none. */
-export function tlsPolicyOf(service: Service, { tlsPolicies }: Resources): Policy | undefined {
-  const name = meshNameOf(service);
-  return tlsPolicies.find((policy) =>
-    policy.spec.targetRefs.some((ref) => targetOf(policy, ref) === name),
-  );
+/** The policy of each Service that has one, by the Service's name in the mesh. */
+export function tlsPoliciesOf({ tlsPolicies }: Resources): ReadonlyMap<ServiceName, Policy> {
+  const policies = new Map<ServiceName, Policy>();
+  for (const policy of tlsPolicies) {
+    for (const ref of policy.spec.targetRefs) {
+      const name = targetOf(policy, ref);
+      if (!policies.has(name)) policies.set(name, policy);
+    }
+  }
+  return policies;
 }
 
 /** What is wrong with policies and what they refer to, and with Services whose endpoints could not be verified. */
-export function tlsProblems(resources: Resources): Problem[] {
+export function tlsProblems(
+  resources: Resources,
+  services: ReadonlyMap<string, Service>,
+): Problem[] {
   const owners = new Map<ServiceName, Policy>();
+  const configMaps = new Set(
+    resources.configMaps.map(({ metadata }) => `${metadata.namespace}/${metadata.name}`),
+  );
   return [
     ...resources.tlsPolicies.toSorted(byPrecedence).flatMap((policy) => [
       ...policy.spec.targetRefs.flatMap((ref, i) => {
-        const problem = targetProblem(policy, ref, resources, owners);
+        const problem = targetProblem(policy, ref, services, owners);
         if (problem === undefined) return [];
         const at = ["spec", "targetRefs", i, problem.field];
         return [problemAt(policy.origin, at, problem.message)];
       }),
-      ...caProblems(policy, resources),
+      ...caProblems(policy, configMaps),
     ]),
     ...resources.services.flatMap((service) => serviceProblems(service, owners)),
   ];
@@ -45,11 +55,11 @@ function targetOf({ metadata }: Policy, { name }: TargetRef): ServiceName {
 function targetProblem(
   policy: Policy,
   ref: TargetRef,
-  { services }: Resources,
+  services: ReadonlyMap<string, Service>,
   owners: Map<ServiceName, Policy>,
 ): { readonly field: "name" | "sectionName"; readonly message: string } | undefined {
   const name = targetOf(policy, ref);
-  const service = services.find((one) => meshNameOf(one) === name);
+  const service = services.get(name);
   const say = (what: string) => ({ field: "name" as const, message: `Service ${name} ${what}` });
   if (service === undefined) return { field: "name", message: `no Service ${name} is defined` };
   const owner = owners.get(name);
@@ -67,14 +77,15 @@ function targetProblem(
   return undefined;
 }
 
-function caProblems({ spec, metadata, origin }: Policy, { configMaps }: Resources): Problem[] {
-  const { namespace } = metadata;
+function caProblems(
+  { spec, metadata, origin }: Policy,
+  configMaps: ReadonlySet<string>,
+): Problem[] {
   return spec.validation.caCertificateRefs.flatMap(({ name }, i) => {
-    if (configMaps.some(({ metadata: one }) => one.name === name && one.namespace === namespace)) {
-      return [];
-    }
+    const full = `${metadata.namespace}/${name}`;
+    if (configMaps.has(full)) return [];
     const at = ["spec", "validation", "caCertificateRefs", i, "name"];
-    return [problemAt(origin, at, `no ConfigMap ${namespace}/${name} is defined`)];
+    return [problemAt(origin, at, `no ConfigMap ${full} is defined`)];
   });
 }
 

@@ -30,16 +30,19 @@ export function kindProblems(resources: Resources): Problem[] {
       continue;
     }
     for (const { listener } of attachments) {
-      const known = own.get(listener);
-      if (known === undefined) own.set(listener, [route]);
-      else known.push(route);
+      let known = own.get(listener);
+      if (known === undefined) {
+        known = new HostOwners(listener.hostname);
+        own.set(listener, known);
+      }
+      known.add(route);
     }
   }
   return problems;
 }
 
 /** Routes that stay, by listener. */
-type OnListeners = Map<Attachment["listener"], RequestRoute[]>;
+type OnListeners = Map<Attachment["listener"], HostOwners>;
 type Kept = Readonly<Record<"HTTPRoute" | "GRPCRoute", OnListeners>>;
 
 /** @param others of the other kind. */
@@ -49,14 +52,13 @@ function clashOf(
   others: OnListeners,
 ): Problem | undefined {
   for (const { gateway, listener } of attachments) {
-    for (const before of others.get(listener) ?? []) {
-      const overlap = overlapOf(route, before, listener.hostname);
-      if (overlap === undefined) continue;
-      const at = `${gateway.metadata.namespace}/${gateway.metadata.name}/${listener.name}`;
-      const owner = `${before.kind} ${before.metadata.namespace}/${before.metadata.name}`;
-      const message = `on listener ${at} ${overlap.host} belongs to ${owner}, which goes first`;
-      return problemAt(route.origin, overlap.path, message);
-    }
+    const before = others.get(listener)?.firstOf(route);
+    const overlap = before && overlapOf(route, before, listener.hostname);
+    if (overlap === undefined) continue;
+    const at = `${gateway.metadata.namespace}/${gateway.metadata.name}/${listener.name}`;
+    const owner = `${before!.kind} ${before!.metadata.namespace}/${before!.metadata.name}`;
+    const message = `on listener ${at} ${overlap.host} belongs to ${owner}, which goes first`;
+    return problemAt(route.origin, overlap.path, message);
   }
   return undefined;
 }
@@ -79,6 +81,61 @@ function overlapOf(
       : { host, path: ["spec", "hostnames", i] };
   }
   return undefined;
+}
+
+/** Routes of one kind on one listener, found by host without looking at each. */
+class HostOwners {
+  readonly #listenerHost: string | undefined;
+  readonly #routes: RequestRoute[] = [];
+  /** First route, by place in `#routes`, that has a host, that has one below a wildcard, and that has every host. */
+  readonly #having = new Map<string, number>();
+  readonly #below = new Map<string, number>();
+  #every = Number.POSITIVE_INFINITY;
+
+  constructor(listenerHost: string | undefined) {
+    this.#listenerHost = listenerHost;
+  }
+
+  add(route: RequestRoute): void {
+    const at = this.#routes.push(route) - 1;
+    const note = (where: Map<string, number>, key: string): void => {
+      if (!where.has(key)) where.set(key, at);
+    };
+    for (const host of hostsOf(route)) {
+      if (!meet(host, this.#listenerHost)) continue;
+      note(this.#below, "*");
+      if (host === undefined) {
+        this.#every = Math.min(this.#every, at);
+        continue;
+      }
+      note(this.#having, host);
+      for (const wildcard of wildcardsOver(host)) note(this.#below, wildcard);
+    }
+  }
+
+  /** The first route that has a host of `route`'s; undefined: none has. */
+  firstOf(route: RequestRoute): RequestRoute | undefined {
+    let first = Number.POSITIVE_INFINITY;
+    const look = (at = Number.POSITIVE_INFINITY): void => {
+      first = Math.min(first, at);
+    };
+    for (const host of hostsOf(route)) {
+      if (!meet(host, this.#listenerHost)) continue;
+      look(this.#every);
+      look(this.#below.get(host ?? "*"));
+      if (host === undefined) continue;
+      look(this.#having.get(host));
+      for (const wildcard of wildcardsOver(host)) look(this.#having.get(wildcard));
+    }
+    return this.#routes[first];
+  }
+}
+
+/** `*.b.c` and `*.c` of `a.b.c`. */
+function* wildcardsOver(host: string): Iterable<string> {
+  for (let dot = host.indexOf("."); dot >= 0; dot = host.indexOf(".", dot + 1)) {
+    yield `*${host.slice(dot)}`;
+  }
 }
 
 function hostsOf({ spec }: RequestRoute): ReadonlyArray<string | undefined> {

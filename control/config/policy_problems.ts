@@ -5,6 +5,7 @@ import {
   problemAt,
   type Resource,
   type Resources,
+  servicesByName,
 } from "#control/config/resources.ts";
 import type { ServiceSpec } from "#control/config/schema.ts";
 import type { TrafficPolicySpec } from "#control/config/schema_traffic_policy.ts";
@@ -53,12 +54,15 @@ export function policyProblems(
 
 /** A proxy by itself is a mesh of one cluster; everybody else has a Cluster. */
 function surroundingsOf(
-  { clusters: [own], services }: Resources,
+  resources: Resources,
   elsewhere: ReadonlySet<string> | undefined,
   clusters: KnownClusters | undefined,
 ): Surroundings {
-  const byName = new Map(services.map((service) => [meshNameOf(service) as string, service]));
-  const base = { services: byName, elsewhere };
+  const {
+    clusters: [own],
+    services,
+  } = resources;
+  const base = { services: servicesByName(resources), elsewhere };
   if (own !== undefined) {
     const { metadata, spec } = own;
     const [mesh, cluster] = [spec.mesh as MeshName, metadata.name as ClusterName];

@@ -2,7 +2,13 @@ import { tlsProblems } from "#control/config/backend_tls.ts";
 import { gatewayProblems, parentProblems } from "#control/config/gateway_references.ts";
 import { kindProblems } from "#control/config/kind_clashes.ts";
 import { type KnownClusters, policyProblems } from "#control/config/policy_problems.ts";
-import { meshNameOf, problemAt, type Resource, type Resources } from "#control/config/resources.ts";
+import {
+  meshNameOf,
+  problemAt,
+  type Resource,
+  type Resources,
+  servicesByName,
+} from "#control/config/resources.ts";
 import type { RouteFilter } from "#control/config/schema_filters.ts";
 import type { RouteSpec } from "#control/config/schema_route.ts";
 import type { Problem } from "#kernel/result.ts";
@@ -18,26 +24,28 @@ export interface ReferenceRules {
 
 /** What refers to nothing, and what is there twice: the problems of one cluster's resources together. */
 export function referenceProblems(resources: Resources, rules: ReferenceRules): Problem[] {
+  const services = servicesByName(resources);
+  const known = { services, elsewhere: rules.elsewhere };
   return [
     ...duplicates(resources),
     ...gatewayProblems(resources),
     ...resources.routes.flatMap((route) => [
       ...parentProblems(route, resources),
-      ...backendProblems(route, resources, rules, onlyTunnels),
+      ...backendProblems(route, known, onlyTunnels),
     ]),
     ...resources.grpcRoutes.flatMap((route) => [
       ...parentProblems(route, resources),
-      ...backendProblems(route, resources, rules, () => false),
+      ...backendProblems(route, known, () => false),
     ]),
     ...kindProblems(resources),
     ...resources.streamRoutes.flatMap((route) => [
       ...parentProblems(route, resources),
       ...route.spec.rules[0]!.backendRefs.flatMap((ref, b) =>
-        refProblems(route, ["spec", "rules", 0, "backendRefs", b], ref, resources, rules),
+        refProblems(route, ["spec", "rules", 0, "backendRefs", b], ref, known),
       ),
     ]),
     ...exportProblems(resources),
-    ...tlsProblems(resources),
+    ...tlsProblems(resources, services),
     ...policyProblems(resources, rules.elsewhere, rules.clusters),
   ];
 }
@@ -62,6 +70,11 @@ function duplicates(resources: Resources): Problem[] {
   return problems;
 }
 
+/** Services that can be referred to. */
+interface KnownServices extends Pick<ReferenceRules, "elsewhere"> {
+  readonly services: ReturnType<typeof servicesByName>;
+}
+
 interface RuleLike {
   readonly backendRefs: readonly Ref[];
   readonly filters: readonly RouteFilter[];
@@ -80,8 +93,7 @@ function onlyTunnels({ matches }: RouteSpec["rules"][number]): boolean {
 
 function backendProblems<R extends RuleLike>(
   route: Resource<{ readonly rules: readonly R[] }>,
-  resources: Resources,
-  rules: ReferenceRules,
+  known: KnownServices,
   tunnels: (rule: R) => boolean,
 ): Problem[] {
   const problems: Problem[] = [];
@@ -89,13 +101,13 @@ function backendProblems<R extends RuleLike>(
     const at = ["spec", "rules", r];
     rule.backendRefs.forEach((ref, b) => {
       const place = [...at, "backendRefs", b];
-      problems.push(...refProblems(route, place, ref, resources, rules, tunnels(rule)));
+      problems.push(...refProblems(route, place, ref, known, tunnels(rule)));
     });
     rule.filters.forEach((filter, f) => {
       if (filter.type !== "RequestMirror") return;
       const place = [...at, "filters", f, "requestMirror", "backendRef"];
       const { backendRef } = filter.requestMirror;
-      problems.push(...refProblems(route, place, backendRef, resources, rules));
+      problems.push(...refProblems(route, place, backendRef, known));
     });
   });
   return problems;
@@ -115,12 +127,11 @@ function refProblems(
   route: Resource<unknown>,
   at: readonly PropertyKey[],
   ref: Ref,
-  { services }: Resources,
-  { elsewhere }: ReferenceRules,
+  { services, elsewhere }: KnownServices,
   takesAny = false,
 ): Problem[] {
   const name = serviceName(ref.name, ref.namespace ?? route.metadata.namespace);
-  const service = services.find((s) => meshNameOf(s) === name);
+  const service = services.get(name);
   if (service === undefined) {
     if (elsewhere === undefined || elsewhere.has(name)) return [];
     return [problemAt(route.origin, [...at, "name"], `no Service ${name} is defined`)];

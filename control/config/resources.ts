@@ -109,6 +109,13 @@ export function meshNameOf({ metadata }: { readonly metadata: Metadata }): Servi
   return serviceName(metadata.name, metadata.namespace);
 }
 
+/** Services by their names in the mesh; of two of one name the first, for the second is a problem. */
+export function servicesByName({
+  services,
+}: Resources): ReadonlyMap<string, Resource<ServiceSpec>> {
+  return new Map(services.toReversed().map((service) => [meshNameOf(service), service]));
+}
+
 /** A problem at one place of a resource. */
 export function problemAt(origin: Origin, path: readonly PropertyKey[], message: string): Problem {
   return { source: origin.source, line: origin.lineOf(path), path: pathText(path), message };

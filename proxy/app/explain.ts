@@ -1,5 +1,7 @@
 import type { Millis } from "#kernel/brand.ts";
 import { err, ok, type Result } from "#kernel/result.ts";
+import type { PolicyOrigin } from "#model/snapshot.ts";
+import type { TrafficPolicy } from "#model/traffic_policy.ts";
 import { explainLocales, type LocaleExplanation } from "#proxy/balance/explain_locales.ts";
 import type { Fields, RequestHead } from "#proxy/exchange/exchange.ts";
 import { fieldValue } from "#proxy/exchange/fields.ts";
@@ -23,6 +25,10 @@ export interface ServiceExplanation {
   readonly service: string;
   /** Share of the route's requests, 0 to 1. */
   readonly share: number;
+  /** What TrafficPolicies of this cluster and those above come to; null: none says anything. */
+  readonly policy: TrafficPolicy | null;
+  /** Which of them says what. */
+  readonly policyOrigins: readonly PolicyOrigin[];
   readonly locales: readonly LocaleExplanation[];
 }
 
@@ -91,7 +97,8 @@ export function explain(
     const runtime = tables.services.get(service);
     const constraint = { visited: [], tried: [], within, foreign: false };
     const locales = runtime === undefined ? [] : explainLocales(runtime.balancer, constraint, now);
-    services.push({ service, share: weight / total, locales });
+    const { policy = null, policyOrigins = [] } = runtime?.balancer.service ?? {};
+    services.push({ service, share: weight / total, policy, policyOrigins, locales });
   }
   const route = match.kind === "address" ? `mesh address ${url.hostname}` : titleOf(match.route);
   const unknown = services.find((s) => s.locales.length === 0);

@@ -23,6 +23,7 @@ import { cluster, MESH, must, TestTree } from "#test/kit/mesh.ts";
 import { until } from "#test/kit/processes.ts";
 import { simpleSnapshot } from "#test/kit/proxy.ts";
 import { MemoryTokenStore } from "#test/kit/tokens.ts";
+import { EVERY_POLICY_MEANT } from "#test/kit/traffic_policy.ts";
 
 const CORE = cluster("core");
 const CONNECTIONS = {
@@ -156,7 +157,16 @@ describe("the control API", { timeout: 60_000 }, () => {
       HEALTH_CHECKS.map((healthCheck, i) => ({
         ...service,
         name: `origin-${i}.shop` as ServiceName,
-        ...{ connections: CONNECTIONS, healthCheck },
+        ...{ connections: CONNECTIONS, healthCheck, policy: EVERY_POLICY_MEANT },
+        replication: { primary: CORE, epoch: 4_000_000_000, replicas: [CORE], maxStalenessMs: 0.5 },
+        policyOrigins: [
+          { cluster: CORE, policy: "default/p", fields: ["limits.retries"], refused: ["why"] },
+        ],
+        locales: service.locales.map((locale) => ({
+          ...locale,
+          ...{ grant: 0, drained: true, stalenessMs: 1.5 },
+          endpoints: locale.endpoints.map((endpoint) => ({ ...endpoint, zone: "z" })),
+        })),
         ...(TLS[i] === undefined ? {} : { tls: TLS[i] }),
       })),
     );

@@ -1,10 +1,15 @@
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { describe, it } from "node:test";
-import type { Catalog } from "#control/catalog/catalog.ts";
+import { type Catalog, ownSummary } from "#control/catalog/catalog.ts";
+import { merge } from "#control/catalog/merge.ts";
 import { ownServices } from "#control/catalog/own.ts";
 import { compileGateway, compileSidecar } from "#control/compile/mesh.ts";
+import { POLICY_FIELDS } from "#control/compile/policy_fields.ts";
 import { policyOrders } from "#control/compile/policy_orders.ts";
 import { parseResources } from "#control/config/parse.ts";
+import { referenceProblems } from "#control/config/references.ts";
 import type { Resources } from "#control/config/resources.ts";
 import type { ClusterSpec } from "#control/config/schema.ts";
 import type { MeshName, ServiceName } from "#model/names.ts";
@@ -12,6 +17,7 @@ import { orderSchema } from "#model/order.ts";
 import type { Snapshot } from "#model/snapshot.ts";
 import { gatewayYaml, snapshotOf } from "#test/kit/gateway.ts";
 import { cluster } from "#test/kit/mesh.ts";
+import { ROOT } from "#test/kit/processes.ts";
 import { EVERY_POLICY_FIELD, EVERY_POLICY_MEANT, policyYaml } from "#test/kit/traffic_policy.ts";
 
 const SERVICES = gatewayYaml([], { a: [1], b: [2] }).replace("  rules:\n", "  rules: [{}]\n");
@@ -138,6 +144,128 @@ describe("a TrafficPolicy", () => {
         policy: { limits: { retries: 2 } },
         kinds: ["gateway 1"],
       });
+    }
+  });
+});
+
+it("the configuration in the docs is read as a region's", async () => {
+  const docs = await readFile(join(ROOT, "docs/configuration.md"), "utf8");
+  const [, section = ""] = docs.split("## TrafficPolicy");
+  const [, text = ""] = /```yaml\n(.*?)```/s.exec(section) ?? [];
+  const own = `---
+apiVersion: espalier.dev/v1alpha1
+kind: Cluster
+metadata: { name: eu.acme.mesh }
+spec: { mesh: acme.mesh }
+`;
+  const resources = resourcesOf(text + own);
+  assert.deepEqual(referenceProblems(resources, { elsewhere: undefined }), []);
+  const snapshot = compileGateway({ catalog: catalogOf(resources), resources, spec: SPEC });
+  const { policy, policyOrigins, replication, locales } = serviceIn(snapshot, "orders.default");
+  assert.deepEqual(Object.keys(policy ?? {}).toSorted(), [
+    ...["balance", "hedging", "limits", "outliers", "places", "priority", "rateLimits", "retries"],
+  ]);
+  assert.deepEqual(
+    policyOrigins?.flatMap(({ refused }) => refused),
+    [],
+  );
+  assert.equal(replication?.primary, "store-1.eu.acme.mesh");
+  assert.deepEqual(
+    locales[0]?.endpoints.map(({ zone }) => zone),
+    ["a", "b"],
+  );
+});
+
+it("the docs have a row for each field of a TrafficPolicy, and how it is inherited", async () => {
+  const docs = await readFile(join(ROOT, "docs/configuration.md"), "utf8");
+  const [, section = ""] = docs.split("## TrafficPolicy");
+  const rows = new Map<string, string>();
+  let group = "";
+  for (const row of section.split("\n\n")[2]!.split("\n").slice(2)) {
+    const names = row
+      .split("|")[1]!
+      .replaceAll("[]", "")
+      .matchAll(/`([^`]+)`/g);
+    let stem = "";
+    for (const [, name = ""] of names) {
+      if (name.startsWith("spec.")) group = name.slice("spec.".length).split(".")[0]!;
+      // Of `.a.b`, `.c` the second is `.a.c`.
+      const isDeep = name.split(".").length > 2;
+      const full = name.startsWith("spec.")
+        ? name.slice("spec.".length)
+        : `${isDeep || stem === "" ? group : stem}${name}`;
+      stem = full.split(".").slice(0, -1).join(".");
+      rows.set(full, row);
+    }
+  }
+  const words = {
+    preference: /preference/,
+    least: /smaller/,
+    true: /stays/,
+    narrower: /narrower/,
+    union: /all hold/,
+  };
+  for (const { rule, said } of Object.values(POLICY_FIELDS)) {
+    const row = rows.get(said) ?? rows.get(`${said}.cluster`);
+    assert.ok(row !== undefined, `no row for ${said}`);
+    if (said !== "balance.hashOn") assert.match(row, words[rule], said);
+  }
+});
+
+describe("replication", () => {
+  const db = (epoch: number, primary: string, more = "") =>
+    `apiVersion: espalier.dev/v1alpha1
+kind: Service
+metadata: { name: db }
+spec:
+  ports: [{ port: 80 }]
+  endpoints: [{ address: 127.0.0.1, port: 3 }]
+  replication: { primary: ${primary}, epoch: ${epoch}, replicas: [eu.acme.mesh, us.acme.mesh${more}], maxStaleness: 2s }
+`;
+  const summaryOf = (text: string) => {
+    const catalog = catalogOf(resourcesOf(text));
+    return ownSummary(catalog, catalog.own[0]!);
+  };
+  const freshness = "fresh" as const;
+
+  it("is that of the highest epoch, which fences who has an older one", () => {
+    const resources = resourcesOf(db(3, "eu.acme.mesh"));
+    for (const [epoch, primary] of [
+      [2, "eu.acme.mesh"],
+      [4, "us.acme.mesh"],
+    ] as const) {
+      const summary = summaryOf(db(epoch, "us.acme.mesh"));
+      const catalog = catalogOf(resources, {
+        view: [
+          { kind: "sibling", cluster: cluster("us"), service: "db.default", summary, freshness },
+        ],
+      });
+      const service = serviceIn(compileGateway({ catalog, resources, spec: SPEC }), "db.default");
+      assert.equal(service.replication?.primary, primary);
+    }
+  });
+
+  it("is the same everywhere if one epoch is said in two ways, and known where the service is not", () => {
+    const [a, b] = [db(3, "eu.acme.mesh"), db(3, "us.acme.mesh")].map(summaryOf);
+    for (const said of [
+      [a!, b!],
+      [b!, a!],
+    ]) {
+      const merged = merge(
+        said.map((summary) => ({ summary, freshness })),
+        [],
+      ).summary;
+      assert.equal(merged.replication?.primary, "eu.acme.mesh");
+      const summary = merged;
+      const none = resourcesOf("");
+      const catalog = catalogOf(none, {
+        view: [
+          { kind: "parent", cluster: cluster("core"), service: "db.default", summary, freshness },
+        ],
+      });
+      const input = { catalog, resources: none, spec: SPEC };
+      assert.equal(serviceIn(compileGateway(input), "db.default").replication?.epoch, 3);
+      assert.equal(serviceIn(compileSidecar(input), "db.default").replication, undefined);
     }
   });
 });
