@@ -1,10 +1,13 @@
 import { ClusterRuntime, type RuntimePorts } from "#cli/up/cluster_runtime.ts";
 import type { PlannedCluster } from "#cli/up/tree_problems.ts";
 import { VERSION } from "#cli/version.ts";
+
 import type { ControlService } from "#control/app/control_service.ts";
 import { registerOrders } from "#control/app/order_metrics.ts";
 import { orderRoutes } from "#control/app/order_routes.ts";
+import { registerPolicies } from "#control/app/policy_metrics.ts";
 import { type AdminAnswer, type AdminRoute, jsonAnswer, textAnswer } from "#kernel/admin_http.ts";
+
 import { Metrics, mergedText } from "#kernel/metrics.ts";
 import { registerProcess, registerProgram } from "#kernel/process_metrics.ts";
 import { err, ok, type Result } from "#kernel/result.ts";
@@ -130,6 +133,7 @@ export class Tree {
       { name: "espalier_catalog_children", help: "Children that are not expired.", labels },
       () => each(({ control }) => control.catalog.children.length),
     );
+    registerPolicies(this.#metrics, () => this.clusters().map(({ control }) => control));
     this.#metrics.gauge(
       { name: "espalier_catalog_view_entries", help: "Entries known of the rest.", labels },
       () => each(({ control }) => control.catalog.view.length),

@@ -1,8 +1,12 @@
 import type { ClusterAuthority } from "#certs/authority/cluster_authority.ts";
 import type { IdentitySource } from "#certs/identity/identity.ts";
 import type { ControlService } from "#control/app/control_service.ts";
+
 import { registerOrders } from "#control/app/order_metrics.ts";
 import { orderRoutes } from "#control/app/order_routes.ts";
+
+import { registerPolicies } from "#control/app/policy_metrics.ts";
+
 import type { Bus } from "#discovery/bus/bus.ts";
 import { type AdminRoute, jsonAnswer, textAnswer } from "#kernel/admin_http.ts";
 import { Metrics } from "#kernel/metrics.ts";
@@ -23,6 +27,7 @@ export function adminRoutes(parts: {
   const metrics = new Metrics();
   control.register(metrics);
   registerOrders(metrics, () => [control]);
+  registerPolicies(metrics, () => [control]);
   registerProgram(metrics, parts.version);
   registerProcess(metrics, "main");
   const labels = ["cluster"];

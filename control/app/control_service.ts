@@ -1,6 +1,5 @@
 import { SnapshotHub } from "#control/api/snapshot_hub.ts";
 import { OperatorOrders, type OrderRefused, type Wish } from "#control/app/operator_orders.ts";
-import { registerPolicies } from "#control/app/policy_metrics.ts";
 import type { Catalog, ChildFacts, OwnHealth } from "#control/catalog/catalog.ts";
 import { type Lease, leasesOf } from "#control/catalog/leases.ts";
 import { ownServices } from "#control/catalog/own.ts";
@@ -188,7 +187,6 @@ export class ControlService {
       "Snapshots that proxies refused.",
       () => this.hub.nacks,
     );
-    registerPolicies(metrics, this.#options.cluster, this.hub);
     gauge("espalier_catalog_children", "Children that are not expired.", () => {
       return this.#catalog.children.length;
     });

@@ -26,6 +26,12 @@ metadata: { name: ingress, annotations: { espalier.dev/cluster: ${STORE} } }
 spec: { gatewayClassName: espalier, listeners: [{ name: http, port: 0, protocol: HTTP }] }
 `;
 
+const POLICY = `apiVersion: espalier.dev/v1alpha1
+kind: TrafficPolicy
+metadata: { name: all, annotations: { espalier.dev/cluster: core.acme.mesh } }
+spec: { limits: { retries: 7 } }
+`;
+
 /** CONNECT to hosts of these names comes out at these services, which only the core has. */
 const TUNNELS = ["db", "proxy"].map(
   (name) => `apiVersion: gateway.networking.k8s.io/v1
@@ -72,6 +78,7 @@ describe("espalier up", { timeout: 60_000 }, () => {
     );
     await writeFile(join(dir, "services.yaml"), atCore.join("---\n"));
     await writeFile(join(dir, "tunnels.yaml"), TUNNELS.join(""));
+    await writeFile(join(dir, "policy.yaml"), POLICY);
     up = new EspalierProcess(["up", "-f", dir, "--admin", "127.0.0.1:0"]);
   });
   after(async () => {
@@ -140,6 +147,21 @@ describe("espalier up", { timeout: 60_000 }, () => {
     );
     assert.equal(wrong.code, 1);
     assert.match(wrong.err, /no gateway in "nowhere"; there are: core\.acme\.mesh/);
+  });
+
+  it("follows in a store what the core has written, and says whose it is", async () => {
+    const { port } = await up.ready("admin");
+    const url = "http://menu.shop.svc.acme.mesh/";
+    const ask = ["explain", url, "--from", STORE, "--admin", `127.0.0.1:${port}`, "--policy"];
+    await until("it has come down", async () => (await espalier(...ask)).out.includes("retries"));
+    const { out } = await espalier(...ask);
+    assert.match(
+      out,
+      /policy \{"limits":\{"retries":7\}\}\n +core\.acme\.mesh default\/all: limits\.retries\n/,
+    );
+    const { body } = await get(port, { path: "/metrics" });
+    assert.match(body, /espalier_policy_services\{cluster="store-1\.eu\.acme\.mesh"\} [1-9]/);
+    assert.match(body, /espalier_policy_refused\{cluster="store-1\.eu\.acme\.mesh"\} 0/);
   });
 
   it("says at a SIGHUP that it does not reload, and goes on", async () => {
