@@ -1,7 +1,7 @@
 import type { RuleName } from "#test/sim/scale/rule_names.ts";
 import type { Measured } from "#test/sim/scale/statistics.ts";
 
-/** Differences below these are noise: of p99 a share or ms, of errors and of traffic on paid links a share of the requests. */
+/** Differences below these are noise: of p99 a share or ms, of errors and paid links a share of the requests. */
 const NOISE = { p99Share: 0.05, p99Ms: 1, errors: 0.001, paid: 0.01 } as const;
 /** Of the least traffic on paid links of a rule that is no worse otherwise. */
 const PAID_FACTOR = 1.2;

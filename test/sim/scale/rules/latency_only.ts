@@ -20,7 +20,7 @@ interface Candidate {
 
 /**
  * Latency without capacity: the cluster with the least peak-EWMA of its response times gets everything, and of two
- * of its endpoints the one with the least product of that and its requests. No capacity, no grant, no dead band, no dwell.
+ * of its endpoints the one with the least product of that and its requests. No capacity, no grant, no dead band.
  */
 export class LatencyOnly implements Rule<Host> {
   readonly #hosts: FlatHosts;

@@ -11,9 +11,9 @@ import {
 import type { Place, Topology } from "#test/sim/scale/topology.ts";
 
 /*
- * Priority levels as Envoy documents them (intro/arch_overview/upstream/load_balancing/priority): a level that is healthy
- * by H % takes min(100, 1.4 × H) % of what the levels above have left. Levels: the own endpoints, the siblings and the
- * region, the rest of the mesh.
+ * Priority levels as Envoy documents them (intro/arch_overview/upstream/load_balancing/priority): a level that is
+ * healthy by H % takes min(100, 1.4 × H) % of what the levels above have left. Levels: the own endpoints, the siblings
+ * and the region, the rest of the mesh.
  */
 
 const OVERPROVISIONING = 1.4;
@@ -32,8 +32,8 @@ export interface LevelSettings {
 export const ENVOY_LEVELS: LevelSettings = { outliers: ENVOY_OUTLIERS, inside: "round-robin" };
 
 /**
- * Istio's locality failover: the same levels, least request of two, and the outlier detection that it requires. Its cap is
- * lifted, as everybody must who wants a level to be left as a whole.
+ * Istio's locality failover: the same levels, least request of two, and the outlier detection that it requires. Its
+ * cap is lifted, as everybody must who wants a level to be left as a whole.
  */
 export const ISTIO_LEVELS: LevelSettings = {
   outliers: {

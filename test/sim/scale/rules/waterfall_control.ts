@@ -21,6 +21,9 @@ const TICK_MS = 1_000;
 /** What a message takes besides its way. */
 const HANDLING_MS = 20;
 
+/** What an operator declares of a server: room for a short queue, or busy moments would be turned away. */
+const DECLARED = 1.5;
+
 const SERVICE = "menu.shop" as ServiceName;
 
 /** What a cluster's control service needs of its gateway. */
@@ -201,7 +204,7 @@ function ownService({ id, pool }: Place): OwnService {
       identity: undefined,
       zone: undefined,
     })),
-    capacityEach: pool.servers,
+    capacityEach: Math.ceil(pool.servers * DECLARED),
     appProtocol: "http",
     tls: undefined,
     proxyProtocol: undefined,
