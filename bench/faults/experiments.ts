@@ -18,6 +18,7 @@ import {
 import type { Reading } from "#bench/faults/reading.ts";
 import type { OpenLoop } from "#bench/load/open_loop.ts";
 import { dueIn, type RequestLog, spanOf } from "#bench/load/request_log.ts";
+import { until } from "#test/kit/processes.ts";
 
 /** Something that is done to the tree under load, and what is measured. It leaves the tree as it was. */
 export interface Experiment {
@@ -32,6 +33,7 @@ export interface Experiment {
 const RATE = 400;
 const BEFORE_MS = 3_000;
 const AFTER_MS = 7_000;
+const SETTLED_WITHIN_MS = 60_000;
 /** How much larger a p99 may be than it was. */
 const NEARLY = 1.5;
 
@@ -49,15 +51,23 @@ function lateness({ late }: OpenLoop): Reading {
   return { name: "requests left late, p99", value: late.percentile(99) / 1_000, unit: "ms" };
 }
 
-/** Load on `service`, something happens to it, and some more load. */
+/** Load on `service` until `place` has nearly all of it; something happens to it, and some more load. */
 async function through(
   world: FaultWorld,
-  service: string,
+  { service, place }: { readonly service: string; readonly place: string | undefined },
   event: () => unknown,
-  { rate = RATE, afterMs = AFTER_MS } = {},
+  afterMs = AFTER_MS,
 ): Promise<Course> {
-  const load = await world.load(service, rate);
+  const load = await world.load(service, RATE);
   await passes(load, BEFORE_MS);
+  await until(
+    `${place} has the traffic`,
+    () => {
+      const lately = spanOf(load.log, dueIn(load.now - 1_000, load.now - 200));
+      return place === undefined || (lately.by.get(place) ?? 0) >= 0.95 * lately.count;
+    },
+    SETTLED_WITHIN_MS,
+  );
   const atMs = load.now;
   await event();
   await passes(load, atMs + afterMs - load.now);
@@ -87,7 +97,7 @@ const crashEndpoints: Experiment = {
   async run(world) {
     const origin = world.origin("menu", HOME);
     await world.settled("menu", [HOME]);
-    const course = await through(world, "menu", () => origin.kill());
+    const course = await through(world, { service: "menu", place: HOME }, () => origin.kill());
     await origin.start();
     return lossReadings(course, [HOME], 1_000);
   },
@@ -100,7 +110,9 @@ const crashGateway: Experiment = {
   async run(world) {
     const there = world.tree.at(NEXT_DOOR);
     await world.settled("stock", [NEXT_DOOR]);
-    const course = await through(world, "stock", () => there.gateway.stop("SIGKILL"));
+    const course = await through(world, { service: "stock", place: NEXT_DOOR }, () =>
+      there.gateway.stop("SIGKILL"),
+    );
     await there.startGateway();
     return lossReadings(course, [NEXT_DOOR], 1_000);
   },
@@ -113,7 +125,7 @@ const blackHole: Experiment = {
   async run(world) {
     const { line } = world.tree.at(NEXT_DOOR);
     await world.settled("stock", [NEXT_DOOR]);
-    const course = await through(world, "stock", () => {
+    const course = await through(world, { service: "stock", place: NEXT_DOOR }, () => {
       line.dark = true;
     });
     line.dark = false;
@@ -129,7 +141,9 @@ const frozenGateway: Experiment = {
     const { gateway } = world.tree.at(NEXT_DOOR);
     await world.settled("stock", [NEXT_DOOR]);
     // Its process may be a child of the shell that has started it: `exec` made them one.
-    const course = await through(world, "stock", () => gateway.child.kill("SIGSTOP"));
+    const course = await through(world, { service: "stock", place: NEXT_DOOR }, () =>
+      gateway.child.kill("SIGSTOP"),
+    );
     gateway.child.kill("SIGCONT");
     return lossReadings(course, [NEXT_DOOR], 3_000);
   },
@@ -137,7 +151,7 @@ const frozenGateway: Experiment = {
 
 /** What slowness shows: when the p99 is what it was. */
 function slownessReadings({ log, atMs, late }: Course): Reading[] {
-  const before = p99Of(spanOf(log, dueIn(1_000, atMs)));
+  const before = p99Of(spanOf(log, dueIn(atMs - 2_000, atMs)));
   const last = spanOf(log, dueIn(atMs + AFTER_MS - 2_000, atMs + AFTER_MS));
   const bound = NEARLY * before;
   return [
@@ -156,7 +170,9 @@ const slowEndpoint: Experiment = {
   async run(world) {
     const origin = world.origin("till", HOME);
     await world.settled("till", [HOME]);
-    const course = await through(world, "till", () => origin.become("slow", 0));
+    const course = await through(world, { service: "till", place: HOME }, () =>
+      origin.become("slow", 0),
+    );
     origin.become("well");
     return slownessReadings(course);
   },
@@ -169,7 +185,9 @@ const slowCluster: Experiment = {
   async run(world) {
     const origin = world.origin("menu", HOME);
     await world.settled("menu", [HOME]);
-    const course = await through(world, "menu", () => origin.become("slow"));
+    const course = await through(world, { service: "menu", place: HOME }, () =>
+      origin.become("slow"),
+    );
     origin.become("well");
     return slownessReadings(course);
   },
@@ -183,8 +201,8 @@ async function failbackReadings(
   comeBack: () => Promise<void>,
 ): Promise<Reading[]> {
   // An ejection ends 10 s later at worst.
-  const { log, atMs, late } = await through(world, service, comeBack, { afterMs: 15_000 });
-  const before = spanOf(log, dueIn(1_000, atMs));
+  const { log, atMs, late } = await through(world, { service, place: undefined }, comeBack, 15_000);
+  const before = spanOf(log, dueIn(atMs - 2_000, atMs));
   const worst = worstP99(log, atMs, atMs + 15_000);
   const others = [...before.by.keys()].filter((by) => by !== place);
   return [
@@ -301,7 +319,9 @@ const drain: Experiment = {
   runs: 3,
   async run(world) {
     await world.settled("stock", [NEXT_DOOR]);
-    const course = await through(world, "stock", () => world.tree.order("drain", NEXT_DOOR));
+    const course = await through(world, { service: "stock", place: NEXT_DOOR }, () =>
+      world.tree.order("drain", NEXT_DOOR),
+    );
     await world.tree.order("undrain", NEXT_DOOR);
     const { log, atMs, late } = course;
     const { results } = spanOf(log, all);

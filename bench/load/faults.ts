@@ -11,7 +11,7 @@ import { ROOT } from "#test/kit/processes.ts";
  * A real tree under a constant load while something breaks: processes with mTLS between them, long ways, endpoints
  * whose capacity is a fact.
  *
- *   make faults ARGS="--only crash --runs 5 --save"    --course: second by second
+ *   make faults ARGS="--only crash,drain --runs 5 --save"    --course: second by second
  *
  * Exit code 1 if a goal was missed.
  */
@@ -69,8 +69,8 @@ function save(rows: readonly Row[]): void {
   console.log(`\nwritten to ${file}`);
 }
 
-const only = option("--only");
-const chosen = EXPERIMENTS.filter(({ name }) => only === undefined || name.includes(only));
+const only = option("--only")?.split(",");
+const chosen = EXPERIMENTS.filter(({ name }) => only?.some((part) => name.includes(part)) ?? true);
 if (chosen.length === 0) throw new Error(`--only: none of ${EXPERIMENTS.map((e) => e.name)}`);
 const world = await FaultWorld.open();
 const rows: Row[] = [];

@@ -3,7 +3,7 @@ import { after, before, describe, it } from "node:test";
 import { FaultTree, hostOf, type TreeService } from "#bench/faults/fault_tree.ts";
 import { LimitedOrigin } from "#bench/faults/limited_origin.ts";
 import { OpenLoop, type OpenLoopOptions } from "#bench/load/open_loop.ts";
-import { type Entry, type RequestLog, spanOf } from "#bench/load/request_log.ts";
+import { dueIn, type Entry, type RequestLog, spanOf } from "#bench/load/request_log.ts";
 import { until } from "#test/kit/processes.ts";
 
 const HOME = "store-1";
@@ -24,7 +24,7 @@ describe("a tree of processes under a constant load", { timeout: 240_000 }, () =
     { name: "menu", origins: menu },
     { name: "stock", origins: stock },
   ];
-  const origins = [...Object.values(menu), ...Object.values(stock)];
+  const origins = [menu, stock].flatMap((places) => Object.values(places));
   let tree: FaultTree;
 
   before(async () => {
@@ -111,5 +111,46 @@ describe("a tree of processes under a constant load", { timeout: 240_000 }, () =
     await have(running, RATE, "others answer", elsewhere);
     menu[HOME]!.become("well");
     assert.deepEqual(failures(await running.stop()), []);
+  });
+
+  it("retries a share of the requests alone when everybody answers 503", async () => {
+    const places = Object.values(stock);
+    const received = async (): Promise<number> => {
+      const counts = await Promise.all(places.map((origin) => origin.received()));
+      return counts.flat().reduce((sum, count) => sum + count, 0);
+    };
+    await tree.settled(HOME, "stock", [NEXT_DOOR]);
+    for (const origin of places) origin.become("503");
+    const before = await received();
+    const running = await load("stock");
+    await have(running, 4 * RATE, "all fail", ({ result }) => result === "5xx");
+    const { count } = await running.stop();
+    const retries = (await received()) - before - count;
+    for (const origin of places) origin.become("well");
+    assert.ok(retries > 0, "there are retries");
+    // A fifth, ten per second, and ten seconds' worth of what was saved up.
+    const bound = 0.2 * count + (10 * running.now) / 1_000 + 100;
+    assert.ok(retries <= bound, `${retries} retries of ${count} requests`);
+  });
+
+  it("sends nothing new to a cluster that is drained, and loses nothing by it", async () => {
+    await tree.settled(HOME, "stock", [NEXT_DOOR]);
+    const running = await load("stock");
+    await have(running, RATE / 2, "next door answers", ({ by }) => by === NEXT_DOOR);
+    await tree.order("drain", NEXT_DOOR);
+    const drainedAt = running.now;
+    const core = ({ dueMs, by }: Entry) => dueMs > drainedAt && by === CORE;
+    await have(running, RATE, "core answers", core);
+    const leftAt = running.now;
+    await have(running, RATE, "core answers on", ({ dueMs }) => dueMs > leftAt);
+    const stayedTo = running.now;
+    await tree.order("undrain", NEXT_DOOR);
+    const undrainedAt = running.now;
+    const back = ({ dueMs, by }: Entry) => dueMs > undrainedAt && by === NEXT_DOOR;
+    await have(running, RATE, "next door answers again", back);
+    const log = await running.stop();
+    const meanwhile = dueIn(leftAt, stayedTo);
+    assert.deepEqual([...spanOf(log, meanwhile).by.keys()], [CORE]);
+    assert.deepEqual(failures(log), []);
   });
 });
