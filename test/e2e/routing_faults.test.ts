@@ -12,6 +12,14 @@ const CORE = "core";
 /** Requests per second: what other tests leave of a machine is enough for it. */
 const RATE = 100;
 
+const CLASSES = `apiVersion: espalier.dev/v1alpha1
+kind: TrafficPolicy
+metadata: { name: classes, namespace: shop }
+spec:
+  targetRef: { group: espalier.dev, kind: Service, name: rush }
+  priority: { header: x-priority }
+`;
+
 function roomy(name: string): LimitedOrigin {
   const about = { name, servers: 64, serviceMs: 5, queue: 1_000 };
   return new LimitedOrigin([about, about]);
@@ -20,11 +28,15 @@ function roomy(name: string): LimitedOrigin {
 describe("a tree of processes under a constant load", { timeout: 240_000 }, () => {
   const menu = { [HOME]: roomy(HOME), [NEXT_DOOR]: roomy(NEXT_DOOR), [CORE]: roomy(CORE) };
   const stock = { [NEXT_DOOR]: roomy(NEXT_DOOR), [CORE]: roomy(CORE) };
+  /** 200 requests per second, and no more. */
+  const few = { name: HOME, servers: 5, serviceMs: 50, queue: 1_000 };
+  const rush = { [HOME]: new LimitedOrigin([few, few]) };
   const services: readonly TreeService[] = [
     { name: "menu", origins: menu },
     { name: "stock", origins: stock },
+    { name: "rush", origins: rush },
   ];
-  const origins = [menu, stock].flatMap((places) => Object.values(places));
+  const origins = [menu, stock, rush].flatMap((places) => Object.values(places));
   let tree: FaultTree;
 
   before(async () => {
@@ -34,7 +46,7 @@ describe("a tree of processes under a constant load", { timeout: 240_000 }, () =
       { name: HOME, delayMs: 1 },
       { name: NEXT_DOOR, delayMs: 1 },
     ];
-    tree = await FaultTree.open(places, services);
+    tree = await FaultTree.open(places, services, { [HOME]: CLASSES });
   });
 
   after(async () => {
@@ -152,5 +164,25 @@ describe("a tree of processes under a constant load", { timeout: 240_000 }, () =
     const meanwhile = dueIn(leftAt, stayedTo);
     assert.deepEqual([...spanOf(log, meanwhile).by.keys()], [CORE]);
     assert.deepEqual(failures(log), []);
+  });
+
+  it("serves critical requests under twice the load that it can bear, and sheds others at once", async () => {
+    await tree.settled(HOME, "rush", [HOME]);
+    const classes = { critical: 0.1, sheddable: 0.3 };
+    const running = await load("rush", { rate: 4 * RATE, arrivals: "poisson", classes });
+    await have(running, 8 * RATE, "it learns", () => true);
+    const learntAt = running.now;
+    await have(running, 12 * RATE, "it bears", ({ dueMs }) => dueMs > learntAt);
+    const log = await running.stop();
+    const served = (name: string): number => {
+      const of = ({ dueMs, priority }: Entry) => dueMs > learntAt && priority === name;
+      const { results, count } = spanOf(log, of);
+      return results["2xx"] / count;
+    };
+    const [critical, usual, sheddable] = [served("critical"), served(""), served("sheddable")];
+    const said = `critical ${critical}, default ${usual}, sheddable ${sheddable}`;
+    assert.ok(critical > 0.9 && usual < critical && sheddable < usual, said);
+    const { results } = spanOf(log, ({ dueMs }) => dueMs > learntAt);
+    assert.equal(results.deadline + results.cut, 0);
   });
 });
