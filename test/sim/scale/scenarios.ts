@@ -120,15 +120,15 @@ const overload: Scenario = {
 
 const onlyCore: Scenario = {
   name: "only-core",
-  title: "the service dies in 1,020 clusters at once; only core still has it",
+  title: "the service dies in 208 clusters at once; only core still has it",
   shape: {
-    ...{ regions: 20, edges: 50, serviceMs: 60, uneven: 0.5 },
+    ...{ regions: 8, edges: 25, serviceMs: 60, uneven: 0.5 },
     core: { endpoints: 20, servers: 8 },
     region: { endpoints: 3, servers: 4 },
     edge: { endpoints: 2, servers: 2 },
-    rates: { core: 100, region: 20, edge: 0.6 },
+    rates: { core: 100, region: 20, edge: 3 },
   },
-  ...LARGE,
+  ...{ fromS: 15, untilS: 35, endS: 45 },
   plan(world) {
     const others = world.topology.places.map(({ id }) => id).filter((id) => id !== 0);
     const all = (isDead: boolean) => (): void => {
