@@ -63,7 +63,7 @@ function carryEndpoints(state: LocaleState, known: LocaleState | undefined, now:
     old.locale = state;
     // The same place; how it is verified may have changed.
     old.endpoint = endpoint;
-    old.ewma.seed(state.seedMs());
+    old.seed(state.seedMs());
     state.endpoints.push(old);
     state.inflight += old.inflight;
   }

@@ -6,6 +6,7 @@ import type { LocaleState } from "#proxy/balance/locale_state.ts";
 import { PeakEwma } from "#proxy/balance/peak_ewma.ts";
 import { ReportedLoad } from "#proxy/balance/reported_load.ts";
 import { sessionKeyOf } from "#proxy/balance/session_key.ts";
+import { TypicalTime } from "#proxy/balance/typical_time.ts";
 import type { CheckVerdict } from "#proxy/health/active_check.ts";
 import { HEALTHY, type OutlierState } from "#proxy/health/outlier.ts";
 import { endpointStanding } from "#proxy/health/standing.ts";
@@ -20,6 +21,8 @@ export class EndpointState {
   locale: LocaleState;
   inflight = 0;
   readonly ewma: PeakEwma;
+  /** What its locale is compared by with others. */
+  readonly typical: TypicalTime;
   outlier: OutlierState = HEALTHY;
   /** Out until then because it did worse than the others; 0: never. Requests that end meanwhile change nothing. */
   outlierUntil: Millis = 0;
@@ -43,6 +46,7 @@ export class EndpointState {
     this.endpoint = endpoint;
     this.locale = locale;
     this.ewma = new PeakEwma(locale.seedMs(), now);
+    this.typical = new TypicalTime(locale.seedMs(), now);
     this.warmFrom = now;
   }
 
@@ -81,7 +85,7 @@ export class EndpointState {
   judge(verdict: CheckVerdict, now: Millis): void {
     // How slow it was when it went says nothing of how it comes back.
     if (this.isUnhealthy && verdict.healthy) {
-      this.ewma.reset(now);
+      this.#forget(now);
       this.warmFrom = now;
     }
     this.verdict = verdict;
@@ -91,7 +95,7 @@ export class EndpointState {
   eject(until: Millis, now: Millis): void {
     this.warmFrom = Math.max(this.warmFrom, until);
     // The ejection keeps traffic away; when it is over, how slow the failures were says nothing.
-    this.ewma.reset(now);
+    this.#forget(now);
   }
 
   /** A try has failed and did not eject it. */
@@ -121,7 +125,7 @@ export class EndpointState {
   forgive(now: Millis): void {
     if (this.#forgiveAt === 0 || now < this.#forgiveAt) return;
     this.#forgiveAt = 0;
-    this.ewma.reset(now);
+    this.#forget(now);
   }
 
   /** Failures of late that no success has followed. */
@@ -133,7 +137,7 @@ export class EndpointState {
   comeBack(now: Millis): void {
     this.outlier = HEALTHY;
     this.outlierUntil = 0;
-    this.ewma.reset(now);
+    this.#forget(now);
   }
 
   /** Takes over what is known of the same place under another weight: its share has changed, not its health. */
@@ -146,8 +150,20 @@ export class EndpointState {
     this.#borne = before.#borne;
   }
 
+  /** What to expect before any answer, ms. */
+  seed(ms: Millis): void {
+    this.ewma.seed(ms);
+    this.typical.seed(ms);
+  }
+
+  #forget(now: Millis): void {
+    this.ewma.reset(now);
+    this.typical.reset(now);
+  }
+
   #measure(latencyMs: Millis, now: Millis): void {
     this.ewma.add(latencyMs, now);
+    this.typical.add(latencyMs, now);
     this.answers++;
     this.waitedMs += latencyMs;
   }

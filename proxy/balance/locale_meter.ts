@@ -58,13 +58,13 @@ export class LocaleMeter {
       const endpoint = endpoints[i]!;
       if (endpoint.isOut(now)) continue;
       usable++;
-      if (i % stride === 0) COSTS[sampled++] = endpoint.ewma.read(now);
+      if (i % stride === 0) COSTS[sampled++] = endpoint.typical.read(now);
     }
     this.usable = usable;
     if (usable === 0) return locale.seedMs() + egressMs;
     // All that were to be looked at are out: some others do as well.
     for (let i = 0; sampled === 0; i++) {
-      if (!endpoints[i]!.isOut(now)) COSTS[sampled++] = endpoints[i]!.ewma.read(now);
+      if (!endpoints[i]!.isOut(now)) COSTS[sampled++] = endpoints[i]!.typical.read(now);
     }
     return lowerMedian(COSTS, sampled) + egressMs;
   }

@@ -260,7 +260,7 @@ export class ServiceBalancer {
       if (rttMs === undefined) continue;
       locale.rttMs = rttMs;
       for (const endpoint of locale.endpoints) {
-        endpoint.ewma.seed(locale.seedMs());
+        endpoint.seed(locale.seedMs());
         // What failed while the link was down failed because of it.
         if (isBack) endpoint.comeBack(now);
       }

@@ -275,11 +275,13 @@ describe("service balancer", () => {
     const balancer = new ServiceBalancer(service(), PLACE, 0);
     const well = (port: number) => ({ ok: true, latencyMs: port < 10 ? 2 : 8 });
     drive(balancer, 0, 3_000, well);
-    // Each local endpoint fails once: its cost is a second now, and nobody sends anything there any more.
+    // Each local endpoint fails once less than ejects it: that is usual now, and nobody sends anything there any more.
     const [local] = balancer.locales;
     for (const endpoint of local!.endpoints) {
-      balancer.started(endpoint, 3_000);
-      balancer.finished(endpoint, "failed", 1, 3_001);
+      for (let i = 0; i < 4; i++) {
+        balancer.started(endpoint, 3_000);
+        balancer.finished(endpoint, "failed", 1, 3_001);
+      }
     }
     const away = drive(balancer, 5_000, 1_000, well);
     assert.equal(
