@@ -23,8 +23,8 @@ const PROBE_MS: Millis = 10_000;
 const PROBE_TIMES = 50;
 /** What is left of the limit then. */
 const PROBE_SHARE = 0.7;
-/** Below that many requests at once nothing is held back. */
-const LIMIT_MIN = 3;
+/** Below that many requests at once nothing is held back: bursts are no overload, and a queue of so few is short. */
+const LIMIT_MIN = 16;
 /** The spread of response times is never believed to be smaller (variance of logarithms). */
 const VARIANCE_MIN = 0.1;
 
@@ -155,8 +155,10 @@ export class AdaptiveLimit {
       this.#cutLevel = level;
       this.#cutPeak = peak;
     } else if (this.#isCut) {
-      const fewer = Math.log(peak / this.#cutPeak);
-      if (fewer <= Math.log(PROBE_SHARE) && level - this.#cutLevel > fewer / 2) {
+      const change = Math.log(peak / this.#cutPeak);
+      const isClear = Math.abs(change) >= -Math.log(PROBE_SHARE);
+      // A queue would have become longer or shorter with it.
+      if (isClear && (level - this.#cutLevel) / change < 0.5) {
         this.limit = Number.POSITIVE_INFINITY;
         this.#learnAnew(level, variance);
         return;
@@ -168,7 +170,14 @@ export class AdaptiveLimit {
     // One window more of it is enough for the next step.
     this.#evidence = EVIDENCE - EVIDENCE_PER_WINDOW;
     const ratio = Math.exp(this.#normal + TOLERANCE / 2 - level);
-    this.#lower(Math.min(0.9, Math.max(0.5, ratio)), peak, level, now);
+    // What can be no lower is tried with more: whether it is a queue shows that way, too.
+    const isLeast = this.limit === LIMIT_MIN;
+    if (isLeast) {
+      this.#cutLevel = level;
+      this.#cutPeak = peak;
+    }
+    const share = isLeast ? 1.01 / PROBE_SHARE : Math.min(0.9, Math.max(0.5, ratio));
+    this.#change(share, peak, level, now);
     this.#expect("watch");
   }
 
@@ -188,7 +197,7 @@ export class AdaptiveLimit {
     this.#probeLevel = level;
     this.#probePeak = peak;
     this.#probeLimit = limit;
-    this.#lower(PROBE_SHARE, peak, level, now);
+    this.#change(PROBE_SHARE, peak, level, now);
     this.#expect("compare");
   }
 
@@ -205,7 +214,7 @@ export class AdaptiveLimit {
     this.#expect("watch");
   }
 
-  #lower(share: number, peak: number, level: number, now: Millis): void {
+  #change(share: number, peak: number, level: number, now: Millis): void {
     this.limit = Math.max(LIMIT_MIN, share * Math.min(this.limit, peak));
     this.#sentAfter = now;
     // The quick ones of those that are sent from now on come first.
