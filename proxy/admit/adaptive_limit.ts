@@ -24,7 +24,7 @@ const PROBE_TIMES = 50;
 /** What is left of the limit then. */
 const PROBE_SHARE = 0.7;
 /** Below that many requests at once nothing is held back: bursts are no overload, and a queue of so few is short. */
-const LIMIT_MIN = 16;
+const LEAST = 16;
 /** The spread of response times is never believed to be smaller (variance of logarithms). */
 const VARIANCE_MIN = 0.1;
 
@@ -37,13 +37,27 @@ type Purpose =
   /** To see what less has changed. */
   | "compare";
 
+/** What is remembered of a limit that was lowered. */
+interface Lowered {
+  // How it was when the limit had been lowered first; NaN: it has not been, or all was well since.
+  isCut: boolean;
+  cutLevel: number;
+  cutPeak: number;
+  // How it was before the limit was tried with less.
+  probeAt: Millis;
+  probeLevel: number;
+  probePeak: number;
+  probeLimit: number;
+}
+
 /**
  * How many requests at once an upstream bears, learnt from its response times alone. A queue is told from
  * chance by a sequential test (CUSUM, Page 1954) on logarithms of response times, so that neither a wide
  * spread nor one slow answer lowers anything; and from a longer way by what happens when fewer requests
  * run: a queue gets shorter, a way does not, and then what was normal is learnt anew. The limit falls in
  * proportion to how much too slow answers are, rises while it is used, and is tried with less from time to
- * time then, for what counts as normal may have been learnt in an overload. Fixed memory, nothing allocated.
+ * time then, for what counts as normal may have been learnt in an overload. Fixed memory, nothing allocated but
+ * once, when it is lowered first.
  */
 export class AdaptiveLimit {
   /** Requests at once; Infinity until a first overload has shown where it lies. */
@@ -69,15 +83,14 @@ export class AdaptiveLimit {
   /** Requests that were sent before are not looked at, nor what ends before. */
   #sentAfter: Millis = Number.NEGATIVE_INFINITY;
   #endedAfter: Millis = Number.NEGATIVE_INFINITY;
-  // How it was when the limit had been lowered first; NaN: it has not been, or all was well since.
-  #isCut = false;
-  #cutLevel = Number.NaN;
-  #cutPeak = 0;
-  // How it was before the limit was tried with less.
-  #probeAt: Millis = 0;
-  #probeLevel = 0;
-  #probePeak = 0;
-  #probeLimit = 0;
+  /** Undefined: it has never been lowered. Of thousands of endpoints hardly any ever is. */
+  #lowered: Lowered | undefined = undefined;
+  readonly #least: number;
+
+  /** @param least the limit is never below it. */
+  constructor(least = LEAST) {
+    this.#least = least;
+  }
 
   /**
    * A request has ended.
@@ -126,11 +139,16 @@ export class AdaptiveLimit {
       if (this.#evidence >= EVIDENCE) this.#overloaded(level, variance, peak, now);
       return;
     }
-    if (this.#evidence === 0) this.#forgetCut();
-    if (this.#purpose === "compare") this.#compare(level, peak, now);
-    else if (this.#purpose === "measure") this.#probe(level, peak, this.limit, now);
+    const lowered = this.#lowered;
+    if (lowered === undefined) {
+      this.#well(level, variance, peak, samples, elapsed);
+      return;
+    }
+    if (this.#evidence === 0) forgetCut(lowered);
+    if (this.#purpose === "compare") this.#compare(lowered, level, peak, now);
+    else if (this.#purpose === "measure") this.#probe(lowered, level, peak, now);
     else this.#well(level, variance, peak, samples, elapsed);
-    if (this.#purpose !== "watch" || now < this.#probeAt) return;
+    if (this.#purpose !== "watch" || now < lowered.probeAt) return;
     // It is the limit that holds requests back, and there may be a queue.
     const isSlow = level - this.#normal > TOLERANCE / 4;
     if (isSlow && peak > 0.8 * this.limit) this.#expect("measure");
@@ -151,14 +169,16 @@ export class AdaptiveLimit {
   }
 
   #overloaded(level: number, variance: number, peak: number, now: Millis): void {
-    if (this.#isCut && Number.isNaN(this.#cutLevel)) {
-      this.#cutLevel = level;
-      this.#cutPeak = peak;
-    } else if (this.#isCut) {
-      const change = Math.log(peak / this.#cutPeak);
+    this.#lowered ??= neverLowered();
+    const lowered = this.#lowered;
+    if (lowered.isCut && Number.isNaN(lowered.cutLevel)) {
+      lowered.cutLevel = level;
+      lowered.cutPeak = peak;
+    } else if (lowered.isCut) {
+      const change = Math.log(peak / lowered.cutPeak);
       const isClear = Math.abs(change) >= -Math.log(PROBE_SHARE);
       // A queue would have become longer or shorter with it.
-      if (isClear && (level - this.#cutLevel) / change < 0.5) {
+      if (isClear && (level - lowered.cutLevel) / change < 0.5) {
         this.limit = Number.POSITIVE_INFINITY;
         this.#learnAnew(level, variance);
         return;
@@ -166,15 +186,15 @@ export class AdaptiveLimit {
     }
     // More run than it allows: it is not what they are held back by, and lower would not help.
     if (peak > 1.5 * this.limit) return;
-    this.#isCut = true;
+    lowered.isCut = true;
     // One window more of it is enough for the next step.
     this.#evidence = EVIDENCE - EVIDENCE_PER_WINDOW;
     const ratio = Math.exp(this.#normal + TOLERANCE / 2 - level);
     // What can be no lower is tried with more: whether it is a queue shows that way, too.
-    const isLeast = this.limit === LIMIT_MIN;
+    const isLeast = this.limit === this.#least;
     if (isLeast) {
-      this.#cutLevel = level;
-      this.#cutPeak = peak;
+      lowered.cutLevel = level;
+      lowered.cutPeak = peak;
     }
     const share = isLeast ? 1.01 / PROBE_SHARE : Math.min(0.9, Math.max(0.5, ratio));
     this.#change(share, peak, level, now);
@@ -193,29 +213,29 @@ export class AdaptiveLimit {
   }
 
   /** Tries the limit with less. */
-  #probe(level: number, peak: number, limit: number, now: Millis): void {
-    this.#probeLevel = level;
-    this.#probePeak = peak;
-    this.#probeLimit = limit;
+  #probe(lowered: Lowered, level: number, peak: number, now: Millis): void {
+    lowered.probeLevel = level;
+    lowered.probePeak = peak;
+    lowered.probeLimit = this.limit;
     this.#change(PROBE_SHARE, peak, level, now);
     this.#expect("compare");
   }
 
-  #compare(level: number, peak: number, now: Millis): void {
-    const fewer = Math.log(peak / this.#probePeak);
-    if (fewer < Math.log(PROBE_SHARE) / 2 && level - this.#probeLevel < PROBE_SHARE * fewer) {
+  #compare(lowered: Lowered, level: number, peak: number, now: Millis): void {
+    const fewer = Math.log(peak / lowered.probePeak);
+    if (fewer < Math.log(PROBE_SHARE) / 2 && level - lowered.probeLevel < PROBE_SHARE * fewer) {
       // There still was a queue, so that without one it is quicker than this.
       this.#normal = Math.min(this.#normal, level - TOLERANCE / 2);
-      this.#probe(level, peak, this.limit, now);
+      this.#probe(lowered, level, peak, now);
       return;
     }
-    this.limit = this.#probeLimit;
-    this.#probeAt = now + Math.max(PROBE_MS, PROBE_TIMES * Math.exp(level));
+    this.limit = lowered.probeLimit;
+    lowered.probeAt = now + Math.max(PROBE_MS, PROBE_TIMES * Math.exp(level));
     this.#expect("watch");
   }
 
   #change(share: number, peak: number, level: number, now: Millis): void {
-    this.limit = Math.max(LIMIT_MIN, share * Math.min(this.limit, peak));
+    this.limit = Math.max(this.#least, share * Math.min(this.limit, peak));
     this.#sentAfter = now;
     // The quick ones of those that are sent from now on come first.
     this.#endedAfter = now + 2 * Math.exp(level);
@@ -231,12 +251,19 @@ export class AdaptiveLimit {
     this.#normal = level;
     this.#variance = Math.max(variance, VARIANCE_MIN);
     this.#evidence = 0;
-    this.#forgetCut();
+    if (this.#lowered !== undefined) forgetCut(this.#lowered);
     this.#expect("watch");
   }
+}
 
-  #forgetCut(): void {
-    this.#isCut = false;
-    this.#cutLevel = Number.NaN;
-  }
+function neverLowered(): Lowered {
+  return {
+    ...{ isCut: false, cutLevel: Number.NaN, cutPeak: 0 },
+    ...{ probeAt: 0, probeLevel: 0, probePeak: 0, probeLimit: 0 },
+  };
+}
+
+function forgetCut(lowered: Lowered): void {
+  lowered.isCut = false;
+  lowered.cutLevel = Number.NaN;
 }

@@ -2,6 +2,7 @@ import { pid } from "node:process";
 import type { Millis } from "#kernel/brand.ts";
 import type { Endpoint } from "#model/snapshot.ts";
 import type { ListenerSet } from "#proxy/app/listener_set.ts";
+import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
 import { explainLocales, type LocaleExplanation } from "#proxy/balance/explain_locales.ts";
 import type { CheckVerdict } from "#proxy/health/active_check.ts";
 import type { ClientInfo } from "#proxy/listen/client_set.ts";
@@ -22,6 +23,8 @@ export interface EndpointInfo {
   /** Name that it is asked for in TLS of its own; null: it has none, or an identity of the mesh. */
   readonly tls: string | null;
   readonly inflight: number;
+  /** Concurrent requests that it has shown to bear from this process; null: no overload has shown it yet. */
+  readonly limit: number | null;
   /** Expected response time. */
   readonly costMs: number;
   readonly failuresInRow: number;
@@ -75,6 +78,11 @@ function tlsNameOf(endpoint: Endpoint): string | null {
   return endpoint.tls === undefined ? null : verifiedName(endpoint, endpoint.tls);
 }
 
+function limitOf({ learnt }: EndpointState): number | null {
+  const limit = learnt?.limit ?? Number.POSITIVE_INFINITY;
+  return limit === Number.POSITIVE_INFINITY ? null : limit;
+}
+
 function serviceInfo({ name, balancer }: ServiceRuntime, now: Millis) {
   const endpoints = balancer.locales.flatMap(({ cluster, endpoints: known }) =>
     known.map((state) => ({
@@ -83,6 +91,7 @@ function serviceInfo({ name, balancer }: ServiceRuntime, now: Millis) {
       port: state.endpoint.port,
       tls: tlsNameOf(state.endpoint),
       inflight: state.inflight,
+      limit: limitOf(state),
       costMs: state.ewma.read(now),
       failuresInRow: state.outlier.failures,
       ejectedForMs: Math.max(0, Math.round(state.ejectedUntil - now)),

@@ -25,7 +25,8 @@ export function carryLocales(
     if (!places.has(key)) places.set(key, i);
   });
   const { attention, place, now } = about;
-  const { balance, outliers } = service.policy ?? {};
+  const { balance, outliers, limits } = service.policy ?? {};
+  const isAdaptive = limits?.adaptive !== false;
   // Of their predecessors nobody will look after any more.
   attention.locales.length = 0;
   const known = new Int32Array(service.locales.length).fill(-1);
@@ -37,6 +38,9 @@ export function carryLocales(
     carryEndpoints(state, old, now);
     state.picker = makePicker(balance, state.endpoints, place, old?.picker);
     state.outliers = new OutlierDetector(outliers, state.endpoints, place.seed, old?.outliers);
+    // Of a single one the locale's says it all.
+    state.limitsEndpoints = isAdaptive && state.kind === "local" && state.endpoints.length > 1;
+    if (!state.limitsEndpoints) for (const endpoint of state.endpoints) endpoint.learnt = undefined;
     // Nobody would ever say otherwise.
     if (service.healthCheck === undefined)
       for (const endpoint of state.endpoints) endpoint.verdict = undefined;

@@ -4,7 +4,7 @@ import type { BalancePolicy } from "#model/traffic_policy.ts";
 import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
 import { MaglevPicker } from "#proxy/balance/maglev.ts";
 import { P2cPicker } from "#proxy/balance/p2c.ts";
-import type { PickAsk } from "#proxy/balance/reach.ts";
+import type { PickAsk, Reach } from "#proxy/balance/reach.ts";
 import { RingHashPicker } from "#proxy/balance/ring_hash.ts";
 import { RoundRobinPicker } from "#proxy/balance/round_robin.ts";
 import { SubsetPicker } from "#proxy/balance/subset_picker.ts";
@@ -71,6 +71,8 @@ class MadePicker implements EndpointPicker {
   /** Of the endpoints, where they matter. */
   readonly #zones: readonly (string | undefined)[] | undefined;
   readonly #picker: EndpointPicker;
+  /** Where to look first: an endpoint that is at its limit is passed over while another one is not. */
+  readonly #first: Reach;
   /** How many there were before for the same locale: a new round does not begin where the last one did. */
   readonly generation: number;
 
@@ -80,9 +82,17 @@ class MadePicker implements EndpointPicker {
     this.#zones = recipe.zone === undefined ? undefined : endpoints.map(zoneOf);
     this.generation = generation;
     this.#picker = build(recipe, endpoints, generation);
+    this.#first = hashes(recipe) ? "slack" : "spare";
   }
 
   pick(ask: PickAsk, now: Millis, rng: Rng): EndpointState | undefined {
+    if (ask.reach === "healthy" && this.#endpoints[0]?.locale.limitsEndpoints === true) {
+      BUSY_APART.tried = ask.tried;
+      BUSY_APART.hash = ask.hash;
+      BUSY_APART.reach = this.#first;
+      const found = this.#picker.pick(BUSY_APART, now, rng);
+      if (found !== undefined) return found;
+    }
     return this.#picker.pick(ask, now, rng);
   }
 
@@ -95,6 +105,15 @@ class MadePicker implements EndpointPicker {
       (this.#zones === undefined || endpoints.every((one, i) => zoneOf(one) === this.#zones![i]))
     );
   }
+}
+
+/** The ask of the running pick, but for where it looks. */
+const BUSY_APART: { -readonly [K in keyof PickAsk]: PickAsk[K] } = {
+  ...{ tried: [], reach: "spare", hash: undefined },
+};
+
+function hashes({ algorithm }: Recipe): boolean {
+  return algorithm === "Maglev" || algorithm === "RingHash";
 }
 
 function zoneOf({ endpoint }: EndpointState): string | undefined {

@@ -1,5 +1,6 @@
 import type { Millis } from "#kernel/brand.ts";
 import type { Endpoint } from "#model/snapshot.ts";
+import { AdaptiveLimit } from "#proxy/admit/adaptive_limit.ts";
 import { hashText } from "#proxy/balance/hash.ts";
 import type { LoadReport } from "#proxy/balance/load_report.ts";
 import type { LocaleState } from "#proxy/balance/locale_state.ts";
@@ -11,6 +12,9 @@ import type { CheckVerdict } from "#proxy/health/active_check.ts";
 import { HEALTHY, type OutlierState } from "#proxy/health/outlier.ts";
 import { endpointStanding } from "#proxy/health/standing.ts";
 import { endpointKey } from "#proxy/upstream/upstreams.ts";
+
+/** Requests at once below which an endpoint is not passed over for another one. */
+const LEARNT_LEAST = 3;
 
 /** How a try ended. `unreachable`: no connection could be made. */
 export type Outcome = "ok" | "failed" | "unreachable" | "cancelled";
@@ -35,6 +39,8 @@ export class EndpointState {
   waitedMs: Millis = 0;
   /** What its load reports come to; undefined: it has sent none. */
   reported: ReportedLoad | undefined = undefined;
+  /** How many requests at once it has shown to bear from this worker; undefined: none has ended, or nobody asks. */
+  learnt: AdaptiveLimit | undefined = undefined;
   /** Most requests that ran here as one of them went well. */
   #borne = 1;
   /** When a failure that did not eject it is forgotten; 0: there is none. */
@@ -128,6 +134,17 @@ export class EndpointState {
     this.#forget(now);
   }
 
+  /** A try has shown how it bears what runs here. @param ran requests just before it ended, it among them. */
+  learn(latencyMs: Millis, ran: number, dropped: boolean, now: Millis): void {
+    this.learnt ??= new AdaptiveLimit(LEARNT_LEAST);
+    this.learnt.sample(latencyMs, ran, dropped, now);
+  }
+
+  /** Whether one more is less than `share` of what it has shown to bear. */
+  hasRoom(share: number): boolean {
+    return this.learnt === undefined || this.inflight < share * this.learnt.limit;
+  }
+
   /** Failures of late that no success has followed. */
   get doubts(): number {
     return this.#forgiveAt === 0 ? 0 : this.outlier.failures;
@@ -147,6 +164,7 @@ export class EndpointState {
     this.outlierUntil = before.outlierUntil;
     this.warmFrom = before.warmFrom;
     this.reported = before.reported;
+    this.learnt = before.learnt;
     this.#borne = before.#borne;
   }
 

@@ -33,6 +33,8 @@ export class LocaleState {
   outliers = new OutlierDetector(undefined, this.endpoints);
   /** How many requests at once it has shown to bear from this worker. */
   limit = new AdaptiveLimit();
+  /** Each of its endpoints has a limit of its own as well. */
+  limitsEndpoints = false;
   /** Round trip of the link to it, ms; undefined before the first probe. */
   rttMs: Millis | undefined = undefined;
   /** False: the link's probes are not answered. */

@@ -2,10 +2,14 @@ import type { Millis } from "#kernel/brand.ts";
 import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
 
 /**
- * How far to look for an endpoint, from the wanted to the desperate. `panic` in place of `healthy`: those as well that only
- * checks or comparisons speak against.
+ * How far to look for an endpoint, from the wanted to the desperate. `spare`: of the healthy, those that run less than
+ * they have shown to bear; `slack`: or hardly more. `panic` in place of `healthy`: those as well that only checks or
+ * comparisons speak against.
  */
-export type Reach = "healthy" | "panic" | "out" | "tried";
+export type Reach = "spare" | "slack" | "healthy" | "panic" | "out" | "tried";
+
+/** What `slack` lets run at an endpoint, times its limit: what keys move for has to be more than chance. */
+const SLACK = 1.25;
 
 /** What one request asks of a locale's endpoints. */
 export interface PickAsk {
@@ -21,6 +25,10 @@ export function isAllowed(endpoint: EndpointState, ask: PickAsk, now: Millis): b
   if (ask.reach === "tried") return true;
   if (ask.tried.length > 0 && ask.tried.includes(endpoint)) return false;
   switch (ask.reach) {
+    case "spare":
+      return !endpoint.isOut(now) && endpoint.hasRoom(1);
+    case "slack":
+      return !endpoint.isOut(now) && endpoint.hasRoom(SLACK);
     case "healthy":
       return !endpoint.isOut(now);
     case "panic":

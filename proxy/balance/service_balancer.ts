@@ -231,15 +231,19 @@ export class ServiceBalancer {
   finished(endpoint: EndpointState, outcome: Outcome, latencyMs: Millis, now: Millis): void {
     const { locale } = endpoint;
     const ran = locale.inflight;
+    const ranThere = endpoint.inflight;
     endpoint.inflight--;
     locale.count(-1, now);
     if (outcome === "cancelled") return;
+    const isDrop = outcome !== "ok" && latencyMs >= STALLED_MS;
+    if (outcome === "ok" || isDrop) {
+      locale.limit.sample(latencyMs, ran, isDrop, now);
+      if (locale.limitsEndpoints) endpoint.learn(latencyMs, ranThere, isDrop, now);
+    }
     if (outcome === "ok") {
       endpoint.praise(latencyMs, now);
       if (locale.kind === "local") this.#latency.add(latencyMs);
-      locale.limit.sample(latencyMs, ran, false, now);
     } else {
-      if (latencyMs >= STALLED_MS) locale.limit.sample(latencyMs, ran, true, now);
       // What was running when it was ejected fails as well, and would keep traffic away for longer than that.
       if (endpoint.isEjected(now)) return;
       endpoint.penalize(Math.max(latencyMs, FAILURE_PENALTY_MS), now);

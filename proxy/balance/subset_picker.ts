@@ -41,7 +41,8 @@ export class SubsetPicker implements EndpointPicker {
   pick(ask: PickAsk, now: Millis, rng: Rng): EndpointState | undefined {
     if (now >= this.#nextAt) this.#review(now);
     const chosen = this.#inner.pick(ask, now, rng);
-    if (chosen !== undefined) return chosen;
+    // Who is busy is no reason to connect to all.
+    if (chosen !== undefined || ask.reach === "spare") return chosen;
     this.#all ??= this.#make(this.#ranked);
     return this.#all.pick(ask, now, rng);
   }
