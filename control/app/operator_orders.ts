@@ -133,8 +133,7 @@ export class OperatorOrders {
   #inMesh(name: string): Result<ClusterName, OrderRefused> {
     const parsed = parseClusterName(name);
     if (!parsed.ok) return refused(400, parsed.error);
-    const isRoot = name === this.#mesh;
-    const isBelow = !isRoot && parentOf(parsed.value, this.#mesh) !== undefined;
+    const isBelow = parentOf(parsed.value, this.#mesh) !== undefined;
     const isOurs = isBelow || parsed.value === coreOf(this.#mesh);
     return isOurs ? parsed : refused(400, `${name} is no cluster of ${this.#mesh}`);
   }

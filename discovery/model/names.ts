@@ -65,13 +65,15 @@ export function restOf(name: string): string {
 }
 
 /**
- * The cluster above `cluster` in `mesh`; undefined for the core and for names outside the mesh.
+ * The cluster above `cluster` in `mesh`; undefined for the core, and for what is no cluster of the mesh: a name outside
+ * of it, or the mesh's own.
  * Every first-level cluster's parent is `core.<mesh>`, although their names are siblings: so core's
  * certificate authority cannot mint regional names.
  */
 export function parentOf(cluster: ClusterName, mesh: MeshName): ClusterName | undefined {
   const core = coreOf(mesh);
-  if (cluster === core || !isWithin(cluster, mesh)) return undefined;
+  const isCluster = isWithin(cluster, mesh) && cluster !== (mesh as string);
+  if (cluster === core || !isCluster) return undefined;
   const rest = restOf(cluster);
   return rest === mesh ? core : (rest as ClusterName);
 }

@@ -24,6 +24,9 @@ describe("names", () => {
     assert.equal(parentOf(c("eu.acme.mesh"), MESH), "core.acme.mesh");
     assert.equal(parentOf(c("a.b.eu.acme.mesh"), MESH), "b.eu.acme.mesh");
     assert.equal(parentOf(c("core.other.mesh"), MESH), undefined);
+    // The mesh's own name is no cluster's, whatever it looks like.
+    assert.equal(parentOf(c("acme.mesh"), MESH), undefined);
+    assert.equal(parentOf(c("acme"), "acme" as MeshName), undefined);
     assert.deepEqual(lineage(c("a.eu.acme.mesh"), MESH), [
       "a.eu.acme.mesh",
       "eu.acme.mesh",
