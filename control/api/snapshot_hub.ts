@@ -119,7 +119,7 @@ export class SnapshotHub {
     }));
   }
 
-  /** Gateways report every other second: what says nothing new must cost nothing. */
+  /** Gateways report every second: what says nothing new must cost nothing. */
   #heard(subscriber: Subscriber): void {
     const { reports, mesh } = subscriber;
     const news = JSON.stringify([mesh, reports.map(({ inflight: _running, ...load }) => load)]);

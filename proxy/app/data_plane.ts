@@ -23,6 +23,8 @@ export interface DataPlane {
   /** Prometheus text. */
   metricsText(): Promise<string>;
   reports(): Promise<readonly ServiceReport[]>;
+  /** From now on calls `onNews` soon after the health of a service's own endpoints has changed class. */
+  watchHealth(onNews: () => void): void;
   /** What would happen to a request that came to one of the plain listeners. */
   explain(asked: AskedRequest): Promise<Explanation>;
   /** Begins new log files where the old ones have been moved away. */

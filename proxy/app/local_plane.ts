@@ -11,6 +11,7 @@ import type { Snapshot } from "#model/snapshot.ts";
 import { registerChecks } from "#proxy/app/check_metrics.ts";
 import type { DataPlane, ListenerStatus } from "#proxy/app/data_plane.ts";
 import { type AskedRequest, type Explanation, explain } from "#proxy/app/explain.ts";
+import { HealthWatch } from "#proxy/app/health_watch.ts";
 import { HeldPorts } from "#proxy/app/held_ports.ts";
 import { type Inventory, takeInventory } from "#proxy/app/inventory.ts";
 import { ListenerSet } from "#proxy/app/listener_set.ts";
@@ -83,6 +84,7 @@ export class LocalPlane implements DataPlane {
   readonly #checker: EndpointChecker;
   readonly #dispatcher: Dispatcher;
   readonly #seal: SessionSeal;
+  #health: HealthWatch | undefined = undefined;
   #tables: Tables | undefined = undefined;
   #snapshot: Snapshot | undefined = undefined;
 
@@ -203,6 +205,11 @@ export class LocalPlane implements DataPlane {
     return Array.from(services, (service) => reportOf(service, now));
   }
 
+  watchHealth(onNews: () => void): void {
+    const services = () => this.#tables?.services.values() ?? [];
+    this.#health ??= new HealthWatch({ clock: this.#options.clock, services, onNews });
+  }
+
   async explain(asked: AskedRequest): Promise<Explanation> {
     const { cluster, clock } = this.#options;
     const wanted = asked.url.startsWith("https:") ? "HTTPS" : "HTTP";
@@ -217,6 +224,7 @@ export class LocalPlane implements DataPlane {
   async drain(maxMs: Millis): Promise<void> {
     this.#prober.close();
     this.#checker.close();
+    this.#health?.close();
     await this.#listeners.drain(maxMs);
     this.#upstreams.close();
     this.#rotation?.close();

@@ -11,8 +11,8 @@ import type { DataPlane, ListenerStatus } from "#proxy/app/data_plane.ts";
 import { askedOf } from "#proxy/app/explain.ts";
 import type { SnapshotSource } from "#proxy/subscribe/source.ts";
 
-/** How often a control service hears of this proxy's services. */
-const REPORT_PERIOD_MS = 2_000;
+/** How often a control service hears of this proxy's services, if nothing happens to them. */
+export const REPORT_PERIOD_MS = 1_000;
 
 export interface ProxyProcessOptions {
   readonly clock: Clock;
@@ -35,6 +35,8 @@ export class ProxyProcess {
   /** What was wrong with the newest one, if it is not in force. */
   #problems: readonly string[] = [];
   #draining = false;
+  #telling = false;
+  #untold = false;
   readonly #metrics = new Metrics();
   #accepted = 0;
   #refused = 0;
@@ -61,7 +63,8 @@ export class ProxyProcess {
       },
     });
     if (report === undefined) return;
-    this.#reporter = clock.every(REPORT_PERIOD_MS, () => void this.report());
+    this.#reporter = clock.every(REPORT_PERIOD_MS, () => this.#tell());
+    this.#options.plane.watchHealth(() => this.#tell());
   }
 
   settled(): Promise<readonly ListenerStatus[]> {
@@ -74,6 +77,21 @@ export class ProxyProcess {
     const name = this.#snapshot?.listeners.find(({ protocol }) => protocol === "MESH")?.name;
     const mesh = (await this.settled()).find((listener) => listener.name === name)?.bound;
     report?.(await plane.reports(), mesh);
+  }
+
+  /** One report at a time, so that none is overtaken; whatever happens meanwhile is in another one. */
+  #tell(): void {
+    if (this.#telling) {
+      this.#untold = true;
+      return;
+    }
+    this.#telling = true;
+    void this.report().finally(() => {
+      this.#telling = false;
+      if (!this.#untold || this.#draining) return;
+      this.#untold = false;
+      this.#tell();
+    });
   }
 
   async stop(maxMs: Millis): Promise<void> {

@@ -45,6 +45,10 @@ export class SidecarPlane implements DataPlane {
     return this.#outbound.reports();
   }
 
+  watchHealth(onNews: () => void): void {
+    this.#outbound.watchHealth(onNews);
+  }
+
   explain(asked: AskedRequest): Promise<Explanation> {
     return this.#outbound.explain(asked);
   }

@@ -23,6 +23,7 @@ export class Worker {
   #identity: RotatingIdentity | undefined = undefined;
   #plane: LocalPlane | undefined = undefined;
   #draining = false;
+  #watching = false;
   readonly #held = new HeldPorts();
   #begun: Extract<ToWorker, { kind: "begin" }> | undefined = undefined;
 
@@ -50,9 +51,14 @@ export class Worker {
         this.#held.replace(message.held);
         this.#plane ??= this.#begin(message.snapshot.cluster);
         this.#plane.apply(message.snapshot);
+        this.#watchHealth();
         return;
       case "check":
         this.#plane?.setChecking(true);
+        return;
+      case "watch_health":
+        this.#watching = true;
+        this.#watchHealth();
         return;
       case "verdicts":
         this.#plane?.learn(message.verdicts);
@@ -87,6 +93,10 @@ export class Worker {
       accessLog: new LineLog(accessLog, clock, log),
       tellVerdict: (verdict) => send({ kind: "verdict", verdict }),
     });
+  }
+
+  #watchHealth(): void {
+    if (this.#watching) this.#plane?.watchHealth(() => this.#options.send({ kind: "health" }));
   }
 
   async #answer(id: number, question: Question): Promise<void> {

@@ -34,6 +34,8 @@ export type ToWorker =
   | { readonly kind: "snapshot"; readonly snapshot: Snapshot; readonly held: readonly number[] }
   /** It is the one that sends health checks from now on. */
   | { readonly kind: "check" }
+  /** It says so when the health of a service changes class. */
+  | { readonly kind: "watch_health" }
   /** What the one that does has learnt. */
   | { readonly kind: "verdicts"; readonly verdicts: readonly EndpointVerdict[] }
   | { readonly kind: "drain"; readonly maxMs: number }
@@ -64,5 +66,7 @@ export type FromWorker =
       /** Undefined: there is nothing to tell before a first snapshot. */
       readonly value: Answers[keyof Answers] | undefined;
     }
+  /** The health of a service has changed class, as it sees it. */
+  | { readonly kind: "health" }
   /** News of an endpoint that it has checked. */
   | { readonly kind: "verdict"; readonly verdict: EndpointVerdict };

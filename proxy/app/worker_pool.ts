@@ -70,6 +70,7 @@ export class WorkerPool implements DataPlane {
   #chosen: ReadonlyMap<string, number> = new Map();
   /** Ports that workers have open, whoever else has them. */
   #bound: readonly number[] = [];
+  #onHealth: (() => void) | undefined = undefined;
   #closing = false;
   #restarts = 0;
   /** A worker has opened its listeners. */
@@ -130,6 +131,11 @@ export class WorkerPool implements DataPlane {
 
   async reports(): Promise<readonly ServiceReport[]> {
     return mergeReports(await this.#lookAtAll({ kind: "reports" }));
+  }
+
+  watchHealth(onNews: () => void): void {
+    this.#onHealth = onNews;
+    this.#tellAll({ kind: "watch_health" });
   }
 
   reopenLogs(): void {
@@ -203,6 +209,7 @@ export class WorkerPool implements DataPlane {
     const started = new WorkerProcess({
       ...{ program, clock, answerMs, firstAnswerMs },
       onVerdict: (verdict) => this.#checks.heard(started, verdict),
+      onHealth: () => this.#onHealth?.(),
       onEnd: (why) => this.#restart(worker, started, why),
     });
     worker.process = started;
@@ -210,6 +217,7 @@ export class WorkerPool implements DataPlane {
     const begin = { kind: "begin", ticketKeys, accessLog, logLevel: log.level } as const;
     started.tell({ ...begin, zone, workers, process: `worker-${worker.index}` });
     if (identity !== undefined) started.tell({ kind: "identity", identity: identity.current() });
+    if (this.#onHealth !== undefined) started.tell({ kind: "watch_health" });
     for (const waiting of this.#onStarted.splice(0)) waiting();
     if (this.#snapshot === undefined || this.#spreading) return;
     this.#give(started, this.#snapshot);

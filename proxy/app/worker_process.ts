@@ -32,6 +32,8 @@ export interface WorkerProcessOptions {
   readonly answerMs: Millis;
   readonly firstAnswerMs: Millis;
   readonly onVerdict: (verdict: EndpointVerdict) => void;
+  /** The health of a service has changed class, as it sees it. */
+  readonly onHealth: () => void;
   /** It has ended, or could not be started. Called once. */
   readonly onEnd: (why: string) => void;
 }
@@ -71,6 +73,7 @@ export class WorkerProcess {
       this.#answered = true;
       this.#signsMissed = 0;
       if (said.kind === "verdict") options.onVerdict(said.verdict);
+      else if (said.kind === "health") options.onHealth();
       else this.#asked.get(said.id)?.({ kind: "said", value: said.value } as Said<Question>);
     });
     this.#signs = options.clock.every(options.answerMs / SIGNS_PER_ANSWER, () => this.#askSign());

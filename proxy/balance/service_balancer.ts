@@ -286,6 +286,13 @@ export class ServiceBalancer {
     }
   }
 
+  /** Endpoints of this cluster itself that are not out. */
+  healthyHere(now: Millis): number {
+    let healthy = 0;
+    for (const endpoint of this.#local?.endpoints ?? []) if (!endpoint.isOut(now)) healthy++;
+    return healthy;
+  }
+
   /** For the service's summary. */
   localHealth(now: Millis): LocalHealth {
     const local = this.#local;
@@ -293,7 +300,7 @@ export class ServiceBalancer {
     this.#readDemand(now);
     const demand = this.#demand.reduce((sum, of) => sum + of, 0);
     return {
-      healthy: local?.endpoints.filter((endpoint) => !endpoint.isOut(now)).length ?? 0,
+      healthy: this.healthyHere(now),
       p50Ms: this.#latency.median(),
       demand: demand * this.#arrivals.ownShare,
       arrivals: this.#arrivals.ownPerSecond,

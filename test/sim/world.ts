@@ -18,6 +18,8 @@ import {
   type ServiceName,
 } from "#model/names.ts";
 import type { Snapshot } from "#model/snapshot.ts";
+import { HealthWatch } from "#proxy/app/health_watch.ts";
+import { REPORT_PERIOD_MS } from "#proxy/app/proxy_process.ts";
 import { buildTables, linksOf, reportOf } from "#proxy/app/tables.ts";
 import { anonymous } from "#proxy/exchange/peer.ts";
 import { LinkProber } from "#proxy/health/link_probe.ts";
@@ -63,7 +65,7 @@ export class SimCluster {
   readonly #prober: LinkProber;
   readonly #stats = new RequestStats();
   #buses: Bus[] = [];
-  #reporting: { cancel(): void } | undefined = undefined;
+  #reporting: Array<{ cancel(): void }> = [];
 
   constructor(world: SimWorld, name: ClusterName, index: number, all: Resources) {
     this.#world = world;
@@ -130,12 +132,16 @@ export class SimCluster {
     const subscription = hub.subscribe(gatewayId(name), "gateway", (snapshot) =>
       this.#apply(snapshot),
     );
-    this.#reporting = clock.every(2_000, () => subscription.report(this.#reports(), undefined));
+    const report = (): void => subscription.report(this.#reports(), undefined);
+    const services = () => this.tables?.services.values() ?? [];
+    this.#reporting = [clock.every(REPORT_PERIOD_MS, report)];
+    const watch = new HealthWatch({ clock, services, onNews: report });
+    this.#reporting.push({ cancel: () => watch.close() });
   }
 
   /** A crash: nothing is said to anybody. */
   stopControl(): void {
-    this.#reporting?.cancel();
+    for (const reporting of this.#reporting) reporting.cancel();
     this.control.close();
     for (const bus of this.#buses) void bus.close();
   }

@@ -149,6 +149,7 @@ describe("a proxy's admin port", () => {
     ],
     metricsText: async () => "metrics\n",
     reports: async () => [],
+    watchHealth: () => {},
     reopenLogs: () => {},
     setWorkersLogLevel: () => {},
     inventory: async () => [],
