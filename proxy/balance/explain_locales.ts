@@ -112,6 +112,8 @@ function refused(refusal: Refusal, { balancer, constraint }: Case, { index }: Lo
       return "drained by an operator";
     case "private":
       return "not exported to other clusters";
+    case "walk":
+      return "who has sent the request knows it as well";
     case "visited":
       return "visited already";
     case "subtree":

@@ -1,4 +1,4 @@
-import { type ClusterName, isWithin } from "#model/names.ts";
+import { type ClusterName, firstLabel, isWithin, restOf } from "#model/names.ts";
 import type { Service } from "#model/snapshot.ts";
 import { NOWHERE } from "#model/traffic_policy.ts";
 import type { LocaleState } from "#proxy/balance/locale_state.ts";
@@ -10,6 +10,8 @@ export type Refusal =
   | "drained"
   /** Local, for requests of other clusters: not exported. */
   | "private"
+  /** Not the tree's way: who has sent it knows this one as well as we do. */
+  | "walk"
   | "visited"
   /** Outside of what the request's address names. */
   | "subtree"
@@ -37,6 +39,8 @@ interface Subtree {
 
 /** Subtrees that requests may name before they are worked out anew: clients choose them. */
 const SUBTREES_MAX = 64;
+/** Clusters that send requests, before it is worked out anew where they lie. */
+const SENDERS_MAX = 4_096;
 
 /** What rules say of the locales of one service, worked out once so that a request only looks it up. */
 export class LocaleRules {
@@ -50,6 +54,8 @@ export class LocaleRules {
   /** Of requests that name no subtree. */
   readonly #fence: Subtree;
   readonly #named = new Map<ClusterName, Subtree>();
+  /** Whether clusters that have sent a request lie below us. */
+  readonly #below = new Map<ClusterName, boolean>();
   /** By locale; not 0: it leads to the primary. Undefined: there is no such thing. */
   readonly #toPrimary: Uint8Array | undefined;
 
@@ -76,14 +82,43 @@ export class LocaleRules {
     if (locale.drained === true) return "drained";
     if (kind === "local") {
       if (constraint.foreign && !this.#service.exported) return "private";
-    } else if (constraint.visited.length > 0 && constraint.visited.includes(cluster)) {
-      return "visited";
+    } else if (constraint.visited.length > 0) {
+      if (!this.#mayWalk(kind, constraint.visited.at(-1)!)) return "walk";
+      if (constraint.visited.includes(cluster)) return "visited";
     }
     const { within, members } = this.#subtreeOf(constraint);
     if (members !== undefined && members[i] === 0) {
       return within === NOWHERE || this.isFenced(i) ? "fence" : "subtree";
     }
     return constraint.data === undefined ? undefined : this.#dataRefusal(i, constraint.data);
+  }
+
+  /** Whether a cluster that has sent us a request lies below us. */
+  isBelow(sender: ClusterName): boolean {
+    let below = this.#below.get(sender);
+    if (below === undefined) {
+      if (this.#below.size >= SENDERS_MAX) this.#below.clear();
+      below = this.#liesBelow(sender);
+      this.#below.set(sender, below);
+    }
+    return below;
+  }
+
+  /**
+   * Requests walk the tree and do not wander: up, at most once sideways, then down. What comes from a child may go
+   * anywhere. A sibling knows whom we could ask beside and above us, and so does the parent: what they send is for
+   * ourselves and for those below. So no way leads through a cluster twice, and none is longer than up and down again.
+   */
+  #mayWalk(to: LocaleState["kind"], sender: ClusterName): boolean {
+    return (to !== "sibling" && to !== "parent") || this.isBelow(sender);
+  }
+
+  #liesBelow(sender: ClusterName): boolean {
+    const known = this.#locales.find(({ cluster }) => cluster === sender);
+    if (known !== undefined) return known.kind === "child";
+    if (isWithin(sender, this.#self)) return true;
+    // Below the core is all of the mesh, though its name does not say so.
+    return firstLabel(this.#self) === "core" && isWithin(sender, restOf(this.#self));
   }
 
   /** True if it lies outside of where the service's requests must stay, and leads nowhere inside. */

@@ -171,13 +171,19 @@ export class ServiceBalancer {
 
   /** Why `pick` gave nobody to a request of this constraint. */
   whyNot(constraint: PickConstraint, now: Millis): FailureName {
-    const { data } = constraint;
+    const { data, visited } = constraint;
     const isLeft = (locale: LocaleState, about: PickConstraint): boolean =>
       locale.endpoints.length > 0 && this.rules.refusal(locale.index, about) === undefined;
     if (this.locales.some((locale) => isLeft(locale, constraint))) return "shed";
     const could = (about: PickConstraint): boolean =>
       this.locales.some((locale) => this.isUsable(locale, now) && isLeft(locale, about));
-    if (could({ ...constraint, visited: [] })) return "loop";
+    // Who has sent it to us asks for others: that it has somebody itself is no loop.
+    const isLoop = (locale: LocaleState): boolean =>
+      locale.cluster !== visited.at(-1) &&
+      this.rules.refusal(locale.index, constraint) === "visited" &&
+      this.isUsable(locale, now) &&
+      isLeft(locale, { ...constraint, visited: [] });
+    if (visited.length > 1 && this.locales.some(isLoop)) return "loop";
     if (data?.write === true && could({ ...constraint, data: undefined })) return "not_primary";
     const isFence = (locale: LocaleState): boolean =>
       this.rules.refusal(locale.index, { ...constraint, visited: [], data: undefined }) === "fence";

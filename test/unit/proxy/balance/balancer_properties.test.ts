@@ -58,6 +58,9 @@ function isForbidden(
 ): boolean {
   if (locale.drained === true || locale.grant === 0) return true;
   if (locale.kind !== "local" && constraint.visited.includes(locale.cluster)) return true;
+  const sender = constraint.visited.at(-1);
+  const isAside = locale.kind === "sibling" || locale.kind === "parent";
+  if (sender !== undefined && isAside && !isWithin(sender, HERE)) return true;
   const leadsTo = (subtree: ClusterName): boolean => {
     if (isWithin(locale.cluster, subtree)) return true;
     if (locale.kind === "parent") return !isWithin(subtree, HERE);

@@ -308,16 +308,52 @@ describe("a full place", () => {
   });
 });
 
-describe("a request that has been everywhere", () => {
-  it("is told of the loop only if that is why", () => {
-    const balancer = new ServiceBalancer(
-      treeService([localeAt("parent", "core.acme.mesh", [30])]),
-      PLACE,
+describe("a request that other clusters have sent", () => {
+  const balancer = new ServiceBalancer(tree(), PLACE, 0);
+  const from = (...visited: string[]) => ({
+    ...ANYWHERE,
+    foreign: true,
+    visited: visited.map(named),
+  });
+  const allowed = (constraint: PickConstraint) =>
+    balancer.locales
+      .filter(({ index }) => balancer.rules.refusal(index, constraint) === undefined)
+      .map(({ endpoints }) => endpoints[0]!.endpoint.port);
+
+  it("goes anywhere but back if a child has sent it, be it known or not", () => {
+    assert.deepEqual(allowed(from(STORE_1)), [1, 12, 20, 30]);
+    assert.deepEqual(allowed(from("store-9.eu.acme.mesh")), [1, 11, 12, 20, 30]);
+  });
+
+  it("goes neither aside nor up if a sibling or the parent has sent it", () => {
+    for (const sender of [US, "ap.acme.mesh", "core.acme.mesh"]) {
+      assert.deepEqual(allowed(from("store-1.us.acme.mesh", sender)), [1, 11, 12], sender);
+    }
+    assert.match(reasons(balancer, from("ap.acme.mesh"))[US]!, /who has sent the request knows it/);
+  });
+
+  it("comes from below wherever it comes from, to the core", () => {
+    const locales = [
+      localeAt("child", "eu.acme.mesh", [1]),
+      localeAt("sibling", "other.mesh", [2]),
+    ];
+    const core = new ServiceBalancer(
+      treeService(locales),
+      { self: named("core.acme.mesh"), workers: 1 },
       0,
     );
-    const been = { ...ANYWHERE, visited: [named("core.acme.mesh")] };
-    assert.equal(balancer.whyNot(been, 0), "loop");
-    balancer.linkRtt(named("core.acme.mesh"), undefined, 1);
-    assert.equal(balancer.whyNot(been, 1), "no_candidate");
+    assert.equal(core.rules.refusal(1, from(US)), undefined);
+    assert.equal(core.rules.refusal(1, from("else.mesh")), "walk");
+  });
+
+  it("is told of a loop only if that is why", () => {
+    const locales = [localeAt("parent", "core.acme.mesh", [30])];
+    const none = new ServiceBalancer(treeService(locales), PLACE, 0);
+    // That who has sent it has somebody itself, it knows.
+    assert.equal(none.whyNot(from("core.acme.mesh"), 0), "no_candidate");
+    const been = from("core.acme.mesh", "store-9.eu.acme.mesh");
+    assert.equal(none.whyNot(been, 0), "loop");
+    none.linkRtt(named("core.acme.mesh"), undefined, 1);
+    assert.equal(none.whyNot(been, 1), "no_candidate");
   });
 });

@@ -298,7 +298,7 @@ describe("service balancer", () => {
     const balancer = new ServiceBalancer(service({ locales: [sibling!] }), PLACE, 0);
     const been = { ...anywhere, visited: [sibling!.cluster] };
     assert.equal(balancer.pick(been, 0, seededRng(1)), undefined);
-    assert.equal(balancer.whyNot(been, 0), "loop");
+    assert.equal(balancer.whyNot(been, 0), "no_candidate");
     const secret = service({ locales: [local!], exported: false });
     const hidden = new ServiceBalancer(secret, PLACE, 0);
     assert.equal(hidden.whyNot({ ...anywhere, foreign: true }, 0), "no_candidate");
