@@ -8,6 +8,7 @@ import type { HostPort } from "#control/config/scalars.ts";
 import type { Result } from "#kernel/result.ts";
 import { parseClusterName, parseServiceName } from "#model/names.ts";
 import type { Order } from "#model/order.ts";
+import { limitIdentity } from "#model/traffic_policy.ts";
 
 interface ClusterOptions {
   readonly admin: HostPort;
@@ -113,7 +114,8 @@ function listText({
 function whatOf(one: Order): string {
   if (one.kind === "drain") return one.cluster;
   if (one.kind === "pin") return `${one.service} to ${one.cluster}`;
-  if (one.kind === "lease") return `${one.limit} of ${one.service}: ${one.rate}/s here`;
+  if (one.kind === "lease")
+    return `${limitIdentity({ name: one.limit, by: one.by })} of ${one.service}: ${one.rate}/s here`;
   return `${one.name} for ${one.service ?? "all services"}`;
 }
 

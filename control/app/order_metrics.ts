@@ -4,6 +4,7 @@ import { Grants } from "#control/catalog/grants.ts";
 import { upward } from "#control/catalog/views.ts";
 import type { Metrics } from "#kernel/metrics.ts";
 import type { Order } from "#model/order.ts";
+import { limitIdentity } from "#model/traffic_policy.ts";
 
 interface Sample {
   readonly labels: readonly string[];
@@ -54,8 +55,8 @@ export function registerOrders(metrics: Metrics, controls: () => readonly Contro
   );
   gauge(
     "espalier_lease_rate",
-    "Requests per second that this cluster's own clients may make of a mesh-wide limit.",
-    ["service", "limit"],
+    "Requests per second that this cluster's own clients may make of a limit that `from` has written.",
+    ["service", "limit", "from"],
     leasesOf,
   );
 }
@@ -90,6 +91,8 @@ function* grantsOf({ catalog }: ControlService): Iterable<Sample> {
 
 function* leasesOf({ catalog }: ControlService): Iterable<Sample> {
   for (const order of catalog.orders) {
-    if (order.kind === "lease") yield { labels: [order.service, order.limit], value: order.rate };
+    if (order.kind !== "lease") continue;
+    const { service, limit: name, by, from, rate } = order;
+    yield { labels: [service, limitIdentity({ name, by }), from], value: rate };
   }
 }

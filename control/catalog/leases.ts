@@ -46,21 +46,24 @@ function toDivide({ orders, cluster, own, children, view }: Catalog): Lease[] {
   const known = new Set<string>(own.map(({ name }) => name));
   for (const { facts } of children) for (const name of facts.keys()) known.add(name);
   for (const { service } of view) known.add(service);
-  const wholes = new Map<string, Lease>();
-  // Of a policy for all and one for the service, the latter has the last word.
+  // Of a policy for all and one for the service, the latter has the last word about a name, whatever it says of it.
+  const wholes = new Map<string, Lease | undefined>();
   for (const forAll of [true, false]) {
     for (const order of orders) {
       if (order.kind !== "policy" || order.from !== cluster) continue;
       if ((order.service === undefined) !== forAll) continue;
       const services = order.service === undefined ? known : [order.service];
-      for (const { name: limit, scope, rate } of order.policy.rateLimits ?? []) {
-        if (scope !== "Mesh") continue;
+      for (const { name: limit, scope, rate, by } of order.policy.rateLimits ?? []) {
         for (const service of services) {
-          wholes.set(`${service} ${limit}`, { kind: "lease", from: cluster, service, limit, rate });
+          const whole: Lease = {
+            ...{ kind: "lease", from: cluster, service, limit, rate },
+            ...(by === undefined ? {} : { by }),
+          };
+          wholes.set(`${service} ${limit}`, scope === "Mesh" ? whole : undefined);
         }
       }
     }
   }
   const parts = orders.filter((order) => order.kind === "lease");
-  return [...wholes.values(), ...parts];
+  return [...[...wholes.values()].filter((whole) => whole !== undefined), ...parts];
 }

@@ -11,7 +11,12 @@ import type { PolicyOrder } from "#control/compile/policy_orders.ts";
 import { type ClusterName, isWithin, lineage, type MeshName } from "#model/names.ts";
 import type { Order } from "#model/order.ts";
 import type { PolicyOrigin } from "#model/snapshot.ts";
-import { NOWHERE, type RateLimit, type TrafficPolicy } from "#model/traffic_policy.ts";
+import {
+  limitIdentity,
+  NOWHERE,
+  type RateLimit,
+  type TrafficPolicy,
+} from "#model/traffic_policy.ts";
 
 /** What holds for one service, and why. */
 export interface EffectivePolicy {
@@ -130,7 +135,8 @@ export class Policies {
       if (value.scope === "Local") return { ...value, name };
       const leases = from.flatMap(
         (cluster) =>
-          this.#leases.get(leaseKey({ service, limit: value.name, from: cluster })) ?? [],
+          this.#leases.get(leaseKey({ service, limit: value.name, by: value.by, from: cluster })) ??
+          [],
       );
       return leases.length === 0
         ? { ...value, name }
@@ -160,15 +166,13 @@ function levelOf(policies: readonly PolicyOrder[], service: string): Level {
   return level;
 }
 
-function leaseKey(
-  lease: Pick<Extract<Order, { kind: "lease" }>, "from" | "service" | "limit">,
-): string {
-  return `${lease.from} ${lease.service} ${lease.limit}`;
+function leaseKey(lease: Omit<Extract<Order, { kind: "lease" }>, "kind" | "rate">): string {
+  return `${lease.from} ${lease.service} ${limitIdentity({ name: lease.limit, by: lease.by })}`;
 }
 
 /** A limit of the same name for other clients, or of another scope, is another limit. */
-function keyOf({ name, scope, by }: RateLimit): string {
-  return JSON.stringify([name, scope, by?.type, by !== undefined && "name" in by ? by.name : ""]);
+function keyOf(limit: RateLimit): string {
+  return `${limit.scope} ${limitIdentity(limit)}`;
 }
 
 /** A level under all that are above it, into which it is merged. */

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { trafficPolicySchema } from "#model/traffic_policy.ts";
+import { keySourceSchema, limitIdentity, trafficPolicySchema } from "#model/traffic_policy.ts";
 
 /*
  * What a cluster orders itself and every cluster below it. Orders travel down the tree; a child hears its
@@ -24,12 +24,14 @@ export const orderSchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("drain"), from: name, cluster: name }),
   /** New requests of the service go to that cluster while it can serve. */
   z.strictObject({ kind: z.literal("pin"), from: name, service: name, cluster: name }),
-  /** This child's part of a mesh-wide rate limit: requests per second, its own subtree included. */
+  /** This child's part of a mesh-wide rate limit of `from`: requests per second, its own subtree included. */
   z.strictObject({
     kind: z.literal("lease"),
     from: name,
     service: name,
+    /** Name of the limit, and whom it counts by: as in `RateLimit`. */
     limit: name,
+    by: keySourceSchema.optional(),
     rate: z.number().min(0),
   }),
 ]);
@@ -41,5 +43,5 @@ export function orderKey(order: Order): string {
   if (kind === "policy") return `${kind}/${from}/${order.name}`;
   if (kind === "drain") return `${kind}/${from}/${order.cluster}`;
   if (kind === "pin") return `${kind}/${from}/${order.service}`;
-  return `${kind}/${from}/${order.service}/${order.limit}`;
+  return `${kind}/${from}/${order.service}/${limitIdentity({ name: order.limit, by: order.by })}`;
 }

@@ -19,14 +19,14 @@ const cluster = z.string().transform((text, ctx): ClusterName => {
 });
 
 /** What of a request tells one client from another. `Caller`: the workload that mTLS has proved, or its address. */
-const keySource = z.discriminatedUnion("type", [
+export const keySourceSchema = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("Header"), name: z.string().min(1) }),
   z.strictObject({ type: z.literal("Cookie"), name: z.string().min(1) }),
   z.strictObject({ type: z.literal("QueryParameter"), name: z.string().min(1) }),
   z.strictObject({ type: z.literal("SourceAddress") }),
   z.strictObject({ type: z.literal("Caller") }),
 ]);
-export type KeySource = z.infer<typeof keySource>;
+export type KeySource = z.infer<typeof keySourceSchema>;
 
 /** Names of the ways to choose an endpoint inside a locale. */
 export const ALGORITHMS = ["PeakEwma", "LeastRequest", "RoundRobin", "RingHash", "Maglev"] as const;
@@ -39,7 +39,7 @@ export function isHash(algorithm: (typeof ALGORITHMS)[number] | undefined): bool
 const balance = z.strictObject({
   algorithm: z.enum(ALGORITHMS).optional(),
   /** Of `RingHash` and `Maglev`; a request without it is spread as if it were alone. */
-  hashOn: keySource.optional(),
+  hashOn: keySourceSchema.optional(),
   /** A new or recovered endpoint gets its full share only after that long; 0: at once. */
   slowStartMs: ms.optional(),
   /** Endpoints of a large pool that one worker uses; absent: all. */
@@ -140,12 +140,21 @@ const rateLimit = z.strictObject({
   /** Requests at once after a pause. */
   burst: count,
   /** Each client has the rate for itself; absent: all together. */
-  by: keySource.optional(),
+  by: keySourceSchema.optional(),
   /** Of `Mesh`: this cluster's part of `rate` now. Absent: not leased yet. */
   leased: z.number().min(0).optional(),
 });
 
 export type RateLimit = z.infer<typeof rateLimit>;
+
+/**
+ * What makes two rate limits of one author and service the same: `all`, or `all by Header x-user`. A limit of the same
+ * name for other clients is another one.
+ */
+export function limitIdentity({ name, by }: Pick<RateLimit, "name" | "by">): string {
+  if (by === undefined) return name;
+  return `${name} by ${"name" in by ? `${by.type} ${by.name}` : by.type}`;
+}
 
 const places = z.strictObject({
   /** Requests are served inside this subtree or not at all. */

@@ -6,6 +6,7 @@ import type { ClusterName } from "#model/names.ts";
 import type { Order } from "#model/order.ts";
 import { type CatalogNode, catalogTree, MENU } from "#test/kit/catalog_tree.ts";
 
+const CORE = "core.acme.mesh";
 const EU = "eu.acme.mesh" as ClusterName;
 const STORES = ["a", "b"].map((name) => `${name}.${EU}` as ClusterName);
 
@@ -62,8 +63,29 @@ describe("leases of a mesh-wide rate limit", () => {
     assert.deepEqual(rates(eu([0, 0, 0], both.toReversed())), [10, 10, 10]);
   });
 
+  it("say whom the limit counts by, beside one of the same name from above", () => {
+    const by = { type: "Caller" } as const;
+    const limit = { name: "all", scope: "Mesh", rate: 90, burst: 10, by } as const;
+    const own: Order = { kind: "policy", from: EU, name: "a", policy: { rateLimits: [limit] } };
+    const above = { kind: "lease", from: CORE, service: MENU, limit: "all", rate: 60 } as const;
+    const { own: leases } = leasesOf({ ...eu([0, 0, 0], []), orders: [own, above] });
+    assert.deepEqual(leases, [
+      { kind: "lease", from: EU, service: MENU, limit: "all", by, rate: 30 },
+      { ...above, rate: 20 },
+    ]);
+  });
+
+  it("are none of a limit that is the mesh's for all services and each cluster's own for this one", () => {
+    const local = { name: "all", scope: "Local", rate: 5, burst: 5 } as const;
+    const own: Order = {
+      ...{ kind: "policy", from: EU, name: "b", service: MENU },
+      policy: { rateLimits: [local] },
+    };
+    assert.deepEqual(leasesOf(eu([0, 0, 0], [policy(EU, 90), own])).own, []);
+  });
+
   it("divide what a cluster above has leased to this one, and not the policy that it comes from", () => {
-    const core = "core.acme.mesh";
+    const core = CORE;
     const lease = { kind: "lease", from: core, service: MENU, limit: "all", rate: 60 } as const;
     const catalog = { ...eu([0, 0, 0], []), orders: [policy(core, 600, MENU), lease] };
     assert.deepEqual(rates(catalog), [20, 20, 20]);

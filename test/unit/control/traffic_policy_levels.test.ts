@@ -5,7 +5,7 @@ import { POLICY_FIELDS, type PolicyField, policyOf } from "#control/compile/poli
 import type { PolicyOrder } from "#control/compile/policy_orders.ts";
 import { type Rng, seededRng } from "#kernel/rng.ts";
 import { type ClusterName, isWithin } from "#model/names.ts";
-import type { Order } from "#model/order.ts";
+import { type Order, orderKey } from "#model/order.ts";
 import { NOWHERE, type RateLimit, type TrafficPolicy } from "#model/traffic_policy.ts";
 import { cluster, MESH } from "#test/kit/mesh.ts";
 
@@ -284,6 +284,26 @@ describe("rate limits", () => {
       limit("y", 9, 9, mesh),
     ]);
     assert.equal(at(...limits, lease(CORE, "x", 7)).policy?.rateLimits?.[0]?.leased, 7);
+  });
+
+  it("of one name have each its own lease: by who has written it, and whom it counts by", () => {
+    const mesh = { scope: "Mesh" as const };
+    const each = { ...mesh, by: { type: "Caller" as const } };
+    const lease = (from: ClusterName, rate: number, by?: { type: "Caller" }): Order => {
+      return { kind: "lease", from, service: SERVICE, limit: "x", ...(by && { by }), rate };
+    };
+    const limits = [
+      order(CORE, { rateLimits: [limit("x", 100, 100, mesh)] }),
+      order(EU, { rateLimits: [limit("x", 50, 50, each)] }),
+    ];
+    const leases = [lease(CORE, 20), lease(EU, 12, each.by), lease(EU, 3), lease(CORE, 2, each.by)];
+    assert.equal(new Set(leases.map(orderKey)).size, 4);
+    for (const all of [leases, leases.toReversed()]) {
+      assert.deepEqual(at(...limits, ...all).policy?.rateLimits, [
+        limit("x", 100, 100, { ...mesh, leased: 20 }),
+        limit("x-2", 50, 50, { ...each, leased: 12 }),
+      ]);
+    }
   });
 });
 
