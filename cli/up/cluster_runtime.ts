@@ -135,6 +135,8 @@ export class Gateway {
       cluster: name,
       identity,
       reusePort: false,
+      // All gateways of the tree are in one exposition.
+      labels: { at: name },
       ...(accessLog && { accessLog }),
     });
     const source = new DirectSource((deliver) =>

@@ -181,6 +181,10 @@ describe("espalier up", { timeout: 60_000 }, () => {
     const metrics = (await get(port, { path: "/metrics" })).body;
     assert.match(metrics, /espalier_catalog_children\{cluster="core\.acme\.mesh"\} 1/);
     assert.match(metrics, /espalier_link_up\{cluster="eu\.acme\.mesh"/);
+    // Of each gateway by itself.
+    for (const at of CLUSTERS) {
+      assert.match(metrics, new RegExp(`espalier_requests_total\\{[^}]*at="${at}"`));
+    }
   });
 
   it("refuses a tree with a hole: exit code 2", async () => {
