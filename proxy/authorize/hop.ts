@@ -42,6 +42,8 @@ export interface Hop {
   readonly within: ClusterName | undefined;
   /** Clusters passed through, oldest first. */
   readonly path: readonly ClusterName[];
+  /** Clusters that have failed it on its way, or refused it: asked again only if nobody else is left. `HOPS_MAX` at most. */
+  readonly avoid: readonly ClusterName[];
   /** What remains of the request's time, ms; undefined: not limited so far. */
   readonly deadlineMs: number | undefined;
   /** Retries that may still be spent on it. */
@@ -65,6 +67,7 @@ export const FIRST_HOP: Hop = {
   service: undefined,
   within: undefined,
   path: [],
+  avoid: [],
   deadlineMs: undefined,
   retries: RETRIES_DEFAULT,
   priority: undefined,
@@ -77,7 +80,7 @@ export const FIRST_HOP: Hop = {
 
 const ALL = [
   ...(["service", "within", "path", "deadline", "retries", "priority", "caller"] as const),
-  ...(["data", "epoch", "session", "debug"] as const),
+  ...(["avoid", "data", "epoch", "session", "debug"] as const),
 ];
 type HopField = (typeof ALL)[number];
 
@@ -177,12 +180,10 @@ function parseHop(said: Said): Hop | string {
   if (service?.ok === false) return service.error;
   const within = said.within === undefined ? undefined : parseClusterName(said.within);
   if (within?.ok === false) return within.error;
-  const path: ClusterName[] = [];
-  for (const name of said.path === undefined ? [] : said.path.split(",", HOPS_MAX + 1)) {
-    const cluster = parseClusterName(name);
-    if (!cluster.ok) return cluster.error;
-    path.push(cluster.value);
-  }
+  const path = parseClusters(said.path, HOPS_MAX + 1);
+  if (typeof path === "string") return path;
+  const avoid = parseClusters(said.avoid, HOPS_MAX);
+  if (typeof avoid === "string") return avoid;
   const deadlineMs = parseCount(said.deadline, 86_400_000);
   const retries = parseCount(said.retries, RETRIES_MAX);
   if (deadlineMs === null || retries === null)
@@ -201,6 +202,7 @@ function parseHop(said: Said): Hop | string {
     service: service?.value,
     within: within?.value,
     path,
+    avoid,
     deadlineMs,
     retries: retries ?? RETRIES_DEFAULT,
     priority,
@@ -211,6 +213,20 @@ function parseHop(said: Said): Hop | string {
     debug: said.debug !== undefined,
   };
 }
+
+/** The first `max` of a list; a text says what is wrong with it. */
+function parseClusters(list: string | undefined, max: number): readonly ClusterName[] | string {
+  if (list === undefined) return NO_CLUSTERS;
+  const clusters: ClusterName[] = [];
+  for (const name of list.split(",", max)) {
+    const cluster = parseClusterName(name);
+    if (!cluster.ok) return cluster.error;
+    clusters.push(cluster.value);
+  }
+  return clusters;
+}
+
+const NO_CLUSTERS: readonly ClusterName[] = [];
 
 /** Undefined if absent, null if malformed. */
 function parseCount(text: string | undefined, max: number): number | undefined | null {
@@ -224,6 +240,7 @@ export function writeHop(fields: Fields, hop: Hop): void {
   if (hop.service !== undefined) fields.push("x-mesh-service", hop.service);
   if (hop.within !== undefined) fields.push("x-mesh-within", hop.within);
   if (hop.path.length > 0) fields.push("x-mesh-path", hop.path.join(","));
+  if (hop.avoid.length > 0) fields.push("x-mesh-avoid", hop.avoid.join(","));
   if (hop.deadlineMs !== undefined) fields.push("x-mesh-deadline", String(hop.deadlineMs));
   fields.push("x-mesh-retries", String(hop.retries));
   if (hop.priority !== undefined) fields.push("x-mesh-priority", hop.priority);

@@ -92,6 +92,9 @@ function reasonFor(about: Case, locale: LocaleState): string {
   const { rules } = balancer;
   const refusal = rules.refusal(locale.index, constraint);
   if (refusal !== undefined) return refused(refusal, about, locale);
+  if (locale.kind !== "local" && constraint.avoid?.includes(locale.cluster) === true) {
+    return "has failed this request already";
+  }
   if (!locale.linkUp) return "link is down";
   if (locale.locale.healthy === 0) return "its owner has nobody healthy";
   if (locale.endpoints.length === 0) return "has no endpoint";

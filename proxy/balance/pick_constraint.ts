@@ -7,6 +7,8 @@ import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
 export interface PickConstraint {
   /** Clusters that the request has passed: it never goes back to one. */
   readonly visited: readonly ClusterName[];
+  /** Clusters that failed it, or refused it, before it came here: taken only if nobody else can. */
+  readonly avoid?: readonly ClusterName[] | undefined;
   /** Endpoints that failed it: taken again only if there is nothing else. */
   readonly tried: readonly EndpointState[];
   /** The subtree that must serve it; undefined: any. */

@@ -32,8 +32,16 @@ import { endpointKey } from "#proxy/upstream/upstreams.ts";
 const FAILURE_PENALTY_MS = 1_000;
 /** A failure that took this long is taken for what an overloaded place does. */
 const STALLED_MS = 1_000;
-const REACHES: readonly Reach[] = ["healthy", "out", "tried"];
+/** How far a pick goes for an endpoint, step by step. */
+const LOOKS: readonly { readonly reach: Reach; readonly avoids: boolean }[] = [
+  { reach: "healthy", avoids: true },
+  { reach: "out", avoids: true },
+  { reach: "healthy", avoids: false },
+  { reach: "out", avoids: false },
+  { reach: "tried", avoids: false },
+];
 const NOBODY: readonly EndpointState[] = [];
+const NO_CLUSTERS: readonly ClusterName[] = [];
 
 /** Where a balancer stands. */
 export interface BalancerPlace {
@@ -87,6 +95,8 @@ export class ServiceBalancer {
   #superseded = false;
   /** Of the running pick: somebody could take it, were there room. */
   #isFull = false;
+  /** Of the running look: clusters that are passed over. */
+  #avoided: readonly ClusterName[] = NO_CLUSTERS;
   #sessions: SessionSeats | undefined = undefined;
   #byCluster: ReadonlyMap<ClusterName, readonly LocaleState[]> | undefined = undefined;
   /** Endpoints of this cluster by their keys; made when a first check is heard of. */
@@ -136,9 +146,10 @@ export class ServiceBalancer {
   }
 
   #find(constraint: PickConstraint, now: Millis, rng: Rng): EndpointState | undefined {
-    const { tried, hash } = constraint;
+    const { tried, hash, avoid = NO_CLUSTERS } = constraint;
     const isFirst = tried.length === 0;
     this.#isFull = false;
+    this.#avoided = avoid;
     const within = this.rules.within(constraint);
     this.pickedWithin = within;
     if (constraint.session !== undefined && isFirst) {
@@ -153,9 +164,11 @@ export class ServiceBalancer {
     const ask = this.#ask;
     ask.tried = tried;
     ask.hash = hash;
-    for (const reach of REACHES) {
+    for (const { reach, avoids } of LOOKS) {
       if (reach === "tried" && isFirst) break;
+      if (!avoids && reach !== "tried" && avoid.length === 0) continue;
       ask.reach = reach;
+      this.#avoided = avoids ? avoid : NO_CLUSTERS;
       const first = drawn < 0 ? undefined : this.#from(drawn, constraint, now, rng);
       if (first !== undefined) {
         if (reach !== "tried") this.#nameSubtree(Math.floor(slot / size), constraint);
@@ -353,6 +366,7 @@ export class ServiceBalancer {
   #from(i: number, constraint: PickConstraint, now: Millis, rng: Rng): EndpointState | undefined {
     if (this.rules.refusal(i, constraint) !== undefined) return undefined;
     const locale = this.locales[i]!;
+    if (this.#isAvoided(locale)) return undefined;
     // A dead link, or a place that says it has nobody, is asked when everything else is gone.
     if (this.#ask.reach === "healthy" && !isOpen(locale)) return undefined;
     if (!this.hasRoom(locale, constraint.priority ?? "default", now)) {
@@ -365,6 +379,10 @@ export class ServiceBalancer {
     const found = locale.picker.pick(ask, now, rng);
     ask.reach = "healthy";
     return found;
+  }
+
+  #isAvoided({ kind, cluster }: LocaleState): boolean {
+    return this.#avoided.length > 0 && kind !== "local" && this.#avoided.includes(cluster);
   }
 
   /** The next in the order of cost, those first that serve a part; not `drawn`. */
@@ -405,6 +423,7 @@ export class ServiceBalancer {
     const part = this.#waterfall.partOf(locale.index);
     if (!isOpen(locale) || (this.rules.parts.length > 0 && part < 0)) return undefined;
     if (this.rules.refusal(locale.index, constraint) !== undefined) return undefined;
+    if (this.#isAvoided(locale)) return undefined;
     if (!this.hasRoom(locale, constraint.priority ?? "default", now)) return undefined;
     this.#nameSubtree(part, constraint);
     return seat.endpoint;

@@ -49,6 +49,7 @@ export class Attempt extends WheelItem implements AnswerSink {
   /** It is a retry or a hedge. */
   readonly #extra: boolean;
   readonly #within: ClusterName | undefined;
+  readonly #avoid: readonly ClusterName[];
   #stream: UpstreamStream | undefined = undefined;
   /** The balancer knows how it went. */
   #told = false;
@@ -62,6 +63,8 @@ export class Attempt extends WheelItem implements AnswerSink {
       readonly now: Millis;
       readonly extra: boolean;
       readonly within: ClusterName | undefined;
+      /** Clusters that have failed the request, or refused it. */
+      readonly avoid: readonly ClusterName[];
     },
   ) {
     super();
@@ -72,6 +75,7 @@ export class Attempt extends WheelItem implements AnswerSink {
     this.startedAt = about.now;
     this.#extra = about.extra;
     this.#within = about.within;
+    this.#avoid = about.avoid;
   }
 
   /**
@@ -207,11 +211,12 @@ export class Attempt extends WheelItem implements AnswerSink {
     const { upstreams, raw, self } = this.#ports;
     const { service, hop, priority, data, sessionRest: session, debug } = this.#plan;
     const within = this.#within;
+    const avoid = this.#avoid;
     const head = this.#headWith(leftMs);
     if (place.identity !== undefined) {
       const epoch = service.balancer.service.replication?.epoch;
       const told = { priority, data, epoch, session, debug };
-      const about = { self, service: service.name, within, hop, leftMs, retries, ...told };
+      const about = { self, service: service.name, within, hop, avoid, leftMs, retries, ...told };
       return upstreams.open(place, headFor(this.endpoint, head, about), this);
     }
     if (!service.raw) return upstreams.open(place, head, this);

@@ -1,6 +1,6 @@
 import type { ClusterName, ServiceName } from "#model/names.ts";
 import type { Priority } from "#model/traffic_policy.ts";
-import { type Hop, writeHop } from "#proxy/authorize/hop.ts";
+import { HOPS_MAX, type Hop, writeHop } from "#proxy/authorize/hop.ts";
 import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
 import type { DataNeed } from "#proxy/balance/pick_constraint.ts";
 import type { RequestHead } from "#proxy/exchange/exchange.ts";
@@ -11,6 +11,8 @@ export interface MeshHead {
   readonly service: ServiceName;
   readonly within: ClusterName | undefined;
   readonly hop: Hop;
+  /** Clusters that have failed it, or refused it. */
+  readonly avoid: readonly ClusterName[];
   readonly priority: Priority;
   /** What remains of its time, ms; undefined: not limited. */
   readonly leftMs: number | undefined;
@@ -21,6 +23,25 @@ export interface MeshHead {
   /** The client's seat from there on, "" for a new one. */
   readonly session?: string | undefined;
   readonly debug?: boolean;
+}
+
+const NO_CLUSTERS: readonly ClusterName[] = [];
+
+/**
+ * What the next cluster had better not ask for a request: whom those before us have found wanting, and whom we have
+ * tried. The last `HOPS_MAX` of them.
+ */
+export function toAvoid(
+  before: readonly ClusterName[],
+  tried: readonly EndpointState[],
+  to: EndpointState,
+): readonly ClusterName[] {
+  if (tried.length === 0) return before;
+  const all = new Set(before);
+  for (const { locale } of tried) if (locale.kind !== "local") all.add(locale.cluster);
+  // Of several gateways of a cluster another one may be well.
+  all.delete(to.locale.cluster);
+  return [...all].slice(-HOPS_MAX);
 }
 
 /**
@@ -35,6 +56,7 @@ export function headFor(endpoint: EndpointState, head: RequestHead, about: MeshH
     service,
     within,
     hop,
+    avoid,
     priority,
     leftMs,
     retries,
@@ -49,6 +71,7 @@ export function headFor(endpoint: EndpointState, head: RequestHead, about: MeshH
     service,
     within,
     path: leaves ? [...hop.path, self] : hop.path,
+    avoid: leaves ? avoid : NO_CLUSTERS,
     // At least 1: what is over here must not become "no deadline" there.
     deadlineMs: leftMs === undefined ? undefined : Math.max(1, Math.round(leftMs)),
     retries,

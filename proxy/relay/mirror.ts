@@ -65,6 +65,7 @@ export class Mirror extends WheelItem implements AnswerSink {
     wheel.arm(this, DEADLINE_DEFAULT_MS);
     const about = {
       ...{ self, service: name, within: undefined, hop: plan.hop, retries: 0 },
+      avoid: [],
       priority: COPY,
     };
     const copy =

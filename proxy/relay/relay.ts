@@ -40,6 +40,7 @@ import { acceptConnect, isFinal, mayHedge, retryRuleOf } from "#proxy/relay/answ
 import { Attempt, type AttemptOwner } from "#proxy/relay/attempt.ts";
 import { answerFailure } from "#proxy/relay/failure_answer.ts";
 import { isFree } from "#proxy/relay/free_retry.ts";
+import { toAvoid } from "#proxy/relay/mesh_head.ts";
 import { Mirror } from "#proxy/relay/mirror.ts";
 import { outcomeAtDeadline, outcomeOf } from "#proxy/relay/outcome.ts";
 import type { RelayPlan, RelayPorts } from "#proxy/relay/plan.ts";
@@ -358,6 +359,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
   #constraint(): PickConstraint {
     return {
       visited: this.#plan.hop.path,
+      avoid: this.#plan.hop.avoid,
       tried: this.#tried,
       within: this.#plan.within,
       foreign: this.#plan.foreign,
@@ -372,6 +374,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
   #begin(endpoint: EndpointState, now: Millis, extra: boolean): Attempt {
     const attempt = new Attempt(this.#ports, this.#plan, this, endpoint, {
       ...{ now, extra, within: this.#within },
+      avoid: toAvoid(this.#plan.hop.avoid, this.#tried, endpoint),
     });
     const { deadlineMs } = this.#plan;
     const leftMs = deadlineMs > 0 ? deadlineMs - (now - this.#startedAt) : undefined;

@@ -43,6 +43,7 @@ describe("hop fields", () => {
     const fields = fieldsOf([
       ...["x-mesh-service", "menu.shop", "x-mesh-deadline", "1480", "x-mesh-retries", "2"],
       ...["x-mesh-priority", "sheddable", "x-mesh-caller", caller, "x-kept", "1"],
+      ...["x-mesh-avoid", "store-2.eu.acme.mesh,us.acme.mesh"],
       ...["x-mesh-data", "write", "x-mesh-epoch", "7", "x-mesh-debug", "route"],
       ...["x-mesh-session", "0123456789abcdef-0123456789abcdef"],
     ]);
@@ -53,6 +54,7 @@ describe("hop fields", () => {
         service: "menu.shop",
         within: undefined,
         path: ["store-1.eu.acme.mesh"],
+        avoid: ["store-2.eu.acme.mesh", "us.acme.mesh"],
         deadlineMs: 1480,
         retries: 2,
         priority: "sheddable",
@@ -73,10 +75,13 @@ describe("hop fields", () => {
       "spiffe://core.acme.mesh/ns/a/sa/b",
       "x-mesh-service",
       "menu.shop",
+      "x-mesh-avoid",
+      "core.acme.mesh",
     ];
     const hop = readHop(fields, workload(id), SELF, MESH);
     assert.ok(hop.ok);
-    assert.deepEqual([hop.value.caller, hop.value.service], [id, "menu.shop"]);
+    assert.deepEqual([hop.value.caller, hop.value.service, hop.value.avoid], [id, "menu.shop", []]);
+    assert.deepEqual(fields, []);
   });
 
   const kindOf = (fields: Fields, peer: Peer): string => {
@@ -118,6 +123,7 @@ describe("hop fields", () => {
     ["x-mesh-session", "0123456789ABCDEF"],
     ["x-mesh-session", `${"0123456789abcdef-".repeat(8)}0123456789abcdef`],
     ["x-mesh-path", "UPPER.case"],
+    ["x-mesh-avoid", "us.acme.mesh,"],
     ["x-mesh-caller", "x".repeat(2_000)],
     ["x-mesh-service", "a.b", "x-mesh-service", "c.d"],
   ]) {
@@ -132,12 +138,19 @@ describe("hop fields", () => {
     assert.equal(kindOf(["x-mesh-path", path], from), "loop");
   });
 
+  it("keeps no more clusters to be avoided than may be passed", () => {
+    const avoid = Array.from({ length: 1_000 }, (_, i) => `n${i}.acme.mesh`).join(",");
+    const hop = readHop(fieldsOf(["x-mesh-avoid", avoid]), from, SELF, MESH);
+    assert.equal(hop.ok && hop.value.avoid.length, HOPS_MAX);
+  });
+
   it("writes what it reads", () => {
     const fields: Fields = [];
     writeHop(fields, {
       service: "menu.shop" as ServiceName,
       within: "us.acme.mesh" as ClusterName,
       path: ["store-1.eu.acme.mesh" as ClusterName],
+      avoid: ["store-2.eu.acme.mesh" as ClusterName],
       deadlineMs: 900,
       retries: 1,
       priority: "critical",

@@ -346,6 +346,25 @@ describe("a request that other clusters have sent", () => {
     assert.equal(core.rules.refusal(1, from("else.mesh")), "walk");
   });
 
+  it("does not go where it has failed before, unless nobody else is left", () => {
+    const world = new ServiceBalancer(tree(), PLACE, 0);
+    const constraint = {
+      ...from(STORE_1),
+      avoid: [HERE, STORE_1, named("store-2.eu.acme.mesh"), US],
+    };
+    const endpoint = endpointAt(world, 1);
+    const ports = (now: number) => Object.keys(drawn(world, constraint, now).counts);
+    assert.deepEqual(ports(0), ["1"], "what is our own is not meant");
+    endpoint.outlier = { ...endpoint.outlier, ejectedUntil: 1_000 };
+    assert.deepEqual(ports(200), ["30"], "the only other one");
+    world.linkRtt(named("core.acme.mesh"), undefined, 300);
+    assert.deepEqual(ports(400), ["1"], "one that is out before what has failed it");
+    const tried = [endpoint, endpointAt(world, 30)];
+    const next = world.pick({ ...constraint, tried }, 500, seededRng(1));
+    assert.equal(next?.endpoint.port, 12);
+    assert.match(reasons(world, constraint)[US]!, /failed this request already/);
+  });
+
   it("is told of a loop only if that is why", () => {
     const locales = [localeAt("parent", "core.acme.mesh", [30])];
     const none = new ServiceBalancer(treeService(locales), PLACE, 0);

@@ -64,6 +64,42 @@ describe("a request over three gateways", () => {
   });
 });
 
+describe("a request that a black hole has cost a try", () => {
+  const stores = () =>
+    new MeshStand({
+      "a.eu": [
+        { kind: "sibling", at: "b.eu" },
+        { kind: "parent", at: "eu" },
+      ],
+      eu: [
+        { kind: "child", at: "b.eu" },
+        { kind: "local", p50Ms: 100 },
+      ],
+      "b.eu": [{ kind: "local" }],
+    });
+
+  it("is not sent there again by the next gateway", () => {
+    for (const lost of ["link_down", "connect_timeout", "closed_early"] as const) {
+      const stand = stores();
+      stand.link = (_, to) => (to === "b.eu" ? lost : undefined);
+      assert.equal(stand.answered("a.eu").status, 200);
+      const gateways = stand.arrivals.filter(({ port }) => port === undefined);
+      assert.deepEqual(
+        gateways.map(({ at }) => at),
+        ["b.eu", "eu"],
+        lost,
+      );
+      assert.equal(gateways[1]!.field("x-mesh-avoid"), "b.eu.acme.mesh", lost);
+    }
+  });
+
+  it("says nothing of the kind while nothing has failed it", () => {
+    const stand = stores();
+    stand.answered("a.eu");
+    assert.equal(stand.arrivals[0]!.field("x-mesh-avoid"), undefined);
+  });
+});
+
 describe("two regions that have both lost a service", () => {
   /** Each believes that the other one has it, and core that both have. */
   const regions = () =>
