@@ -70,5 +70,6 @@ function carryEndpoints(state: LocaleState, known: LocaleState | undefined, now:
     old.seed(state.seedMs());
     state.endpoints.push(old);
     state.inflight += old.inflight;
+    state.waiting += old.waiting;
   }
 }

@@ -16,14 +16,26 @@ import { endpointKey } from "#proxy/upstream/upstreams.ts";
 /** Requests at once below which an endpoint is not passed over for another one. */
 const LEARNT_LEAST = 3;
 
-/** How a try ended. `unreachable`: no connection could be made. */
-export type Outcome = "ok" | "failed" | "unreachable" | "cancelled";
+/** How a try ended. */
+export type Outcome =
+  | "ok"
+  | "failed"
+  /** No connection could be made. */
+  | "unreachable"
+  /** Failed, by its own word for want of room (503, UNAVAILABLE). */
+  | "overloaded"
+  /** Well, but it wants fewer requests (429, RESOURCE_EXHAUSTED): this caller's, or everybody's. */
+  | "limited"
+  /** Says nothing of it. */
+  | "cancelled";
 
 /** What is known of one endpoint, beyond its address. Lives as long as snapshots name it. */
 export class EndpointState {
   endpoint: Endpoint;
   locale: LocaleState;
   inflight = 0;
+  /** Of them, those that it has whole and has not answered yet: what it has to work on. */
+  waiting = 0;
   readonly ewma: PeakEwma;
   /** What its locale is compared by with others. */
   readonly typical: TypicalTime;
@@ -134,15 +146,15 @@ export class EndpointState {
     this.#forget(now);
   }
 
-  /** A try has shown how it bears what runs here. @param ran requests just before it ended, it among them. */
-  learn(latencyMs: Millis, ran: number, dropped: boolean, now: Millis): void {
+  /** A try has shown how it bears what waits here. @param waited requests just before its answer, it among them. */
+  learn(latencyMs: Millis, waited: number, dropped: boolean, now: Millis): void {
     this.learnt ??= new AdaptiveLimit(LEARNT_LEAST);
-    this.learnt.sample(latencyMs, ran, dropped, now);
+    this.learnt.sample(latencyMs, waited, dropped, now);
   }
 
   /** Whether one more is less than `share` of what it has shown to bear. */
   hasRoom(share: number): boolean {
-    return this.learnt === undefined || this.inflight < share * this.learnt.limit;
+    return this.learnt === undefined || this.waiting < share * this.learnt.limit;
   }
 
   /** Failures of late that no success has followed. */

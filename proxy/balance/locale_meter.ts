@@ -25,8 +25,9 @@ export class LocaleMeter {
 
   measure(locale: LocaleState, now: Millis): void {
     this.costMs = this.cost(locale, now);
-    this.bears = this.#bears(locale);
+    locale.share = this.#share(locale);
     if (locale.kind === "local") this.#readReports(locale, now);
+    this.bears = this.bearsNow(locale);
   }
 
   /** What endpoints say of themselves (ORCA): how old they are, and how much of ours all together bear. */
@@ -44,7 +45,12 @@ export class LocaleMeter {
       if (!endpoint.isOut(now)) bears += reported.capacity(now) ?? Number.POSITIVE_INFINITY;
     }
     locale.reportedStalenessMs = oldest;
-    if (this.#adaptive && this.usable > 0) this.bears = Math.min(this.bears, bears);
+    if (this.#adaptive && this.usable > 0) locale.share = Math.min(locale.share, bears);
+  }
+
+  /** What was declared, granted and reported at the last look, and what it has shown as of now. */
+  bearsNow(locale: LocaleState): number {
+    return this.#adaptive ? Math.min(locale.share, locale.shownToBear) : locale.share;
   }
 
   /** The lower median of the endpoints that take requests, so that one slow endpoint does not make a place dear. */
@@ -69,13 +75,12 @@ export class LocaleMeter {
     return lowerMedian(COSTS, sampled) + egressMs;
   }
 
-  /** After `cost`: what is declared, as far as those are well that bear it, granted, and learnt. */
-  #bears({ kind, endpoints, locale, limit, panics }: LocaleState): number {
+  /** After `cost`: what is declared, as far as those are well that bear it, and granted. */
+  #share({ kind, endpoints, locale, panics }: LocaleState): number {
     let whole = locale.capacity ?? Number.POSITIVE_INFINITY;
     // Where nobody is well, what all bear is the bound of who has to try it nevertheless.
     if (kind === "local" && this.usable > 0 && !panics) whole *= this.usable / endpoints.length;
     if (locale.grant !== undefined) whole = Math.min(whole, locale.grant);
-    const share = whole / this.#workers;
-    return this.#adaptive ? Math.min(share, limit.limit) : share;
+    return whole / this.#workers;
   }
 }

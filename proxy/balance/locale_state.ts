@@ -43,6 +43,10 @@ export class LocaleState {
   weight = 0;
   /** Requests running there now, of the endpoints that it has. */
   inflight = 0;
+  /** Of them, those that an endpoint has whole and has not answered yet. */
+  waiting = 0;
+  /** Concurrent requests of this worker that it is declared, granted or reported to bear, as of the last look. */
+  share = Number.POSITIVE_INFINITY;
   /** Nobody else can help, and so few of its endpoints are well that the verdicts are doubted. */
   panics = false;
   /** How old its own endpoints say that their data is, the oldest of them, ms; undefined: none says it. */
@@ -112,6 +116,14 @@ export class LocaleState {
     this.#demandAt = now;
     const touchedAt = before.#touchedAt;
     if (touchedAt !== undefined) this.touch(touchedAt);
+  }
+
+  /**
+   * Requests that may run there by what it has shown to bear, which is how many wait for an answer: of clients that
+   * read slowly, or have not sent all, no endpoint knows.
+   */
+  get shownToBear(): number {
+    return this.limit.limit + this.inflight - this.waiting;
   }
 
   get kind(): Locale["kind"] {

@@ -239,30 +239,51 @@ export class ServiceBalancer {
     return this.#waterfall.weights.shed[PRIORITIES.length - 1]! > 0;
   }
 
-  /** A try begins. */
-  started(endpoint: EndpointState, now: Millis): void {
+  /** A try begins. @param whole its request has no body: it waits for its answer from now on. */
+  started(endpoint: EndpointState, now: Millis, whole = true): void {
     endpoint.inflight++;
     endpoint.locale.requests++;
     endpoint.locale.count(1, now);
+    if (whole) this.asked(endpoint);
   }
 
-  /** A try has ended. @param latencyMs to the head of its answer, or to its failure. */
-  finished(endpoint: EndpointState, outcome: Outcome, latencyMs: Millis, now: Millis): void {
+  /** The endpoint has all of a request whose body came later: it waits for its answer from now on. */
+  asked(endpoint: EndpointState): void {
+    endpoint.waiting++;
+    endpoint.locale.waiting++;
+  }
+
+  /** The head of an answer has come, and its try goes on. @param waitedMs since `asked`. */
+  answered(endpoint: EndpointState, outcome: Outcome, waitedMs: Millis, now: Millis): void {
     const { locale } = endpoint;
-    const ran = locale.inflight;
-    const ranThere = endpoint.inflight;
+    const waited = locale.waiting--;
+    const waitedThere = endpoint.waiting--;
+    const isDrop = isDropped(outcome, waitedMs);
+    if (outcome !== "ok" && !isDrop) return;
+    locale.limit.sample(waitedMs, waited, isDrop, now);
+    if (locale.limitsEndpoints) endpoint.learn(waitedMs, waitedThere, isDrop, now);
+  }
+
+  /**
+   * A try has ended. @param latencyMs to the head of its answer, or to its failure. @param waits it was waiting for
+   * its answer until now.
+   */
+  finished(
+    endpoint: EndpointState,
+    outcome: Outcome,
+    latencyMs: Millis,
+    now: Millis,
+    waits = true,
+  ): void {
+    const { locale } = endpoint;
+    if (waits) this.answered(endpoint, outcome, latencyMs, now);
     endpoint.inflight--;
     locale.count(-1, now);
     if (outcome === "cancelled") return;
-    const isDrop = outcome !== "ok" && latencyMs >= STALLED_MS;
-    if (outcome === "ok" || isDrop) {
-      locale.limit.sample(latencyMs, ran, isDrop, now);
-      if (locale.limitsEndpoints) endpoint.learn(latencyMs, ranThere, isDrop, now);
-    }
     if (outcome === "ok") {
       endpoint.praise(latencyMs, now);
       if (locale.kind === "local") this.#latency.add(latencyMs);
-    } else {
+    } else if (outcome !== "limited") {
       // What was running when it was ejected fails as well, and would keep traffic away for longer than that.
       if (endpoint.isEjected(now)) return;
       endpoint.penalize(Math.max(latencyMs, FAILURE_PENALTY_MS), now);
@@ -323,7 +344,8 @@ export class ServiceBalancer {
       p50Ms: this.#latency.median(),
       demand: demand * this.#arrivals.ownShare,
       arrivals: this.#arrivals.ownPerSecond,
-      limit: limit === Number.POSITIVE_INFINITY ? undefined : limit,
+      // What it is compared with is what runs.
+      limit: limit === Number.POSITIVE_INFINITY ? undefined : local!.shownToBear,
       stalenessMs: local?.stalenessMs,
     };
   }
@@ -333,9 +355,9 @@ export class ServiceBalancer {
     return this.#meter.cost(locale, now);
   }
 
-  /** Concurrent requests that `locale` bears from this worker, as of the last look; Infinity: no limit is known. */
+  /** Concurrent requests that `locale` bears from this worker; Infinity: no limit is known. */
   bearsOf(locale: LocaleState): number {
-    return this.#waterfall.bears[locale.index]!;
+    return this.#meter.bearsNow(locale);
   }
 
   isUsable(locale: LocaleState, now: Millis): boolean {
@@ -354,7 +376,7 @@ export class ServiceBalancer {
 
   /** Whether one more request of a class may go there now. */
   hasRoom(locale: LocaleState, priority: Priority, now: Millis): boolean {
-    const bears = this.#waterfall.bears[locale.index]!;
+    const bears = this.#meter.bearsNow(locale);
     if (bears === Number.POSITIVE_INFINITY || this.#superseded) return true;
     const { inflight } = locale;
     const ceiling = this.#room.ceiling(bears, priority, now);
@@ -485,6 +507,20 @@ function standingOf(of: LocaleState, anyWell: boolean): number {
   const standing = localeStanding(facts);
   if (standing === "closed" || standing === "out") return OUT;
   return standing === "last" ? LAST_RESORT : READY;
+}
+
+/** Turned away, or left alone for as long as overloaded places do. */
+function isDropped(outcome: Outcome, waitedMs: Millis): boolean {
+  switch (outcome) {
+    case "overloaded":
+    case "limited":
+      return true;
+    case "failed":
+    case "unreachable":
+      return waitedMs >= STALLED_MS;
+    default:
+      return false;
+  }
 }
 
 function isOpen({ linkUp, locale }: LocaleState): boolean {

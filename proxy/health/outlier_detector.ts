@@ -86,7 +86,8 @@ export class OutlierDetector {
     this.#tallies ??= talliesOf(this.#endpoints);
     const tally = this.#tallies.get(endpoint);
     const before = endpoint.outlier;
-    if (outcome === "ok") {
+    // Who says that it is too much is well, and is spared by limits.
+    if (outcome === "ok" || outcome === "limited") {
       if (tally !== undefined) tally.ok++;
       endpoint.outlier = afterRequest(before, 0, now);
       return false;

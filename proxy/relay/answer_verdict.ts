@@ -1,6 +1,9 @@
+import type { GatewaySaid } from "#proxy/authorize/hop.ts";
+import type { Outcome } from "#proxy/balance/endpoint_state.ts";
 import type { AnswerHead } from "#proxy/exchange/exchange.ts";
 import { FAILURES, isFailureName, type RetryRule } from "#proxy/exchange/failure.ts";
 import { grpcStatusOfAnswer } from "#proxy/exchange/grpc.ts";
+import { outcomeOfCall, outcomeOfStatus } from "#proxy/relay/outcome.ts";
 import type { RelayPlan } from "#proxy/relay/plan.ts";
 import { isRetryableStatus, mayRetry } from "#proxy/retry/classify.ts";
 
@@ -18,6 +21,24 @@ export function retryRuleOf(
   }
   const isListed = retry?.statuses?.has(status) ?? isRetryableStatus(status);
   return isListed ? "idempotent" : undefined;
+}
+
+/**
+ * What the head of an answer tells of how much there is to do where it comes from.
+ * @param said by the next gateway, if there is one.
+ */
+export function outcomeOfHead(
+  { isCall }: Pick<RelayPlan, "isCall">,
+  { status, body, fields }: AnswerHead,
+  said: GatewaySaid | undefined,
+): Outcome {
+  const refused = said?.refused;
+  if (refused === "shed" || refused === "overloaded") return "overloaded";
+  // Other refusals are no matter of how much there is to do, nor is who cannot be reached.
+  if (refused !== undefined) return "cancelled";
+  if (said?.failed !== undefined) return "failed";
+  if (!isCall || status !== 200) return outcomeOfStatus(status);
+  return body === 0 ? outcomeOfCall(grpcStatusOfAnswer(status, fields)) : "ok";
 }
 
 /** Whether a gateway has refused a request for a reason that holds everywhere. @param kind that it gave. */

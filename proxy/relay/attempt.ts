@@ -53,6 +53,10 @@ export class Attempt extends WheelItem implements AnswerSink {
   #stream: UpstreamStream | undefined = undefined;
   /** The balancer knows how it went. */
   #told = false;
+  /** Since when the endpoint has the request whole, and has to answer; undefined: not yet, or not any more. */
+  #waitsSince: Millis | undefined = undefined;
+  /** What the head of its answer tells; undefined: there is none yet. */
+  #headTells: Outcome | undefined = undefined;
 
   constructor(
     ports: RelayPorts,
@@ -84,7 +88,9 @@ export class Attempt extends WheelItem implements AnswerSink {
    */
   start(leftMs: Millis | undefined, retries: number): void {
     const { service, tryTimeoutMs } = this.#plan;
-    service.balancer.started(this.endpoint, this.startedAt);
+    const isWhole = this.#plan.head.body === 0;
+    service.balancer.started(this.endpoint, this.startedAt, isWhole);
+    if (isWhole) this.#waitsSince = this.startedAt;
     if (this.#extra) service.budget.begun();
     this.given = retries;
     this.#stream = this.#open(leftMs, retries);
@@ -107,6 +113,14 @@ export class Attempt extends WheelItem implements AnswerSink {
   }
 
   sendEnd(trailers: Fields | undefined): void {
+    if (
+      this.#headTells === undefined &&
+      this.#waitsSince === undefined &&
+      this.#stream !== undefined
+    ) {
+      this.#waitsSince = this.#ports.clock.now();
+      this.#plan.service.balancer.asked(this.endpoint);
+    }
     this.#stream?.sendEnd(trailers);
   }
 
@@ -114,7 +128,7 @@ export class Attempt extends WheelItem implements AnswerSink {
   sendAll(replay: ReplayBody): void {
     for (const chunk of replay.chunks) this.#stream!.sendBody(chunk);
     replay.taken();
-    if (replay.ended) this.#stream!.sendEnd(replay.trailers);
+    if (replay.ended) this.sendEnd(replay.trailers);
   }
 
   resume(): void {
@@ -124,6 +138,20 @@ export class Attempt extends WheelItem implements AnswerSink {
   /** Its answer has begun, or it has failed. */
   measure(now: Millis): void {
     this.firstByteMs = now - this.startedAt;
+  }
+
+  /** Its answer has begun. @param outcome as far as the head tells it. */
+  answered(outcome: Outcome, now: Millis): void {
+    this.#headTells = outcome;
+    const since = this.#waitsSince;
+    if (since === undefined) return;
+    this.#waitsSince = undefined;
+    this.#plan.service.balancer.answered(this.endpoint, outcome, now - since, now);
+  }
+
+  /** What an answer tells that is not given on: who asks for another try has not served it, whatever its status. */
+  get refusal(): Outcome {
+    return this.#headTells === undefined || this.#headTells === "ok" ? "failed" : this.#headTells;
   }
 
   /** No limit of its own holds from here. */
@@ -146,7 +174,8 @@ export class Attempt extends WheelItem implements AnswerSink {
     this.#told = true;
     this.disarm();
     const { balancer, budget } = this.#plan.service;
-    balancer.finished(this.endpoint, outcome, this.firstByteMs, now);
+    const waits = this.#waitsSince !== undefined;
+    balancer.finished(this.endpoint, outcome, this.firstByteMs, now, waits);
     if (this.#extra) budget.ended();
   }
 

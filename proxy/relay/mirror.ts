@@ -10,10 +10,15 @@ import type {
   UpstreamStream,
 } from "#proxy/exchange/exchange.ts";
 import { type Failure, failure } from "#proxy/exchange/failure.ts";
-import { grpcStatusOfAnswer, isEndpointsFault } from "#proxy/exchange/grpc.ts";
+import { grpcStatusOfAnswer } from "#proxy/exchange/grpc.ts";
 import { removeDataFields } from "#proxy/relay/data_need.ts";
 import { headFor } from "#proxy/relay/mesh_head.ts";
-import { outcomeAtDeadline, outcomeOf } from "#proxy/relay/outcome.ts";
+import {
+  outcomeAtDeadline,
+  outcomeOf,
+  outcomeOfCall,
+  outcomeOfStatus,
+} from "#proxy/relay/outcome.ts";
 import type { RelayPlan, RelayPorts, ServiceRuntime } from "#proxy/relay/plan.ts";
 import { DEADLINE_DEFAULT_MS } from "#proxy/retry/deadline.ts";
 
@@ -32,6 +37,8 @@ export class Mirror extends WheelItem implements AnswerSink {
   #firstByteMs: Millis = 0;
   #status = 0;
   #isCall = false;
+  /** Its endpoint has all of it and has not answered. Bodies of copies are not waited for. */
+  #waits = false;
   /** Of an answer that is trailers alone. */
   #fields: Fields | undefined = undefined;
 
@@ -60,7 +67,8 @@ export class Mirror extends WheelItem implements AnswerSink {
     }
     this.#endpoint = endpoint;
     this.#isCall = plan.isCall;
-    balancer.started(endpoint, this.#startedAt);
+    this.#waits = head.body === 0;
+    balancer.started(endpoint, this.#startedAt, this.#waits);
     stats.inflight++;
     wheel.arm(this, DEADLINE_DEFAULT_MS);
     const about = {
@@ -112,10 +120,10 @@ export class Mirror extends WheelItem implements AnswerSink {
   onAnswerEnd(trailers: Fields | undefined): void {
     this.#service.stats.answered(this.#status, this.#ports.clock.now() - this.#startedAt);
     // Of a call HTTP's status says little.
-    const isWell = this.#isCall
-      ? !isEndpointsFault(grpcStatusOfAnswer(this.#status, trailers ?? this.#fields))
-      : this.#status < 500;
-    this.#end(isWell ? "ok" : "failed");
+    const outcome = this.#isCall
+      ? outcomeOfCall(grpcStatusOfAnswer(this.#status, trailers ?? this.#fields))
+      : outcomeOfStatus(this.#status);
+    this.#end(outcome);
   }
 
   onRequestDrain(): void {}
@@ -137,6 +145,7 @@ export class Mirror extends WheelItem implements AnswerSink {
     this.#stream = undefined;
     this.#ports.wheel.disarm(this);
     this.#service.stats.inflight--;
-    this.#service.balancer.finished(endpoint, outcome, this.#firstByteMs, this.#ports.clock.now());
+    const now = this.#ports.clock.now();
+    this.#service.balancer.finished(endpoint, outcome, this.#firstByteMs, now, this.#waits);
   }
 }

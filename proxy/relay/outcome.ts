@@ -1,6 +1,7 @@
 import type { Outcome } from "#proxy/balance/endpoint_state.ts";
 import type { Stage } from "#proxy/exchange/exchange.ts";
 import type { FailureName } from "#proxy/exchange/failure.ts";
+import { GrpcStatus, isEndpointsFault } from "#proxy/exchange/grpc.ts";
 
 /** How a try failed that was given up after its own limit: what had not begun, no endpoint has seen. */
 export function timedOut(stage: Stage): FailureName {
@@ -11,6 +12,20 @@ export function timedOut(stage: Stage): FailureName {
 /** What it tells of an endpoint that a deadline has come. Of one that nobody has asked yet it tells nothing. */
 export function outcomeAtDeadline(stage: Stage): Outcome {
   return stage === "waits" ? "cancelled" : "failed";
+}
+
+/** What an answer of HTTP tells of its endpoint. */
+export function outcomeOfStatus(status: number): Outcome {
+  if (status === 429) return "limited";
+  if (status === 503) return "overloaded";
+  return status < 500 ? "ok" : "failed";
+}
+
+/** What the status of a call tells of its endpoint. */
+export function outcomeOfCall(grpcStatus: number): Outcome {
+  if (grpcStatus === GrpcStatus.RESOURCE_EXHAUSTED) return "limited";
+  if (grpcStatus === GrpcStatus.UNAVAILABLE) return "overloaded";
+  return isEndpointsFault(grpcStatus) ? "failed" : "ok";
 }
 
 /** What a failed try tells of its endpoint. */

@@ -31,18 +31,28 @@ import {
   GrpcStatus,
   grpcStatusOf,
   grpcStatusOfAnswer,
-  isEndpointsFault,
   retryPushback,
 } from "#proxy/exchange/grpc.ts";
 import type { AccessEntry } from "#proxy/observe/access_entry.ts";
 import { markAnswer } from "#proxy/relay/answer_marks.ts";
-import { acceptConnect, isFinal, mayHedge, retryRuleOf } from "#proxy/relay/answer_verdict.ts";
+import {
+  acceptConnect,
+  isFinal,
+  mayHedge,
+  outcomeOfHead,
+  retryRuleOf,
+} from "#proxy/relay/answer_verdict.ts";
 import { Attempt, type AttemptOwner } from "#proxy/relay/attempt.ts";
 import { answerFailure } from "#proxy/relay/failure_answer.ts";
 import { isFree } from "#proxy/relay/free_retry.ts";
 import { toAvoid } from "#proxy/relay/mesh_head.ts";
 import { Mirror } from "#proxy/relay/mirror.ts";
-import { outcomeAtDeadline, outcomeOf } from "#proxy/relay/outcome.ts";
+import {
+  outcomeAtDeadline,
+  outcomeOf,
+  outcomeOfCall,
+  outcomeOfStatus,
+} from "#proxy/relay/outcome.ts";
 import type { RelayPlan, RelayPorts } from "#proxy/relay/plan.ts";
 import { Race } from "#proxy/relay/race.ts";
 import { ReplayBody } from "#proxy/relay/replay_body.ts";
@@ -244,6 +254,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     // Only a gateway's word counts; from anybody else the field is just removed.
     const own = stripHop(head.fields);
     const said = of.endpoint.locale.kind === "local" ? undefined : own;
+    of.answered(outcomeOfHead(this.#plan, head, said), now);
     this.#takeBack(of, said?.retries ?? of.given);
     const final = said?.refused !== undefined && isFinal(said.refused);
     if (said?.refused !== undefined && !final) {
@@ -323,7 +334,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
       return;
     }
     const now = this.#ports.clock.now();
-    of.complete(this.#isWell(trailers) ? "ok" : "failed", now);
+    of.complete(this.#outcome(trailers), now);
     this.#finish(now);
     this.#exchange.answerEnd(trailers);
   }
@@ -386,11 +397,11 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     return attempt;
   }
 
-  /** Whether an answer that has ended speaks for its endpoint. */
-  #isWell(trailers: Fields | undefined): boolean {
-    if (!this.#plan.isCall) return this.#status < 500;
+  /** What an answer that has ended tells of its endpoint. */
+  #outcome(trailers: Fields | undefined): Outcome {
+    if (!this.#plan.isCall) return outcomeOfStatus(this.#status);
     this.#grpcStatus = grpcStatusOfAnswer(this.#status, trailers ?? this.#answerFields);
-    return !isEndpointsFault(this.#grpcStatus);
+    return outcomeOfCall(this.#grpcStatus);
   }
 
   #startMirrors(): void {
@@ -423,13 +434,13 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     this.#plan.service.stats.failed("retryable_status");
     const pushback = this.#plan.isCall ? retryPushback(fields) : undefined;
     if (this.#race?.rival !== undefined) this.#touched = true;
-    if (this.#leaveRace(of, "failed", now)) return true;
+    if (this.#leaveRace(of, of.refusal, now)) return true;
     if (pushback === Number.POSITIVE_INFINITY) return false;
     const next = this.#next(of, rule, now, false);
     if (next === undefined) return false;
     this.#touched = true;
     this.#trace?.tried(of, String(this.#status));
-    of.end("failed", now);
+    of.end(of.refusal, now);
     this.#tryAgain(next, now, pushback);
     return true;
   }

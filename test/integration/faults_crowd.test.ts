@@ -82,6 +82,14 @@ apiVersion: espalier.dev/v1alpha1
 kind: GatewayParameters
 metadata: { name: p }
 spec: { limits: { connections: ${IDLE + 100} }, timeouts: { head: 3s, body: 1s } }
+---
+apiVersion: espalier.dev/v1alpha1
+kind: TrafficPolicy
+metadata: { name: all-at-once }
+spec:
+  targetRef: { group: espalier.dev, kind: Service, name: origin }
+  # A thousand at once overload a process that is their client as well, and some would be shed.
+  limits: { adaptive: false }
 `,
     );
     proxy = new EspalierProcess(["proxy", "-f", file, "--admin", "127.0.0.1:0"]);

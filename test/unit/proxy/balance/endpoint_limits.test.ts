@@ -28,11 +28,11 @@ function balancerOf(policy: object, count = 10): ServiceBalancer {
   return new ServiceBalancer(service(policy, count), PLACE, 0);
 }
 
-/** It has shown to bear `limit`, and runs `running`. */
-function load(endpoint: EndpointState, limit: number, running: number): void {
+/** It has shown to bear `limit`, and so many wait for it. */
+function load(endpoint: EndpointState, limit: number, waiting: number): void {
   endpoint.learn(5, 1, false, 0);
   endpoint.learnt!.limit = limit;
-  endpoint.inflight = running;
+  endpoint.waiting = waiting;
 }
 
 function picked(balancer: ServiceBalancer, hash?: (i: number) => number): Set<EndpointState> {
