@@ -55,6 +55,14 @@ export function registerCluster(program: Command): void {
       return order(options, "unpin", { service }, { done: `${service} is unpinned`, already });
     },
   );
+  command(
+    "forget-epoch <service>",
+    "What is said now of where its data is holds, though that cluster has heard a higher epoch once.",
+  ).action((text: string, options: ClusterOptions) => {
+    const service = serviceOf(text);
+    const done = `the highest epoch of ${service} is what is said now`;
+    return order(options, "forget-epoch", { service }, { done, already: `${done} already` });
+  });
   command("list", "A cluster's children, and what is ordered there.").action(list);
 }
 

@@ -1,6 +1,7 @@
 import { SnapshotHub } from "#control/api/snapshot_hub.ts";
 import { OperatorOrders, type OrderRefused, type Wish } from "#control/app/operator_orders.ts";
 import type { Catalog, ChildFacts, OwnHealth } from "#control/catalog/catalog.ts";
+import { Epochs } from "#control/catalog/epochs.ts";
 import { type Lease, leasesOf } from "#control/catalog/leases.ts";
 import { ownServices } from "#control/catalog/own.ts";
 import { upward, viewFor } from "#control/catalog/views.ts";
@@ -69,6 +70,7 @@ export class ControlService {
   #refresh: Timer | undefined = undefined;
   #save: Timer | undefined = undefined;
   readonly #operator: OperatorOrders;
+  readonly #epochs: Epochs;
   #catalog: Catalog;
   /** What the children may use of mesh-wide rate limits. */
   #leases: ReadonlyMap<ClusterName, readonly Lease[]> = new Map();
@@ -81,6 +83,7 @@ export class ControlService {
     this.#options = options;
     this.#resources = options.resources;
     const { store, clock, rng, bus, parentBus, cluster, mesh, boot } = options;
+    this.#epochs = new Epochs(store);
     this.#operator = new OperatorOrders(mesh, cluster, store);
     this.hub = new SnapshotHub(() => this.#changed());
     for (const child of store.children()) this.#registered.set(child.label, child);
@@ -166,6 +169,15 @@ export class ControlService {
     });
     this.#ordersChanged();
     return obeyed;
+  }
+
+  /** What is said now of where a service's data is holds, though a higher epoch was heard once. False: none was. */
+  forgetEpoch(service: ServiceName): boolean {
+    const known = this.#epochs.newest.get(service);
+    this.#epochs.forget(service);
+    this.#learn(this.#catalog);
+    this.#changed();
+    return known !== this.#epochs.newest.get(service);
   }
 
   register(metrics: Metrics): void {
@@ -262,7 +274,7 @@ export class ControlService {
   #gather(): Catalog {
     const { mesh, cluster, spec } = this.#options;
     const [bound] = this.hub.gatewayAddresses();
-    return {
+    const catalog: Catalog = {
       mesh,
       cluster,
       gateways: advertised(spec, bound),
@@ -271,7 +283,19 @@ export class ControlService {
       children: this.#childFacts(),
       view: this.#view(),
       orders: this.#orders(),
+      newest: this.#epochs.newest,
     };
+    this.#learn(catalog);
+    return catalog;
+  }
+
+  #learn(catalog: Catalog): void {
+    try {
+      this.#epochs.learn(catalog);
+    } catch (error) {
+      const { message } = error as Error;
+      this.#options.log.error("epoch not saved: it is forgotten at the end", { error: message });
+    }
   }
 
   #childFacts(): ChildFacts[] {

@@ -4,7 +4,7 @@ import type { Catalog } from "#control/catalog/catalog.ts";
 import { isDrained } from "#control/catalog/drains.ts";
 import { type AdminAnswer, type AdminRoute, jsonAnswer, textAnswer } from "#kernel/admin_http.ts";
 import { err, ok, type Result } from "#kernel/result.ts";
-import { type ClusterName, isWithin } from "#model/names.ts";
+import { type ClusterName, isWithin, parseServiceName } from "#model/names.ts";
 import { type Order, orderKey } from "#model/order.ts";
 
 /** What `POST` of an order answers. */
@@ -56,6 +56,15 @@ export function orderRoutes(
     post("pin", ["service", "cluster"]),
     post("unpin", ["service"]),
     [
+      "POST /forget-epoch",
+      (query) => {
+        const control = of(query);
+        if (!control.ok) return control.error;
+        const named = namedIn(query, ["service"]);
+        return named.ok ? forget(control.value, named.value["service"]!) : named.error;
+      },
+    ],
+    [
       "/orders",
       (query) => {
         const control = of(query);
@@ -81,6 +90,14 @@ function obey(control: ControlService, wish: Wish): AdminAnswer {
   const obeyed = control.obey(wish);
   if (!obeyed.ok) return textAnswer(obeyed.error.status, obeyed.error.reason);
   const answer: ObeyedAnswer = { cluster: control.cluster, ...obeyed.value, unserved };
+  return jsonAnswer(200, answer);
+}
+
+function forget(control: ControlService, text: string): AdminAnswer {
+  const service = parseServiceName(text);
+  if (!service.ok) return textAnswer(400, service.error);
+  const changed = control.forgetEpoch(service.value);
+  const answer: ObeyedAnswer = { cluster: control.cluster, changed, unserved: [] };
   return jsonAnswer(200, answer);
 }
 

@@ -69,6 +69,8 @@ export interface Catalog {
   readonly view: readonly ViewEntry[];
   /** What this cluster orders itself and what its parent has ordered it. */
   readonly orders: readonly Order[];
+  /** The newest that was ever heard of where data is, by service; absent: nothing is remembered. */
+  readonly newest?: ReadonlyMap<string, Replication>;
 }
 
 /** Healthy endpoints of an own service: all, until a gateway has reported. */

@@ -57,7 +57,7 @@ export function compileGateway(input: CompileInput): Snapshot {
           ...localLocales(catalog, known.own),
           ...known.others.map((other) => otherLocale(other, catalog, spec)),
         ],
-        replicationOf(known),
+        replicationOf(known, catalog),
       ),
     ),
   });
@@ -118,14 +118,25 @@ function serviceOf(
   };
 }
 
-function replicationOf({ own, others }: Known): Replication | undefined {
-  return newestReplication([own?.replication, ...others.map(({ summary }) => summary.replication)]);
+/** What is remembered counts against what is older; by itself it makes no service a replicated one. */
+function replicationOf({ name, own, others }: Known, { newest }: Catalog): Replication | undefined {
+  const said = newestReplication([
+    own?.replication,
+    ...others.map(({ summary }) => summary.replication),
+  ]);
+  const remembered = newest?.get(name);
+  return said !== undefined && remembered !== undefined && remembered.epoch > said.epoch
+    ? remembered
+    : said;
 }
 
 function sidecarService(catalog: Catalog, known: Known, effective: EffectivePolicy): Service {
   const { own, others } = known;
   const { cluster, gateways } = catalog;
-  const { policy, throughGateway } = ofSidecars(effective, replicationOf(known) !== undefined);
+  const { policy, throughGateway } = ofSidecars(
+    effective,
+    replicationOf(known, catalog) !== undefined,
+  );
   const locales = throughGateway ? [] : localLocales(catalog, own);
   const elsewhere = elsewhereOf(others);
   const local = throughGateway ? (own?.endpoints.length ?? 0) : 0;

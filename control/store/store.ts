@@ -12,6 +12,7 @@ import {
   viewEntrySchema,
   viewKey,
 } from "#model/summary.ts";
+import { type Replication, replicationSchema } from "#model/traffic_policy.ts";
 
 const SCHEMA_VERSION = 1;
 
@@ -27,6 +28,7 @@ const SCHEMA = `
   create table if not exists view (key text primary key, entry text not null) strict;
   create table if not exists own_orders (key text primary key, entry text not null) strict;
   create table if not exists heard_orders (key text primary key, entry text not null) strict;
+  create table if not exists replications (key text primary key, entry text not null) strict;
 `;
 
 /** A child that may speak on our bus and renew its CA. */
@@ -37,7 +39,7 @@ export interface Child {
 }
 
 /** Tables of one JSON value per key. */
-type KeyedTable = "view" | "own_orders" | "heard_orders";
+type KeyedTable = "view" | "own_orders" | "heard_orders" | "replications";
 
 /** Child, service, summary as JSON. */
 type FactRow = [child: string, service: string, summary: string];
@@ -150,6 +152,28 @@ export class Store implements TokenStore {
     return this.#db.prepare("delete from own_orders where key = ?").run(key).changes > 0;
   }
 
+  /** The newest that was ever heard of where data is, by service. */
+  replications(): Map<string, Replication> {
+    const known = new Map<string, Replication>();
+    for (const row of this.#db.prepare("select key, entry from replications").all()) {
+      const one = readJson(replicationSchema, String(row["entry"]));
+      if (one !== undefined) known.set(String(row["key"]), one);
+    }
+    return known;
+  }
+
+  /** @param news by service; in the place of what was remembered of them. */
+  rememberReplications(news: ReadonlyMap<string, Replication>): void {
+    this.#atOnce(() => {
+      const put = this.#put("replications");
+      for (const [service, replication] of news) put.run(service, JSON.stringify(replication));
+    });
+  }
+
+  forgetReplication(service: string): void {
+    this.#db.prepare("delete from replications where key = ?").run(service);
+  }
+
   /** Makes facts, view and heard orders these in one transaction. Only rows that differ are written. */
   saveCatalog(
     facts: ReadonlyMap<string, ReadonlyMap<string, Summary>>,
@@ -166,11 +190,18 @@ export class Store implements TokenStore {
       view.map((entry) => [viewKey(entry.cluster, entry.service), JSON.stringify(entry)]),
     );
     const orders = new Map(heard.map((order) => [orderKey(order), JSON.stringify(order)]));
-    this.#db.exec("begin immediate");
-    try {
+    this.#atOnce(() => {
       this.#saveFacts(rows);
       this.#saveKeyed("view", entries);
       this.#saveKeyed("heard_orders", orders);
+    });
+  }
+
+  /** All that `write` writes, or nothing. */
+  #atOnce(write: () => void): void {
+    this.#db.exec("begin immediate");
+    try {
+      write();
       this.#db.exec("commit");
     } catch (error) {
       // A full disk has ended the transaction by itself.

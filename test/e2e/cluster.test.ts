@@ -132,6 +132,13 @@ describe("espalier cluster", { timeout: 180_000 }, () => {
     });
   });
 
+  it("has a cluster forget an epoch, if it remembers another one than is said", async () => {
+    const { code, out } = await run("forget-epoch", "menu.shop");
+    const text = `the highest epoch of menu.shop is what is said now already, says ${CORE}\n`;
+    assert.deepEqual([code, out], [0, text]);
+    assert.equal((await run("forget-epoch", "no-name!")).code, 2);
+  });
+
   it("refuses what it is not to say, and says why", async () => {
     for (const [flags, code, why] of [
       [
