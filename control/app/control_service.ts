@@ -1,5 +1,6 @@
 import { SnapshotHub } from "#control/api/snapshot_hub.ts";
 import { OperatorOrders, type OrderRefused, type Wish } from "#control/app/operator_orders.ts";
+import { Refusals } from "#control/app/refusals.ts";
 import type { Catalog, ChildFacts, OwnHealth } from "#control/catalog/catalog.ts";
 import { Epochs } from "#control/catalog/epochs.ts";
 import { type Lease, leasesOf } from "#control/catalog/leases.ts";
@@ -71,6 +72,7 @@ export class ControlService {
   #save: Timer | undefined = undefined;
   readonly #operator: OperatorOrders;
   readonly #epochs: Epochs;
+  readonly #refusals: Refusals;
   #catalog: Catalog;
   /** What the children may use of mesh-wide rate limits. */
   #leases: ReadonlyMap<ClusterName, readonly Lease[]> = new Map();
@@ -84,6 +86,7 @@ export class ControlService {
     this.#resources = options.resources;
     const { store, clock, rng, bus, parentBus, cluster, mesh, boot } = options;
     this.#epochs = new Epochs(store);
+    this.#refusals = new Refusals(options.log);
     this.#operator = new OperatorOrders(mesh, cluster, store);
     this.hub = new SnapshotHub(() => this.#changed());
     for (const child of store.children()) this.#registered.set(child.label, child);
@@ -325,7 +328,9 @@ export class ControlService {
     this.#ordered = orderedBy(orders);
     const sessionKey = store.sessionKey();
     const input = { catalog: this.#catalog, resources: this.#resources, spec, sessionKey };
-    this.hub.publish("gateway", compileGateway(input));
+    const snapshot = compileGateway(input);
+    this.#refusals.look(snapshot);
+    this.hub.publish("gateway", snapshot);
     this.hub.publish("workload", compileSidecar(input));
     this.#parent?.publish(upward(this.#catalog));
     const forAll = orders.filter(({ kind }) => kind !== "lease");
