@@ -4,7 +4,7 @@ import { isDrained } from "#control/catalog/drains.ts";
 import { FLOOR_SHARE, type Level, levelOf, partOf, Wants } from "#control/catalog/level.ts";
 import { digitsDown, offerOf, stepDown, stepUp, unmetOf } from "#control/catalog/loads.ts";
 import { type ClusterName, coreOf } from "#model/names.ts";
-import type { Summary, ViewEntry } from "#model/summary.ts";
+import { AMOUNT_MAX, type Summary, type ViewEntry } from "#model/summary.ts";
 
 /*
  * Who may send how much where; docs/parts/orders.md has the maths. All of it is per service and in concurrent
@@ -86,7 +86,7 @@ export class Grants {
 const known = new WeakMap<Catalog, Grants>();
 
 function bounded(grant: number): number | undefined {
-  return grant === Number.POSITIVE_INFINITY ? undefined : grant;
+  return grant === Number.POSITIVE_INFINITY ? undefined : Math.min(grant, AMOUNT_MAX);
 }
 
 function servicesOf({ own, children, view }: Catalog): Set<string> {

@@ -2,7 +2,7 @@ import { quantise } from "#control/catalog/catalog.ts";
 import { newestReplication } from "#control/catalog/replication.ts";
 import { compact } from "#control/compile/compact.ts";
 import type { Freshness } from "#model/snapshot.ts";
-import type { GatewayAddress, Summary } from "#model/summary.ts";
+import { AMOUNT_MAX, ENDPOINTS_MAX, type GatewayAddress, type Summary } from "#model/summary.ts";
 
 /** One part of a sum. */
 export interface Part {
@@ -103,16 +103,17 @@ export class Sum {
     const { port, appProtocol, drained } = first;
     const summary = compact({
       gateways: [...gateways],
-      healthy,
-      total,
-      capacity: capacity === 0 || capacity === Number.POSITIVE_INFINITY ? undefined : capacity,
-      offer,
-      demand,
-      arrivals,
-      stalenessMs: Number.isFinite(rest.stalenessMs) ? rest.stalenessMs : undefined,
+      healthy: Math.min(healthy, ENDPOINTS_MAX),
+      total: Math.min(total, ENDPOINTS_MAX),
+      capacity:
+        capacity === 0 || capacity === Number.POSITIVE_INFINITY ? undefined : told(capacity),
+      offer: told(offer),
+      demand: told(demand),
+      arrivals: told(arrivals),
+      stalenessMs: Number.isFinite(rest.stalenessMs) ? told(rest.stalenessMs) : undefined,
       replication,
       drained,
-      p50Ms: p50Count === 0 ? undefined : quantise(p50Sum / p50Count),
+      p50Ms: p50Count === 0 ? undefined : told(quantise(p50Sum / p50Count)),
       port,
       appProtocol,
     });
@@ -126,6 +127,11 @@ export function merge(parts: readonly Part[], gateways: readonly GatewayAddress[
     .map((part) => Sum.of(part))
     .reduce((a, b) => a.plus(b))
     .at(gateways);
+}
+
+/** No more than others take. */
+function told(amount: number | undefined): number | undefined {
+  return amount === undefined ? undefined : Math.min(amount, AMOUNT_MAX);
 }
 
 function added(a: number | undefined, b: number | undefined): number | undefined {

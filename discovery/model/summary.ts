@@ -6,6 +6,15 @@ import { replicationSchema } from "#model/traffic_policy.ts";
  * What clusters tell each other of a service: never its endpoints, always its sum.
  */
 
+/**
+ * Most that a summary says of endpoints, and of all else that is counted or measured (requests, their rate, ms).
+ * Sums are held to it too: one child that claims too much must not make what its parent tells of others unreadable.
+ */
+export const ENDPOINTS_MAX = 1_000_000;
+export const AMOUNT_MAX = 1e12;
+
+const amount = z.number().min(0).max(AMOUNT_MAX);
+
 /** Where a cluster's gateway is reached from outside, as that cluster advertises it. */
 const gatewayAddress = z.strictObject({
   address: z.string().min(1).max(253),
@@ -18,25 +27,25 @@ export const summarySchema = z.strictObject({
   /** Gateways of the cluster that says it; traffic for the service enters there. */
   gateways: z.array(gatewayAddress).min(1).max(8),
   /** Healthy endpoints, all levels below included. */
-  healthy: z.int().min(0).max(1_000_000),
+  healthy: z.int().min(0).max(ENDPOINTS_MAX),
   /** All endpoints, healthy or not. */
-  total: z.int().min(0).max(1_000_000),
+  total: z.int().min(0).max(ENDPOINTS_MAX),
   /** Concurrent requests it can bear; absent: not declared. */
-  capacity: z.number().positive().optional(),
+  capacity: amount.positive().optional(),
   /** Of `capacity`, what its own clients leave for others; absent: not told. */
-  offer: z.number().min(0).optional(),
+  offer: amount.optional(),
   /** Concurrent requests that clients below bring with them, served there or elsewhere; absent: none seen. */
-  demand: z.number().min(0).optional(),
+  demand: amount.optional(),
   /** Requests per second that clients below bring with them. */
-  arrivals: z.number().min(0).optional(),
+  arrivals: amount.optional(),
   /** Of a replica, how old its data is at most, ms. */
-  stalenessMs: z.number().min(0).optional(),
+  stalenessMs: amount.optional(),
   /** Where its data is written and read, by the highest epoch known there; absent: every place serves alike. */
   replication: replicationSchema.optional(),
   /** An operator has taken it out. */
   drained: z.literal(true).optional(),
   /** Median response time seen at that gateway, ms; absent: no traffic yet. */
-  p50Ms: z.number().min(0).optional(),
+  p50Ms: amount.optional(),
   port: z.int().min(1).max(65_535),
   appProtocol: z.enum(APP_PROTOCOLS),
 });
@@ -51,7 +60,7 @@ export const viewEntrySchema = z.strictObject({
   service: z.string(),
   summary: summarySchema,
   /** Concurrent requests that this child may send there; absent: no limit is known. */
-  grant: z.number().min(0).optional(),
+  grant: amount.optional(),
   /** Age class at the parent; a follower's own lease can only make it older. */
   freshness: z.enum(["fresh", "stale", "suspect"]),
 });
