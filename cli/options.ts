@@ -1,6 +1,6 @@
 import { isIP } from "node:net";
 import { InvalidArgumentError, Option } from "commander";
-import { type HostPort, splitHostPort } from "#control/config/scalars.ts";
+import { duration, type HostPort, splitHostPort } from "#control/config/scalars.ts";
 
 /** Parses `HOST:PORT` of an option; a port of 0 lets the system choose. */
 export function hostPortOption(text: string): HostPort {
@@ -20,6 +20,13 @@ export function countOption(least: number, most: number): (text: string) => numb
     if (Number.isInteger(count) && count >= least && count <= most) return count;
     throw new InvalidArgumentError(`must be a whole number from ${least} to ${most}`);
   };
+}
+
+/** Parses a duration of an option, `800ms` or `1m30s`, as ms. */
+export function durationOption(text: string): number {
+  const parsed = duration.safeParse(text);
+  if (parsed.success) return parsed.data;
+  throw new InvalidArgumentError("must be a duration such as 800ms or 5s");
 }
 
 /** `--admin`, with the port that all of them have if nothing is said. */

@@ -1,9 +1,10 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { askAdmin } from "#cli/admin_request.ts";
 import { usage } from "#cli/exit.ts";
-import { adminOption, collected } from "#cli/options.ts";
+import { adminOption, collected, durationOption } from "#cli/options.ts";
 import { jsonLine, tableText } from "#cli/output.ts";
 import type { HostPort } from "#control/config/scalars.ts";
+import { PRIORITIES } from "#model/traffic_policy.ts";
 import type { Explanation, ServiceExplanation } from "#proxy/app/explain.ts";
 import type { LocaleExplanation } from "#proxy/balance/explain_locales.ts";
 
@@ -13,10 +14,13 @@ interface ExplainOptions {
   readonly method: string;
   readonly header?: readonly string[];
   readonly grpc?: boolean;
+  readonly priority?: string;
+  readonly written?: number;
   readonly policy?: boolean;
   readonly json?: boolean;
 }
 
+const EXAMPLE = "http://menu.shop.svc.acme.mesh/";
 /** What makes a request a call of gRPC. */
 const CALL = "content-type: application/grpc";
 
@@ -29,6 +33,12 @@ export function registerExplain(program: Command): void {
     .option("--method <name>", "of the request", "GET")
     .option("--header <name:value>", "of the request; may be given several times", collected)
     .option("--grpc", "a call: the URL's path is /package.Service/Method")
+    .addOption(new Option("--priority <class>", "of the request").choices(PRIORITIES))
+    .option(
+      "--written <age>",
+      "how long ago its client has written, such as 800ms or 5s",
+      durationOption,
+    )
     .addOption(adminOption("admin port of a running proxy or tree"))
     .option("--policy", "also what TrafficPolicies come to, and the cluster of each field")
     .option("--json", "as JSON")
@@ -36,17 +46,21 @@ export function registerExplain(program: Command): void {
 }
 
 async function run(url: string, options: ExplainOptions): Promise<void> {
-  if (!URL.canParse(url))
-    throw usage(`"${url}" is not a URL such as http://menu.shop.svc.acme.mesh/`);
+  if (!isWeb(url)) {
+    const better = isWeb(`http://${url}`) && !url.includes("//") ? `http://${url}` : EXAMPLE;
+    throw usage(`"${url}" is not a URL with http:// or https://, such as ${better}`);
+  }
   const explanation = await ask(url, options);
   if (options.json === true) jsonLine(explanation);
   else process.stdout.write(`${explanationText(explanation, options.policy === true)}\n`);
 }
 
 function ask(url: string, options: ExplainOptions): Promise<Explanation> {
-  const { from, admin, grpc = false, header = [] } = options;
+  const { from, admin, grpc = false, header = [], priority, written } = options;
   const query = new URLSearchParams({ url, method: grpc ? "POST" : options.method });
   if (from !== undefined) query.set("from", from);
+  if (priority !== undefined) query.set("priority", priority);
+  if (written !== undefined) query.set("written", String(written));
   for (const line of grpc ? [CALL, ...header] : header) query.append("header", line);
   return askAdmin(admin, "GET", `/explain?${query}`);
 }
@@ -58,7 +72,7 @@ function explanationText(explanation: Explanation, withPolicy: boolean): string 
   if (problem !== undefined) lines.push(`  ${problem}`);
   for (const one of services) {
     const { service, share, locales } = one;
-    lines.push(`  ${service} (${percent(share)} of the route)`);
+    lines.push(`  ${service} (${percent(share)} of the route)${askedText(one)}`);
     lines.push(...policyLines(one, withPolicy));
     const rows = [
       [
@@ -108,8 +122,30 @@ function policyLines({ policy, policyOrigins }: ServiceExplanation, withPolicy: 
   ];
 }
 
-function endpointsText({ endpoints, ejected, unhealthy }: LocaleExplanation): string {
+/** What of the request, or of its service, keeps it from places. */
+function askedText({ data, fence, priority }: ServiceExplanation): string {
+  const said = [
+    ...(data === null ? [] : [dataText(data)]),
+    ...(fence === null ? [] : [`must stay in ${fence}`]),
+    ...(priority === "default" ? [] : [priority]),
+  ];
+  return said.length === 0 ? "" : `: ${said.join("; ")}`;
+}
+
+function dataText({ write, maxStalenessMs, primary }: NonNullable<ServiceExplanation["data"]>) {
+  if (write) return `a write, for the primary ${primary}`;
+  return `a read of data at most ${maxStalenessMs / 1_000} s old, or of the primary ${primary}`;
+}
+
+function isWeb(url: string): boolean {
+  return URL.canParse(url) && /^https?:$/.test(new URL(url).protocol);
+}
+
+function endpointsText(about: LocaleExplanation): string {
+  const { endpoints, ejected, unhealthy, busy, panics } = about;
   const out = [
+    ...(busy > 0 ? [`${busy} busy`] : []),
+    ...(panics ? ["panic"] : []),
     ...(ejected > 0 ? [`${ejected} ejected`] : []),
     ...(unhealthy > 0 ? [`${unhealthy} unhealthy (check)`] : []),
   ];

@@ -114,10 +114,9 @@ export class Tree {
     if (!asked.ok) return textAnswer(400, asked.error);
     const gateway = this.#clusters.get(from as ClusterName)?.gateway;
     if (gateway === undefined) {
-      return textAnswer(
-        404,
-        `no gateway in "${from}"; there are: ${[...this.#clusters.keys()].join(" ")}`,
-      );
+      const known = [...this.#clusters.keys()].join(" ");
+      if (from === "") return textAnswer(400, `say from where (--from); there are: ${known}`);
+      return textAnswer(404, `no gateway in "${from}"; there are: ${known}`);
     }
     return jsonAnswer(200, await gateway.plane.explain(asked.value));
   }

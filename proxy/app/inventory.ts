@@ -25,6 +25,8 @@ export interface EndpointInfo {
   readonly inflight: number;
   /** Concurrent requests that it has shown to bear from this process; null: no overload has shown it yet. */
   readonly limit: number | null;
+  /** Part of its weight that its load reports leave it; null: it has sent none. */
+  readonly reportedShare: number | null;
   /** Expected response time. */
   readonly costMs: number;
   readonly failuresInRow: number;
@@ -92,6 +94,7 @@ function serviceInfo({ name, balancer }: ServiceRuntime, now: Millis) {
       tls: tlsNameOf(state.endpoint),
       inflight: state.inflight,
       limit: limitOf(state),
+      reportedShare: state.reported?.share ?? null,
       costMs: state.ewma.read(now),
       failuresInRow: state.outlier.failures,
       ejectedForMs: Math.max(0, Math.round(state.ejectedUntil - now)),

@@ -218,7 +218,8 @@ export class LocalPlane implements DataPlane {
     if (this.#tables === undefined) {
       return { url: asked.url, cluster, services: [], problem: "no configuration yet" };
     }
-    return explain(this.#tables, { asked, cluster, listener: listener?.name ?? "" }, clock.now());
+    const about = { asked, cluster, listener: listener?.name ?? "", wall: clock.wall() };
+    return explain(this.#tables, about, clock.now());
   }
 
   async drain(maxMs: Millis): Promise<void> {

@@ -11,7 +11,7 @@ export interface LocaleExplanation {
   readonly cluster: string;
   /** Share of new requests, 0 to 1. */
   readonly weight: number;
-  /** Expected response time through it, ms. */
+  /** As the waterfall compares it: expected response time through it and its price, more where it is stale; ms. */
   readonly costMs: Millis;
   /** Round trip of the link, ms; null: local, or not measured yet. */
   readonly rttMs: Millis | null;
@@ -27,6 +27,10 @@ export interface LocaleExplanation {
   readonly bears: number | null;
   readonly inflight: number;
   readonly endpoints: number;
+  /** Of them, those that have as many requests as they have shown to bear, so that others are taken. */
+  readonly busy: number;
+  /** So few are well, and nobody else can help, that those are used as well that only checks or comparisons speak against. */
+  readonly panics: boolean;
   /** Of them, out because requests failed. */
   readonly ejected: number;
   /** Of them, out because active checks failed; one may be both. */
@@ -47,7 +51,11 @@ export function explainLocales(
 ): LocaleExplanation[] {
   // Without requests nobody has looked since the last one: what was out then would still weigh nothing.
   balancer.bringUpToDate(now);
-  const taker = cheapestTaker(balancer, now);
+  const open = (locale: LocaleState): boolean => isOpen(balancer, constraint, locale, now);
+  const taking = balancer.locales.filter((locale) => locale.weight > 0 && open(locale));
+  // Where those that have weight may not take it, the next one in order does.
+  const next = taking.length > 0 ? undefined : firstOf(balancer, open);
+  const taker = next ?? cheapest(balancer, taking, now);
   const hasReplicas = balancer.service.replication !== undefined;
   const explained = balancer.locales.map((locale) => {
     const { capacity, grant, freshness, drained = false } = locale.locale;
@@ -55,7 +63,7 @@ export function explainLocales(
       kind: locale.kind,
       cluster: locale.cluster,
       weight: locale.weight,
-      costMs: balancer.costOf(locale, now),
+      costMs: comparedCost(balancer, locale, now),
       rttMs: locale.rttMs ?? null,
       p50Ms: locale.locale.p50Ms ?? null,
       capacity: capacity ?? null,
@@ -64,12 +72,14 @@ export function explainLocales(
       bears: finite(balancer.bearsOf(locale)),
       inflight: locale.inflight,
       endpoints: locale.endpoints.length,
+      busy: locale.endpoints.filter((endpoint) => !endpoint.hasRoom(1)).length,
+      panics: locale.panics,
       ejected: locale.endpoints.filter((endpoint) => endpoint.isEjected(now)).length,
       unhealthy: locale.endpoints.filter((endpoint) => endpoint.isUnhealthy).length,
       freshness,
       drained,
       stalenessMs: hasReplicas ? finite(balancer.rules.stalenessOf(locale.index)) : null,
-      reason: reasonFor({ balancer, constraint, now, taker }, locale),
+      reason: reasonFor({ balancer, constraint, now, taker, next }, locale),
     };
   });
   return explained.sort((a, b) => a.costMs - b.costMs);
@@ -85,6 +95,30 @@ interface Case {
   readonly now: Millis;
   /** With whom the others are compared. */
   readonly taker: LocaleState | undefined;
+  /** It takes what those cannot that have weight; undefined: they can. */
+  readonly next: LocaleState | undefined;
+}
+
+/** Whether a request may and can go there. */
+function isOpen(
+  balancer: ServiceBalancer,
+  constraint: PickConstraint,
+  locale: LocaleState,
+  now: Millis,
+): boolean {
+  return (
+    balancer.rules.refusal(locale.index, constraint) === undefined &&
+    balancer.isUsable(locale, now) &&
+    balancer.hasRoom(locale, constraint.priority ?? "default", now)
+  );
+}
+
+function firstOf(
+  balancer: ServiceBalancer,
+  is: (locale: LocaleState) => boolean,
+): LocaleState | undefined {
+  for (const i of balancer.ranked) if (is(balancer.locales[i]!)) return balancer.locales[i];
+  return undefined;
 }
 
 function reasonFor(about: Case, locale: LocaleState): string {
@@ -102,6 +136,7 @@ function reasonFor(about: Case, locale: LocaleState): string {
   if (!balancer.hasRoom(locale, constraint.priority ?? "default", now)) {
     return `full (${locale.inflight} of ${rounded(balancer.bearsOf(locale))})`;
   }
+  if (locale === about.next) return "takes this request: who has weight may not, or cannot";
   if (locale.weight > 0) return "takes traffic";
   const isPart = rules.parts.some(({ members }) => members[locale.index] !== 0);
   if (rules.parts.length > 0 && !isPart) return rules.isPinned ? "not pinned" : "not in the split";
@@ -153,8 +188,11 @@ function compared({ balancer, now, taker }: Case, locale: LocaleState): string {
   return isNear ? `${by} (inside the dead band of ${taker.cluster})` : by;
 }
 
-function cheapestTaker(balancer: ServiceBalancer, now: Millis): LocaleState | undefined {
-  const taking = balancer.locales.filter(({ weight }) => weight > 0);
+function cheapest(
+  balancer: ServiceBalancer,
+  taking: readonly LocaleState[],
+  now: Millis,
+): LocaleState | undefined {
   const costOf = (locale: LocaleState): Millis => comparedCost(balancer, locale, now);
   return taking.reduce<LocaleState | undefined>(
     (best, locale) => (best === undefined || costOf(locale) < costOf(best) ? locale : best),

@@ -126,7 +126,7 @@ function askedFor(url: string) {
 describe("an explanation", () => {
   it("says what a request would meet, also when that is nothing", () => {
     const tables = buildTables(simpleSnapshot([1]), undefined, new RequestStats(), 0);
-    const about = { cluster: "core.acme.mesh", listener: "http" };
+    const about = { cluster: "core.acme.mesh", listener: "http", wall: 0 };
     const found = explain(tables, { ...about, asked: askedFor("http://any/") }, 0);
     assert.deepEqual([found.route, found.services[0]?.service], ["HTTPRoute all", "origin.shop"]);
     const unknown = explain(
