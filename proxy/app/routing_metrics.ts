@@ -1,5 +1,4 @@
 import type { Metrics, Sample } from "#kernel/metrics.ts";
-import { PRIORITIES } from "#model/traffic_policy.ts";
 import type { LocaleState } from "#proxy/balance/locale_state.ts";
 import type { ServiceBalancer } from "#proxy/balance/service_balancer.ts";
 import type { ServiceRuntime } from "#proxy/relay/plan.ts";
@@ -68,21 +67,5 @@ export function registerRouting(metrics: Metrics, { services, now }: RoutingSour
       labels,
     },
     () => perLocale((locale) => locale.inflight),
-  );
-  metrics.counter(
-    {
-      name: "espalier_locale_shed_total",
-      help: "Requests that were turned away because every locale that may serve them was full, by class.",
-      labels: ["service", "class"],
-    },
-    () => {
-      const samples: Sample[] = [];
-      for (const { name, balancer } of services()) {
-        PRIORITIES.forEach((priority, at) => {
-          samples.push({ labels: [name, priority], value: balancer.shed[at]! });
-        });
-      }
-      return samples;
-    },
   );
 }

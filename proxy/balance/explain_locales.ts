@@ -29,7 +29,7 @@ export interface LocaleExplanation {
   readonly endpoints: number;
   /** Of them, those that have as many requests as they have shown to bear, so that others are taken. */
   readonly busy: number;
-  /** So few are well, and nobody else can help, that those are used as well that only checks or comparisons speak against. */
+  /** So few are well that those are used, too, that only checks or comparisons speak against: nobody else can help. */
   readonly panics: boolean;
   /** Of them, out because requests failed. */
   readonly ejected: number;
