@@ -1,4 +1,5 @@
 import type { Catalog } from "#control/catalog/catalog.ts";
+import { believed, writtenHere } from "#control/catalog/replication.ts";
 import type { Store } from "#control/store/store.ts";
 import type { Replication } from "#model/traffic_policy.ts";
 
@@ -23,14 +24,17 @@ export class Epochs {
     return this.#newest;
   }
 
-  /** Remembers what is newer than what was. Throws if it cannot be written; it is known until the end all the same. */
+  /** Remembers what is newer than what was, as far as it is believed. Throws if it cannot be written; it is known until the end all the same. */
   learn({ own, children, view }: Pick<Catalog, "own" | "children" | "view">): void {
     const news = new Map<string, Replication>();
-    for (const { name, replication } of own) this.#heard(name, replication, news);
+    const words = writtenHere(own);
+    const heard = (service: string, said: Replication | undefined): void =>
+      this.#heard(service, believed(words.get(service), said), news);
+    for (const [name, replication] of words) this.#heard(name, replication, news);
     for (const { facts } of children) {
-      for (const [service, { replication }] of facts) this.#heard(service, replication, news);
+      for (const [service, { replication }] of facts) heard(service, replication);
     }
-    for (const { service, summary } of view) this.#heard(service, summary.replication, news);
+    for (const { service, summary } of view) heard(service, summary.replication);
     if (news.size > 0) this.#store.rememberReplications(news);
   }
 

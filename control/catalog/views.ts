@@ -3,9 +3,11 @@ import { isDrained } from "#control/catalog/drains.ts";
 import { Grants } from "#control/catalog/grants.ts";
 import { stepUp } from "#control/catalog/loads.ts";
 import { type Part, Sum } from "#control/catalog/merge.ts";
+import { believed, writtenHere } from "#control/catalog/replication.ts";
 import type { ClusterName } from "#model/names.ts";
 import type { Freshness } from "#model/snapshot.ts";
 import { type Summary, type ViewEntry, viewKey } from "#model/summary.ts";
+import type { Replication } from "#model/traffic_policy.ts";
 
 /** What the cluster says upward: its exported services and all that its children say, summed up. */
 export function upward(catalog: Catalog): Map<string, Summary> {
@@ -40,10 +42,12 @@ class Views {
   readonly #catalog: Catalog;
   readonly #grants: Grants;
   readonly #around: ReadonlyMap<string, Around>;
+  readonly #words: ReadonlyMap<string, Replication>;
 
   constructor(catalog: Catalog) {
     this.#catalog = catalog;
     this.#grants = Grants.of(catalog);
+    this.#words = writtenHere(catalog.own);
     this.#around =
       catalog.gateways.length === 0
         ? new Map()
@@ -60,8 +64,9 @@ class Views {
         // Clients without any endpoint are no place to go to.
         if (summary.total === 0) continue;
         const grant = this.#grants.between(child, cluster, service);
+        const told = believable(summary, this.#words.get(service));
         const shown = { cluster, freshness, grant, drained };
-        view.set(viewKey(cluster, service), siblingEntry(service, summary, shown));
+        view.set(viewKey(cluster, service), siblingEntry(service, told, shown));
       }
     }
     for (const [service, around] of this.#around) {
@@ -118,6 +123,15 @@ function siblingEntry(service: string, summary: Summary, shown: Shown): ViewEntr
 
 const entries = new WeakMap<Summary, Map<string, ViewEntry>>();
 
+/** A summary with what is believed here of its word about the data; the same one where it is all. */
+function believable(summary: Summary, word: Replication | undefined): Summary {
+  const said = summary.replication;
+  const held = believed(word, said);
+  if (held === said) return summary;
+  const { replication: _said, ...rest } = summary;
+  return held === undefined ? rest : { ...rest, replication: held };
+}
+
 /** A part of a sum, and the child that it is of; undefined: somebody else. */
 interface Source {
   readonly child: ClusterName | undefined;
@@ -161,6 +175,7 @@ function sumOf(sources: readonly Source[]): Sum {
 /** Own exported services, children's facts, and what clients of this cluster want that it does not have. */
 function partsBelow(catalog: Catalog): Map<string, Source[]> {
   const parts = new Map<string, Source[]>();
+  const words = writtenHere(catalog.own);
   for (const service of catalog.own) {
     if (!service.exported) continue;
     const part: Part = { summary: ownSummary(catalog, service), freshness: "fresh" };
@@ -169,7 +184,8 @@ function partsBelow(catalog: Catalog): Map<string, Source[]> {
   for (const { cluster, facts, freshness } of catalog.children) {
     const drained = isDrained(catalog.orders, cluster);
     for (const [service, summary] of facts) {
-      const told: Summary = drained ? { ...summary, drained: true } : summary;
+      const held = believable(summary, words.get(service));
+      const told: Summary = drained ? { ...held, drained: true } : held;
       add(parts, service, { child: cluster, part: { summary: told, freshness } });
     }
   }
@@ -207,9 +223,12 @@ function* clientsAlone(
 
 function partsAround(catalog: Catalog): Map<string, Source[]> {
   const parts = partsBelow(catalog);
+  const words = writtenHere(catalog.own);
   // Our parent's own entry is the sum of our siblings too.
   for (const { kind, service, summary, freshness } of catalog.view) {
-    if (kind === "parent") add(parts, service, { child: undefined, part: { summary, freshness } });
+    if (kind !== "parent") continue;
+    const told = believable(summary, words.get(service));
+    add(parts, service, { child: undefined, part: { summary: told, freshness } });
   }
   return parts;
 }

@@ -2,7 +2,7 @@ import { gatewayId } from "#certs/identity/spiffe_id.ts";
 import type { Catalog, OwnService } from "#control/catalog/catalog.ts";
 import { isDrained } from "#control/catalog/drains.ts";
 import { fresher } from "#control/catalog/merge.ts";
-import { newestReplication } from "#control/catalog/replication.ts";
+import { believed, newestReplication } from "#control/catalog/replication.ts";
 import { compact } from "#control/compile/compact.ts";
 import { type Known, knownServices, type Other } from "#control/compile/known.ts";
 import { compileListeners } from "#control/compile/listeners.ts";
@@ -118,13 +118,17 @@ function serviceOf(
   };
 }
 
-/** What is remembered counts against what is older; by itself it makes no service a replicated one. */
+/**
+ * The newest word, as far as it is believed. What is remembered counts against what is older; by itself it makes no
+ * service a replicated one.
+ */
 function replicationOf({ name, own, others }: Known, { newest }: Catalog): Replication | undefined {
+  const word = own?.replication;
   const said = newestReplication([
-    own?.replication,
-    ...others.map(({ summary }) => summary.replication),
+    word,
+    ...others.map(({ summary }) => believed(word, summary.replication)),
   ]);
-  const remembered = newest?.get(name);
+  const remembered = believed(word, newest?.get(name));
   return said !== undefined && remembered !== undefined && remembered.epoch > said.epoch
     ? remembered
     : said;

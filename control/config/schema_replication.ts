@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { duration } from "#control/config/scalars.ts";
 import { clusterName } from "#control/config/schema_traffic_policy.ts";
+import { EPOCH_MAX, REPLICAS_MAX } from "#model/traffic_policy.ts";
 
 /** Where the data of a service is written and read. */
 export const replicationSpec = z
@@ -9,9 +10,9 @@ export const replicationSpec = z
     epoch: z
       .int()
       .min(0)
-      .max(4_000_000_000)
+      .max(EPOCH_MAX)
       .describe("higher whenever the primary moves: the highest one in the mesh holds"),
-    replicas: z.array(clusterName).min(1).max(1_000).describe("clusters that serve reads"),
+    replicas: z.array(clusterName).min(1).max(REPLICAS_MAX).describe("clusters that serve reads"),
     maxStaleness: duration.describe("how old what a read gets may be"),
   })
   .superRefine(({ primary, replicas }, ctx) => {

@@ -183,14 +183,19 @@ export type TrafficPolicy = z.infer<typeof trafficPolicySchema>;
  */
 export const NOWHERE = "nowhere.invalid" as ClusterName;
 
+/** The highest epoch that there is. */
+export const EPOCH_MAX = 4_000_000_000;
+/** Replicas that a service may have. */
+export const REPLICAS_MAX = 1_000;
+
 /** Where a service's data may be written and read. */
 export const replicationSchema = z.strictObject({
   /** The cluster that takes writes. */
   primary: cluster,
   /** Grows whenever the primary moves: who knows an older one is refused. */
-  epoch: z.int().min(0),
+  epoch: z.int().min(0).max(EPOCH_MAX),
   /** Clusters that serve reads, the primary among them. */
-  replicas: z.array(cluster),
+  replicas: z.array(cluster).max(REPLICAS_MAX),
   /** How old what a read gets may be. */
   maxStalenessMs: ms,
 });

@@ -1,14 +1,30 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { isDeepStrictEqual } from "node:util";
 import type { Catalog, ChildFacts } from "#control/catalog/catalog.ts";
 import { upward, viewFor } from "#control/catalog/views.ts";
+import { compileGateway } from "#control/compile/mesh.ts";
+import { noResources } from "#control/config/resources.ts";
+import type { ClusterSpec } from "#control/config/schema.ts";
 import type { ClusterName } from "#model/names.ts";
-import { type Summary, summarySchema, viewEntrySchema } from "#model/summary.ts";
+import {
+  type Summary,
+  summarySchema,
+  type ViewEntry,
+  viewEntrySchema,
+  viewKey,
+} from "#model/summary.ts";
+import { EPOCH_MAX, type Replication } from "#model/traffic_policy.ts";
 import { catalogTree, MENU } from "#test/kit/catalog_tree.ts";
 
 /*
  * A child whose credentials are stolen says whatever its parent's schema lets pass: others are to lose nothing by it.
  */
+
+const SPEC = {
+  gateway: { listen: { address: "::", port: 1 } },
+  egressMs: { child: 0, sibling: 0, parent: 0 },
+} as ClusterSpec;
 
 const NAMES = { region: "eu.acme.mesh", honest: "a.eu.acme.mesh", hostile: "z.eu.acme.mesh" };
 
@@ -49,6 +65,52 @@ test("the largest numbers that a child may say leave what its parent tells of th
       const read = viewEntrySchema.safeParse(onTheWire(entry));
       assert.ok(read.success, `view: ${JSON.stringify(entry)} ${read.error?.message}`);
     }
+  }
+});
+
+test("nobody takes the writes of a service whose replicas are written down by calling himself its primary", () => {
+  const [one, two] = [NAMES.honest, "z0.eu.acme.mesh"] as ClusterName[] as [
+    ClusterName,
+    ClusterName,
+  ];
+  const thief = "z1.eu.acme.mesh" as ClusterName;
+  const word: Replication = { primary: one, epoch: 3, replicas: [one, two], maxStalenessMs: 2_000 };
+  const claims: Array<readonly [Replication, Replication]> = [
+    // Himself, in the last epoch that there is; and the right one in it, so that its store takes no other any more.
+    [{ ...word, primary: thief, replicas: [thief], epoch: EPOCH_MAX }, word],
+    [{ ...word, epoch: EPOCH_MAX }, word],
+    // A replica that nobody has written down, and data of any age.
+    [
+      { ...word, epoch: 4, replicas: [one, thief], maxStalenessMs: 1e9 },
+      { ...word, epoch: 4, replicas: [one] },
+    ],
+    // The other replica has been made the primary.
+    [
+      { ...word, epoch: 4, primary: two },
+      { ...word, epoch: 4, primary: two },
+    ],
+  ];
+  for (const [claim, held] of claims) {
+    const region = regionWith(honestly(), { ...honestly(), replication: claim });
+    const own = catalogTree({ name: NAMES.region, capacity: 10 }).get(NAMES.region)!.own;
+    const catalog: Catalog = {
+      ...region,
+      own: own.map((service) => ({ ...service, replication: word })),
+    };
+    assert.deepEqual(upward(catalog).get(MENU)?.replication, held);
+    const view = viewFor(catalog, one);
+    assert.deepEqual(view.get(viewKey(NAMES.region, MENU))?.summary.replication, held);
+    const shown = view.get(viewKey(thief, MENU))?.summary.replication;
+    assert.ok(shown === undefined || isDeepStrictEqual(shown, held), JSON.stringify(shown));
+    const compiled = compileGateway({ catalog, resources: noResources(), spec: SPEC });
+    assert.deepEqual(compiled.services.find(({ name }) => name === MENU)?.replication, held);
+    // Heard from above it counts no more than from below.
+    const above: ViewEntry = {
+      ...{ kind: "parent", cluster: "core.acme.mesh", service: MENU, freshness: "fresh" },
+      summary: { ...honestly(), replication: claim },
+    };
+    const told = viewFor({ ...catalog, children: region.children.slice(0, 1), view: [above] }, one);
+    assert.deepEqual(told.get(viewKey(NAMES.region, MENU))?.summary.replication, held);
   }
 });
 
