@@ -57,7 +57,7 @@ export function save(played: readonly Played[], seed: number): void {
 
 \`make sim ARGS="--save --seed ${seed}"\`: identical arrivals and work under six rules. Failures count at their deadline of one second.
 Paid links in brackets: of a rule that is worse in errors or p99 (one that fails everything crosses no link).
-What is compared: docs/parts/sim.md.
+What is compared: docs/routing/simulator.md.
 
 ${sections.join("\n")}`;
   writeFileSync(join(folder, `${date}-routing.md`), text);

@@ -24,7 +24,10 @@ export class Epochs {
     return this.#newest;
   }
 
-  /** Remembers what is newer than what was, as far as it is believed. Throws if it cannot be written; it is known until the end all the same. */
+  /**
+   * Remembers what is newer than what was, as far as it is believed. Throws if it cannot be written; it is known until
+   * the end all the same.
+   */
   learn({ own, children, view }: Pick<Catalog, "own" | "children" | "view">): void {
     const news = new Map<string, Replication>();
     const words = writtenHere(own);

@@ -7,7 +7,7 @@ import { type ClusterName, coreOf } from "#model/names.ts";
 import { AMOUNT_MAX, type Summary, type ViewEntry } from "#model/summary.ts";
 
 /*
- * Who may send how much where; docs/parts/orders.md has the maths. All of it is per service and in concurrent
+ * Who may send how much where; docs/routing/grants.md has the maths. All of it is per service and in concurrent
  * requests; Infinity is what nobody has declared. It costs children × services.
  */
 

@@ -6,7 +6,7 @@ import { Weights } from "#proxy/balance/weights.ts";
 
 /*
  * The waterfall: fills the cheapest locale up to what it bears, the rest spills to the next. The same
- * inputs at the same times give the same weights in every worker; docs/parts/waterfall.md argues for the numbers.
+ * inputs at the same times give the same weights in every worker; docs/routing/waterfall.md argues for the numbers.
  */
 
 /** How often the weights are looked at, if nothing has happened. */

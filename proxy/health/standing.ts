@@ -4,7 +4,7 @@ import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
 
 /*
  * How all that is known of somebody's health comes to one word. Requests (passive), checks (active) and the owner's
- * word never answer for each other: each can only speak against. docs/parts/inside.md has the same tables.
+ * word never answer for each other: each can only speak against. docs/routing/inside.md has the same tables.
  */
 
 /** `well` takes requests. The others take none while another can: checks failed, or requests did. */
