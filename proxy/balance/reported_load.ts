@@ -7,6 +7,9 @@ const BLACKOUT_MS: Millis = 10_000;
 const EXPIRY_MS: Millis = 180_000;
 /** What errors count beside load (A58: error utilization penalty). */
 const ERROR_PENALTY = 1;
+/** No endpoint bears less or more requests per second: who says so says nothing. */
+const WEIGHT_MIN = 1e-6;
+const WEIGHT_MAX = 1e15;
 /** Below that, how many requests would fill an endpoint is a guess. */
 const TELLING_UTILIZATION = 0.5;
 /** An endpoint is not believed to bear more than that many times what it has borne. */
@@ -43,9 +46,12 @@ export class ReportedLoad {
       this.#takeCapacity(Math.min(inflight / utilization, BORNE_FACTOR * borne), now);
     }
     if (rps <= 0) return;
+    const weight = rps / (utilization + (eps / rps) * ERROR_PENALTY);
+    // Numbers at the end of what there is would make shares of nobody: 0 / 0.
+    if (!(weight >= WEIGHT_MIN && weight <= WEIGHT_MAX)) return;
     if (now - this.#at > EXPIRY_MS) this.#since = now;
     this.#at = now;
-    this.#weight = rps / (utilization + (eps / rps) * ERROR_PENALTY);
+    this.#weight = weight;
   }
 
   /** Requests per second that it would bear at full load, errors taken off; undefined: not known well enough. */

@@ -93,6 +93,21 @@ for (const algorithm of ["RoundRobin", "LeastRequest"] as const) {
       assert.ok(silent[0]! > 0.2, `${silent}`);
     });
 
+    it("comes to no harm by numbers at the end of what there is", () => {
+      for (const word of [
+        { utilization: 1e-320, rps: 100 },
+        { utilization: 0.5, rps: 1e-320, eps: 1e12 },
+      ]) {
+        const told = run(begin(algorithm, 4), 14, () => word);
+        for (const share of told) assert.ok(share > 0.1, `${told}`);
+        for (const { reported } of told.endpoints) assert.ok(reported!.share > 0);
+        // They may tell the truth later.
+        const say = (at: number): Word => ({ utilization: at === 0 ? 0.9 : 0.3, rps: 100 });
+        const late = run(told, 14, say);
+        assert.ok(late[0]! > 0.06 && late[0]! < 0.14, `${late}`);
+      }
+    });
+
     it("takes no notice of reports that say too little", () => {
       for (const word of [
         { utilization: 0, rps: 100 },
