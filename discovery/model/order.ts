@@ -45,3 +45,11 @@ export function orderKey(order: Order): string {
   if (kind === "pin") return `${kind}/${from}/${order.service}`;
   return `${kind}/${from}/${order.service}/${limitIdentity({ name: order.limit, by: order.by })}`;
 }
+
+/** The kind that the key of an order says; "" for what is none's. */
+export function orderKindOf(key: string): Order["kind"] | "" {
+  const kind = key.slice(0, key.indexOf("/"));
+  return KINDS.find((one) => one === kind) ?? "";
+}
+
+const KINDS = ["policy", "drain", "pin", "lease"] as const;

@@ -6,6 +6,11 @@ export interface CopyRules<T> {
   readonly accept: (key: string, value: unknown) => T | undefined;
   /** Entries at most; more are left out. */
   readonly quota: number;
+  /**
+   * A name, one of a few, that an entry has in common with others of its kind: each kind has the quota for itself, so
+   * that many of one do not crowd out another. Absent: all are of one kind.
+   */
+  readonly kindOf?: (key: string) => string;
 }
 
 interface Entry<T> {
@@ -17,7 +22,7 @@ interface Entry<T> {
 
 /**
  * The entries of an owner as one of its followers has them. Whatever the owner says, no more than the
- * quota are accepted and as many again remembered as refused, by key and digest alone. What comes
+ * quota (of each kind) are accepted and as many again remembered as refused, by key and digest alone. What comes
  * beyond that is hashed and forgotten: if it changes, hashes differ and a snapshot puts them right.
  */
 export class CopiedState<T> {
@@ -25,6 +30,8 @@ export class CopiedState<T> {
   readonly #entries = new Map<string, Entry<T>>();
   readonly #hash = new StateHash();
   #accepted = 0;
+  /** The same by kind. */
+  readonly #byKind = new Map<string, number>();
 
   constructor(rules: CopyRules<T>) {
     this.#rules = rules;
@@ -58,7 +65,7 @@ export class CopiedState<T> {
     this.#drop(key);
     if (value === null) return true;
     const digest = this.#hash.toggle(key, JSON.stringify(value));
-    const fits = this.#accepted < this.#rules.quota;
+    const fits = (this.#byKind.get(this.#kindOf(key)) ?? 0) < this.#rules.quota;
     const entry = { digest, value: fits ? this.#rules.accept(key, value) : undefined };
     const isAccepted = entry.value !== undefined;
     if (isAccepted || this.size - this.#accepted < this.#rules.quota) {
@@ -69,11 +76,21 @@ export class CopiedState<T> {
 
   #take(key: string, entry: Entry<T>): void {
     this.#entries.set(key, entry);
-    if (entry.value !== undefined) this.#accepted++;
+    if (entry.value !== undefined) this.#count(key, 1);
   }
 
   #drop(key: string): void {
-    if (this.#entries.get(key)?.value !== undefined) this.#accepted--;
+    if (this.#entries.get(key)?.value !== undefined) this.#count(key, -1);
     this.#entries.delete(key);
+  }
+
+  #count(key: string, change: 1 | -1): void {
+    const kind = this.#kindOf(key);
+    this.#accepted += change;
+    this.#byKind.set(kind, (this.#byKind.get(kind) ?? 0) + change);
+  }
+
+  #kindOf(key: string): string {
+    return this.#rules.kindOf?.(key) ?? "";
   }
 }

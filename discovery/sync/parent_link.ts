@@ -12,12 +12,12 @@ import {
 } from "#discovery/sync/subjects.ts";
 import type { Clock, Timer } from "#kernel/clock.ts";
 import type { Rng } from "#kernel/rng.ts";
-import { type Order, orderKey, orderSchema } from "#model/order.ts";
+import { type Order, orderKey, orderKindOf, orderSchema } from "#model/order.ts";
 import { type Summary, type ViewEntry, viewEntrySchema, viewKey } from "#model/summary.ts";
 
 /** Entries of a view at most. */
 const VIEW_QUOTA = 100_000;
-/** Orders at most. */
+/** Orders of each kind at most. */
 const ORDER_QUOTA = 10_000;
 const POKE_JITTER_MS = 500;
 
@@ -66,6 +66,7 @@ export class ParentLink {
       clock,
       rng,
       quota: ORDER_QUOTA,
+      kindOf: orderKindOf,
       accept: (key, value) => acceptOrder(key, value, options.isAbove),
       sendNeed: (need) => bus.publish(needOrdersSubject(label), encode("need", need)),
       onChange: options.onOrders,

@@ -121,4 +121,21 @@ describe("orders", () => {
       "what it says of orders is nothing that a parent reads",
     );
   });
+
+  it("of one kind do not crowd out others, however many there are", () => {
+    const { clock, parent, child } = pair();
+    const link = child();
+    const leases = Array.from({ length: 10_001 }, (_, i): Order => {
+      return { kind: "lease", from: CORE, service: `s${i}.x`, limit: "all", rate: 1 };
+    });
+    parent.setOrders("eu", byKey(...leases));
+    clock.advance(3_000);
+    parent.setOrders("eu", byKey(...leases, DRAIN));
+    clock.advance(3_000);
+    const heard = Map.groupBy(link.orders(), ({ kind }) => kind);
+    assert.equal(heard.get("lease")?.length, 10_000);
+    assert.deepEqual(heard.get("drain"), [DRAIN]);
+    parent.close();
+    link.close(false);
+  });
 });
