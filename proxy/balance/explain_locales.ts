@@ -130,6 +130,7 @@ function reasonFor(about: Case, locale: LocaleState): string {
     return "has failed this request already";
   }
   if (!locale.linkUp) return "link is down";
+  if (locale.saysNobody(now)) return "said a moment ago that it has nobody";
   if (locale.locale.healthy === 0) return "its owner has nobody healthy";
   if (locale.endpoints.length === 0) return "has no endpoint";
   if (!balancer.isUsable(locale, now)) return allOut(locale, now);

@@ -131,6 +131,11 @@ export class LocaleRules {
     return this.#subtreeOf(constraint).within;
   }
 
+  /** Where the service's requests must stay; undefined: anywhere. */
+  get fence(): ClusterName | undefined {
+    return this.#fence.within;
+  }
+
   /** How old what is read there may be, ms; Infinity: nobody knows. */
   stalenessOf(i: number): number {
     if (this.#toPrimary?.[i] !== 0) return 0;

@@ -8,6 +8,8 @@ import { OutlierDetector } from "#proxy/health/outlier_detector.ts";
 
 /** Time constant of a locale's demand. */
 const DEMAND_DECAY_MS: Millis = 500;
+/** So long it counts that its gateway has said to have nobody. */
+const NOBODY_MS: Millis = 2_000;
 /** After this long without a try nothing of what was learnt is left: 15 time constants of a peak-EWMA. */
 const QUIET_MS: Millis = 150_000;
 
@@ -53,6 +55,8 @@ export class LocaleState {
   reportedStalenessMs: Millis | undefined = undefined;
   /** Requests sent there so far. */
   requests = 0;
+  /** Until then its gateway's word counts that it has nobody. */
+  #nobodyUntil: Millis = 0;
   readonly #attention: Attention;
   /** When it was last touched and not found quiet since; undefined: it is quiet. */
   #touchedAt: Millis | undefined = undefined;
@@ -98,6 +102,29 @@ export class LocaleState {
     return true;
   }
 
+  /** Its gateway has refused a request, for it has nobody for any: that is newer than its summary. */
+  sayNobody(now: Millis): void {
+    if (!this.saysNobody(now)) this.alarm(now);
+    this.#nobodyUntil = now + NOBODY_MS;
+  }
+
+  /** It has served one. */
+  sayServed(now: Millis): void {
+    if (!this.saysNobody(now)) return;
+    this.#nobodyUntil = 0;
+    this.alarm(now);
+  }
+
+  /** Its gateway has said a moment ago that it has nobody. */
+  saysNobody(now: Millis): boolean {
+    return now < this.#nobodyUntil;
+  }
+
+  /** Endpoints that are healthy by the newest word of its owner. */
+  healthy(now: Millis): number {
+    return this.saysNobody(now) ? 0 : this.locale.healthy;
+  }
+
   /** Requests running there, as it was lately: what the waterfall has to place. */
   demand(now: Millis): number {
     const { inflight } = this;
@@ -114,6 +141,8 @@ export class LocaleState {
     this.limit = before.limit;
     this.#demand = before.demand(now);
     this.#demandAt = now;
+    // A summary that says something else is newer.
+    if (before.locale.healthy === this.locale.healthy) this.#nobodyUntil = before.#nobodyUntil;
     const touchedAt = before.#touchedAt;
     if (touchedAt !== undefined) this.touch(touchedAt);
   }

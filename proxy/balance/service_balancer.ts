@@ -164,6 +164,11 @@ export class ServiceBalancer {
     const ask = this.#ask;
     ask.tried = tried;
     ask.hash = hash;
+    ask.reach = "healthy";
+    if (this.#climbs(constraint, now)) {
+      const above = this.#above(constraint, now, rng);
+      if (above !== undefined) return above;
+    }
     for (const { reach, avoids } of LOOKS) {
       if (reach === "tried" && isFirst) break;
       if (!avoids && reach !== "tried" && avoid.length === 0) continue;
@@ -282,6 +287,7 @@ export class ServiceBalancer {
     if (outcome === "cancelled") return;
     if (outcome === "ok") {
       endpoint.praise(latencyMs, now);
+      locale.sayServed(now);
       if (locale.kind === "local") this.#latency.add(latencyMs);
     } else if (outcome !== "limited") {
       // What was running when it was ejected fails as well, and would keep traffic away for longer than that.
@@ -290,6 +296,14 @@ export class ServiceBalancer {
     }
     // It may have emptied its locale: traffic must not wait for the next period.
     if (locale.outliers.afterTry(endpoint, outcome, now)) locale.alarm(now);
+  }
+
+  /**
+   * The gateway `endpoint` has refused a request, for it has nobody who serves it. For requests of all kinds that holds
+   * if the request asked nothing special. @param within the subtree that had to serve it.
+   */
+  hasNobody(endpoint: EndpointState, within: ClusterName | undefined, now: Millis): void {
+    if (within === this.rules.fence) endpoint.locale.sayNobody(now);
   }
 
   /** A reading of the link to `cluster`; undefined: the link is down. */
@@ -365,6 +379,7 @@ export class ServiceBalancer {
       standingOf(
         locale,
         locale.endpoints.some((endpoint) => !endpoint.isOut(now)),
+        now,
       ) !== OUT
     );
   }
@@ -390,7 +405,7 @@ export class ServiceBalancer {
     const locale = this.locales[i]!;
     if (this.#isAvoided(locale)) return undefined;
     // A dead link, or a place that says it has nobody, is asked when everything else is gone.
-    if (this.#ask.reach === "healthy" && !isOpen(locale)) return undefined;
+    if (this.#ask.reach === "healthy" && !isOpen(locale, now)) return undefined;
     if (!this.hasRoom(locale, constraint.priority ?? "default", now)) {
       this.#isFull ||= this.#waterfall.standing[i] !== OUT;
       return undefined;
@@ -401,6 +416,32 @@ export class ServiceBalancer {
     const found = locale.picker.pick(ask, now, rng);
     ask.reach = "healthy";
     return found;
+  }
+
+  /**
+   * A sibling has failed it, here or at the child that has sent it, or a child has nobody against its word: whatever
+   * has befallen that one may have befallen the others as well, and there may be dozens. Who is above knows more.
+   */
+  #climbs({ tried, avoid = NO_CLUSTERS, visited }: PickConstraint, now: Millis): boolean {
+    const locale = tried.at(-1)?.locale;
+    if (locale !== undefined) return locale.kind === "sibling" || locale.saysNobody(now);
+    return avoid.length > 0 && visited.length > 0 && this.rules.isBelow(visited.at(-1)!);
+  }
+
+  /** The parent, or our own endpoints if they cost less. */
+  #above(constraint: PickConstraint, now: Millis, rng: Rng): EndpointState | undefined {
+    const { ranked } = this.#waterfall.order;
+    for (let rank = 0; rank < ranked.length; rank++) {
+      const i = ranked[rank]!;
+      const { kind } = this.locales[i]!;
+      if (kind !== "local" && kind !== "parent") continue;
+      if (this.#waterfall.standing[i] !== READY) continue;
+      const found = this.#from(i, constraint, now, rng);
+      if (found === undefined) continue;
+      if (this.rules.parts.length > 0) this.#nameSubtree(this.#waterfall.partOf(i), constraint);
+      return found;
+    }
+    return undefined;
   }
 
   #isAvoided({ kind, cluster }: LocaleState): boolean {
@@ -443,7 +484,7 @@ export class ServiceBalancer {
     if (seat === undefined || seat.endpoint.isOut(now)) return undefined;
     const { locale } = seat;
     const part = this.#waterfall.partOf(locale.index);
-    if (!isOpen(locale) || (this.rules.parts.length > 0 && part < 0)) return undefined;
+    if (!isOpen(locale, now) || (this.rules.parts.length > 0 && part < 0)) return undefined;
     if (this.rules.refusal(locale.index, constraint) !== undefined) return undefined;
     if (this.#isAvoided(locale)) return undefined;
     if (!this.hasRoom(locale, constraint.priority ?? "default", now)) return undefined;
@@ -458,7 +499,7 @@ export class ServiceBalancer {
     const age = about.freshness;
     cost[i] = agedCost(this.#meter.costMs, age);
     bears[i] = this.#meter.bears;
-    standing[i] = this.rules.isFenced(i) ? OUT : standingOf(locale, this.#meter.usable > 0);
+    standing[i] = this.rules.isFenced(i) ? OUT : standingOf(locale, this.#meter.usable > 0, now);
     last[i] = age === "suspect" ? 1 : 0;
   }
 
@@ -500,9 +541,10 @@ export class ServiceBalancer {
   }
 }
 
-function standingOf(of: LocaleState, anyWell: boolean): number {
+function standingOf(of: LocaleState, anyWell: boolean, now: Millis): number {
   const { linkUp, endpoints } = of;
-  const { drained = false, healthy, freshness } = of.locale;
+  const { drained = false, freshness } = of.locale;
+  const healthy = of.healthy(now);
   const facts = { drained, endpoints: endpoints.length, linkUp, healthy, anyWell, freshness };
   const standing = localeStanding(facts);
   if (standing === "closed" || standing === "out") return OUT;
@@ -523,8 +565,8 @@ function isDropped(outcome: Outcome, waitedMs: Millis): boolean {
   }
 }
 
-function isOpen({ linkUp, locale }: LocaleState): boolean {
-  return linkUp && locale.healthy > 0;
+function isOpen(locale: LocaleState, now: Millis): boolean {
+  return locale.linkUp && locale.healthy(now) > 0;
 }
 
 /** Where a hash lies between 0 and 1; by other bits than those that choose the endpoint. */

@@ -48,7 +48,8 @@ export class Attempt extends WheelItem implements AnswerSink {
   readonly #owner: AttemptOwner;
   /** It is a retry or a hedge. */
   readonly #extra: boolean;
-  readonly #within: ClusterName | undefined;
+  /** The subtree that has to serve it beyond its endpoint. */
+  readonly within: ClusterName | undefined;
   readonly #avoid: readonly ClusterName[];
   #stream: UpstreamStream | undefined = undefined;
   /** The balancer knows how it went. */
@@ -78,7 +79,7 @@ export class Attempt extends WheelItem implements AnswerSink {
     this.endpoint = endpoint;
     this.startedAt = about.now;
     this.#extra = about.extra;
-    this.#within = about.within;
+    this.within = about.within;
     this.#avoid = about.avoid;
   }
 
@@ -239,13 +240,21 @@ export class Attempt extends WheelItem implements AnswerSink {
     const place = this.endpoint.endpoint;
     const { upstreams, raw, self } = this.#ports;
     const { service, hop, priority, data, sessionRest: session, debug } = this.#plan;
-    const within = this.#within;
     const avoid = this.#avoid;
     const head = this.#headWith(leftMs);
     if (place.identity !== undefined) {
       const epoch = service.balancer.service.replication?.epoch;
       const told = { priority, data, epoch, session, debug };
-      const about = { self, service: service.name, within, hop, avoid, leftMs, retries, ...told };
+      const about = {
+        self,
+        service: service.name,
+        within: this.within,
+        hop,
+        avoid,
+        leftMs,
+        retries,
+        ...told,
+      };
       return upstreams.open(place, headFor(this.endpoint, head, about), this);
     }
     if (!service.raw) return upstreams.open(place, head, this);

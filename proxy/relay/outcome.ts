@@ -1,6 +1,6 @@
 import type { Outcome } from "#proxy/balance/endpoint_state.ts";
 import type { Stage } from "#proxy/exchange/exchange.ts";
-import type { FailureName } from "#proxy/exchange/failure.ts";
+import { type Failure, type FailureName, failure, isFailureName } from "#proxy/exchange/failure.ts";
 import { GrpcStatus, isEndpointsFault } from "#proxy/exchange/grpc.ts";
 
 /** How a try failed that was given up after its own limit: what had not begun, no endpoint has seen. */
@@ -26,6 +26,32 @@ export function outcomeOfCall(grpcStatus: number): Outcome {
   if (grpcStatus === GrpcStatus.RESOURCE_EXHAUSTED) return "limited";
   if (grpcStatus === GrpcStatus.UNAVAILABLE) return "overloaded";
   return isEndpointsFault(grpcStatus) ? "failed" : "ok";
+}
+
+/** Whether a gateway has refused a request because it has nobody for it, and not because it is busy. */
+export function hasNobody({ kind, detail }: Failure): boolean {
+  return kind === "refused_by_gateway" && detail === ("no_candidate" satisfies FailureName);
+}
+
+/** Whether a gateway has refused a request without being to blame: others behind it are, or the way that it came. */
+export function isBlameless({ kind, detail }: Failure): boolean {
+  return kind === "refused_by_gateway" && BLAMELESS.has(detail);
+}
+
+const BLAMELESS: ReadonlySet<string> = new Set<FailureName>([
+  "no_candidate",
+  "loop",
+  "refused_by_gateway",
+]);
+
+/**
+ * Why a request is given up, to whoever asked: what a gateway has refused, we refuse for the same reason. That there
+ * is nobody we know only if all have been asked.
+ */
+export function reasonToTell(last: Failure, allAsked: boolean): Failure {
+  if (last.kind !== "refused_by_gateway" || !isFailureName(last.detail)) return last;
+  if (hasNobody(last) && !allAsked) return last;
+  return failure(last.detail, "said by the next gateway");
 }
 
 /** What a failed try tells of its endpoint. */

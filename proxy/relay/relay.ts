@@ -22,7 +22,6 @@ import {
 import {
   FAILURES,
   type Failure,
-  type FailureName,
   failure,
   isFailureName,
   type RetryRule,
@@ -48,10 +47,13 @@ import { isFree } from "#proxy/relay/free_retry.ts";
 import { toAvoid } from "#proxy/relay/mesh_head.ts";
 import { Mirror } from "#proxy/relay/mirror.ts";
 import {
+  hasNobody,
+  isBlameless,
   outcomeAtDeadline,
   outcomeOf,
   outcomeOfCall,
   outcomeOfStatus,
+  reasonToTell,
 } from "#proxy/relay/outcome.ts";
 import type { RelayPlan, RelayPorts } from "#proxy/relay/plan.ts";
 import { Race } from "#proxy/relay/race.ts";
@@ -87,6 +89,8 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
   /** Of the retries that it came with, those that are neither spent nor given on with a try. */
   #retriesLeft: number;
   #admitted = false;
+  /** All have been asked that there are. */
+  #asked = false;
   /** Tries after the first. */
   #resends = 0;
   #status = 0;
@@ -422,8 +426,13 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     const rule = FAILURES[reason.kind].retry;
     if (rule !== "always") this.#touched = true;
     this.#trace?.tried(of, reason.kind === "refused_by_gateway" ? reason.detail : reason.kind);
-    if (this.#leaveRace(of, outcomeOf(reason.kind), now)) return;
-    of.end(outcomeOf(reason.kind), now);
+    // Of data that only some have, others may have nobody.
+    if (hasNobody(reason) && this.#plan.data === undefined) {
+      this.#plan.service.balancer.hasNobody(of.endpoint, of.within, now);
+    }
+    const outcome = isBlameless(reason) ? "cancelled" : outcomeOf(reason.kind);
+    if (this.#leaveRace(of, outcome, now)) return;
+    of.end(outcome, now);
     const next = this.#next(of, rule, now, isFree(of, reason, this.#plan.service.lostWays, now));
     if (next === undefined) this.#giveUp(reason);
     else this.#tryAgain(next, now);
@@ -451,6 +460,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     if (!mayRetry(rule, this.#head.method)) return undefined;
     this.#tried.push(of.endpoint);
     const next = this.#pick(now);
+    this.#asked = next === undefined;
     if (next === undefined) return undefined;
     const { budget, stats } = this.#plan.service;
     if (free ? budget.mayBegin : budget.tryWithdraw(now)) return next;
@@ -485,9 +495,8 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
   }
 
   #beginTrace(): void {
-    const { self } = this.#ports;
-    const now = this.#startedAt;
-    this.#trace = new RouteTrace(self, this.#plan.service, this.#constraint(), now);
+    const { service } = this.#plan;
+    this.#trace = new RouteTrace(this.#ports.self, service, this.#constraint(), this.#startedAt);
   }
 
   // ── hedging ──
@@ -547,9 +556,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
   }
 
   #giveUp(last: Failure): void {
-    // What a gateway has refused, we refuse for the same reason.
-    const isTold = last.kind === "refused_by_gateway" && isFailureName(last.detail);
-    const reason = isTold ? failure(last.detail as FailureName, "said by the next gateway") : last;
+    const reason = reasonToTell(last, this.#asked);
     this.#failure = reason;
     this.#status = FAILURES[reason.kind].status;
     this.#answerStatus = this.#status;

@@ -55,9 +55,13 @@ function endpointAt(balancer: ServiceBalancer, port: number): EndpointState {
   return all.find(({ endpoint }) => endpoint.port === port)!;
 }
 
-const reasons = (balancer: ServiceBalancer, constraint = ANYWHERE): Record<string, string> =>
+const reasons = (
+  balancer: ServiceBalancer,
+  constraint = ANYWHERE,
+  now = 0,
+): Record<string, string> =>
   Object.fromEntries(
-    explainLocales(balancer, constraint, 0).map(({ cluster, reason }) => [cluster, reason]),
+    explainLocales(balancer, constraint, now).map(({ cluster, reason }) => [cluster, reason]),
   );
 
 describe("a pin", () => {
@@ -305,6 +309,59 @@ describe("a full place", () => {
     const { demand, arrivals } = balancer.localHealth(10_000);
     assert.ok(Math.abs(arrivals - 50) < 5, `${arrivals} per second`);
     assert.ok(Math.abs(demand - 5) < 1, `${demand} at once`);
+  });
+});
+
+describe("a place that has said that it has nobody", () => {
+  it("counts as one that has nobody for two seconds, until it serves again or its summary changes", () => {
+    const locales = { 20: { p50Ms: 0 } };
+    const balancer = new ServiceBalancer(tree({}, locales), PLACE, 0);
+    const at = (now: number) =>
+      Object.keys(drawn(balancer, { ...ANYWHERE, visited: [] }, now).counts);
+    const [local] = balancer.locales;
+    balancer.linkRtt(US, 0.1, 0);
+    local!.endpoints[0]!.outlier = { ...local!.endpoints[0]!.outlier, ejectedUntil: 100_000 };
+    assert.deepEqual(at(200), ["20"]);
+    const us = endpointAt(balancer, 20);
+    balancer.hasNobody(us, undefined, 300);
+    assert.ok(!at(300).includes("20"));
+    assert.equal(reasons(balancer, ANYWHERE, 300)[US], "said a moment ago that it has nobody");
+    assert.ok(!at(2_200).includes("20"));
+    assert.ok(at(5_000).includes("20"), "it is over");
+    balancer.hasNobody(us, undefined, 5_000);
+    balancer.started(us, 5_000);
+    balancer.finished(us, "ok", 1, 5_100);
+    assert.ok(at(5_200).includes("20"), "it has served");
+    balancer.hasNobody(us, undefined, 6_000);
+    const same = new ServiceBalancer(tree({}, locales), PLACE, 6_100, balancer);
+    assert.match(reasons(same, ANYWHERE, 6_100)[US]!, /a moment ago/);
+    const other = new ServiceBalancer(tree({}, { 20: { healthy: 2 } }), PLACE, 6_200, same);
+    assert.doesNotMatch(reasons(other, ANYWHERE, 6_200)[US]!, /nobody/);
+  });
+
+  it("has somebody for other requests, if this one had to be served in a certain subtree", () => {
+    const balancer = new ServiceBalancer(tree(), PLACE, 0);
+    balancer.hasNobody(endpointAt(balancer, 20), named("store-1.us.acme.mesh"), 0);
+    assert.doesNotMatch(reasons(balancer)[US]!, /nobody/);
+    const fenced = new ServiceBalancer(tree(places({ mustStayIn: US })), PLACE, 0);
+    fenced.hasNobody(endpointAt(fenced, 20), US, 0);
+    assert.match(reasons(fenced)[US]!, /a moment ago/);
+  });
+});
+
+describe("a retry", () => {
+  it("climbs after a sibling has failed it, and goes to the next after a child", () => {
+    const locales = { 1: { p50Ms: 500 }, 12: { p50Ms: 160 } };
+    const balancer = new ServiceBalancer(tree({}, locales), PLACE, 0);
+    const after = (port: number, more: object = {}) =>
+      balancer.pick({ ...ANYWHERE, tried: [endpointAt(balancer, port)], ...more }, 0, seededRng(1))
+        ?.endpoint.port;
+    assert.equal(after(20), 30, "though stores are cheaper");
+    assert.equal(after(11), 12);
+    const sent = { tried: [], foreign: true, visited: [STORE_1] };
+    assert.equal(after(0, { ...sent, avoid: [named("store-2.eu.acme.mesh")] }), 30);
+    balancer.linkRtt(named("core.acme.mesh"), undefined, 0);
+    assert.equal(after(20), 1, "our own, there is no way up");
   });
 });
 

@@ -127,3 +127,47 @@ describe("requests in a tree where clusters have died", () => {
 function aside(node: Node): boolean {
   return node.parent?.children.some((one) => one !== node && isWell(one)) === true;
 }
+
+describe("a service that has died in fifty places at once", () => {
+  const EDGES = Array.from({ length: 50 }, (_, i) => `e${i}.eu`);
+
+  /** What summaries still say; the core alone has it in truth. */
+  function dead(): MeshStand {
+    const places: Record<string, Place[]> = {
+      core: [{ kind: "child", at: "eu" }, { kind: "local" }],
+      eu: [...EDGES.map((at) => ({ kind: "child" as const, at })), { kind: "parent", at: "core" }],
+    };
+    for (const edge of EDGES) {
+      const siblings = EDGES.filter((one) => one !== edge);
+      places[edge] = [
+        ...siblings.map((at) => ({ kind: "sibling" as const, at, p50Ms: 5 })),
+        { kind: "parent", at: "eu", p50Ms: 80 },
+      ];
+    }
+    return new MeshStand(places);
+  }
+
+  it("serves every request from the core, and asks each sibling once in two seconds", () => {
+    const stand = dead();
+    for (let i = 0; i < 100; i++) {
+      assert.equal(stand.ask("e0.eu", { method: "POST" }).answer, undefined);
+      stand.clock.advance(15);
+    }
+    stand.clock.advance(400);
+    assert.equal(stand.served.filter(({ at }) => at === "core").length, 100);
+    const asked = stand.arrivals
+      .filter(({ at }) => EDGES.includes(at))
+      .map((one) => `${one.field("x-mesh-path")} to ${one.at}`);
+    assert.ok(asked.length > 20);
+    assert.equal(new Set(asked).size, asked.length, "nobody twice");
+  });
+
+  it("leads upwards from the first sibling that has refused", () => {
+    const stand = dead();
+    const met = stand.ask("e0.eu");
+    stand.clock.advance(100);
+    assert.equal(met.answer?.status, 200);
+    const ways = stand.arrivals.map(({ at }) => at);
+    assert.deepEqual(ways.slice(1), ["eu", "core", "core"], `${ways}`);
+  });
+});
