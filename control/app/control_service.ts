@@ -5,7 +5,7 @@ import type { Catalog, ChildFacts, OwnHealth } from "#control/catalog/catalog.ts
 import { Epochs } from "#control/catalog/epochs.ts";
 import { type Lease, leasesOf } from "#control/catalog/leases.ts";
 import { ownServices } from "#control/catalog/own.ts";
-import { upward, viewFor } from "#control/catalog/views.ts";
+import { follow, upward, viewParts } from "#control/catalog/views.ts";
 import { advertised, compileGateway, compileSidecar } from "#control/compile/mesh.ts";
 import { policyOrders } from "#control/compile/policy_orders.ts";
 import type { Resources } from "#control/config/resources.ts";
@@ -31,7 +31,7 @@ import {
 import { type Order, orderKey } from "#model/order.ts";
 import { mergeReports, type ServiceReport } from "#model/report.ts";
 import type { Freshness } from "#model/snapshot.ts";
-import type { ViewEntry } from "#model/summary.ts";
+import type { Summary, ViewEntry } from "#model/summary.ts";
 
 export interface ControlServiceOptions {
   readonly mesh: MeshName;
@@ -74,6 +74,8 @@ export class ControlService {
   readonly #epochs: Epochs;
   readonly #refusals: Refusals;
   #catalog: Catalog;
+  /** What was said upward last. */
+  #told: ReadonlyMap<string, Summary> = new Map();
   /** What the children may use of mesh-wide rate limits. */
   #leases: ReadonlyMap<ClusterName, readonly Lease[]> = new Map();
   /** What was ordered when snapshots were last compiled, but for leases. */
@@ -271,7 +273,9 @@ export class ControlService {
     const { own, below } = leasesOf(catalog);
     this.#leases = below;
     const rest = catalog.orders.filter(({ kind }) => kind !== "lease");
-    this.#catalog = { ...catalog, orders: [...rest, ...own] };
+    const next = { ...catalog, orders: [...rest, ...own] };
+    if (this.#catalog !== undefined) follow(this.#catalog, next);
+    this.#catalog = next;
   }
 
   #gather(): Catalog {
@@ -318,7 +322,10 @@ export class ControlService {
     if (this.#parent === undefined) return [];
     const { entries, lease } = this.#parent.view();
     const atBest: Freshness = lease === "fresh" ? "fresh" : "stale";
-    return entries.map((entry) => ({ ...entry, freshness: older(entry.freshness, atBest) }));
+    return entries.map((entry) => {
+      const freshness = older(entry.freshness, atBest);
+      return freshness === entry.freshness ? entry : { ...entry, freshness };
+    });
   }
 
   /** All that is told but views, which are as many as children and siblings together. */
@@ -332,7 +339,8 @@ export class ControlService {
     this.#refusals.look(snapshot);
     this.hub.publish("gateway", snapshot);
     this.hub.publish("workload", compileSidecar(input));
-    this.#parent?.publish(upward(this.#catalog));
+    this.#told = upward(this.#catalog, this.#told);
+    this.#parent?.publish(this.#told);
     const forAll = orders.filter(({ kind }) => kind !== "lease");
     for (const { cluster } of this.#catalog.children) {
       const own = [...forAll, ...(this.#leases.get(cluster) ?? [])];
@@ -343,7 +351,7 @@ export class ControlService {
 
   #tellViews(): void {
     for (const { cluster } of this.#catalog.children) {
-      this.#children.setView(firstLabel(cluster), viewFor(this.#catalog, cluster));
+      this.#children.setView(firstLabel(cluster), viewParts(this.#catalog, cluster));
     }
   }
 

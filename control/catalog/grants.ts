@@ -1,10 +1,17 @@
 import { allot } from "#control/catalog/allot.ts";
-import { type Catalog, ownSummary } from "#control/catalog/catalog.ts";
-import { isDrained } from "#control/catalog/drains.ts";
-import { FLOOR_SHARE, type Level, levelOf, partOf, Wants } from "#control/catalog/level.ts";
-import { digitsDown, offerOf, stepDown, stepUp, unmetOf } from "#control/catalog/loads.ts";
+import { type About, servicesOf } from "#control/catalog/around.ts";
+import type { Catalog } from "#control/catalog/catalog.ts";
+import {
+  FLOOR_SHARE,
+  heldLevel,
+  type Level,
+  levelOf,
+  partOf,
+  Wants,
+} from "#control/catalog/level.ts";
+import { heldBelow, heldStep, offerOf, stepDown, stepUp, unmetOf } from "#control/catalog/loads.ts";
 import { type ClusterName, coreOf } from "#model/names.ts";
-import { AMOUNT_MAX, type Summary, type ViewEntry } from "#model/summary.ts";
+import { AMOUNT_MAX, type ViewEntry } from "#model/summary.ts";
 
 /*
  * Who may send how much where; docs/routing/grants.md has the maths. All of it is per service and in concurrent
@@ -32,126 +39,147 @@ interface Around {
   readonly offer: number;
 }
 
-/** What a cluster grants its children, itself, and who stands above. */
-export class Grants {
-  readonly #around = new Map<string, Around>();
+/** What a cluster grants its children, itself, and who stands above, of one service. */
+export class ServiceGrants {
+  readonly #around: Around;
 
-  private constructor(catalog: Catalog) {
-    const viewed = Map.groupBy(catalog.view, ({ service }) => service);
-    const said = childrenOf(catalog);
-    for (const service of servicesOf(catalog)) {
-      const loads = { catalog, said, viewed: viewed.get(service) ?? [] };
-      this.#around.set(service, around(loads, service));
-    }
+  private constructor(around: Around) {
+    this.#around = around;
   }
 
-  /** Computed once per catalog. */
+  /** Computed once, for as long as nothing changes about the service. */
+  static of(catalog: Catalog, about: About): ServiceGrants {
+    return new ServiceGrants(aroundOf(catalog, about));
+  }
+
+  /** What a child that lacks so much may send to its sibling `to` directly; undefined: no limit is known. */
+  towards(to: ClusterName, want: number): number | undefined {
+    const inside = this.#around.divided.get(to)?.inside;
+    return inside === undefined ? 0 : bounded(partOf(inside, want));
+  }
+
+  /** What a child's clients want and it does not bear itself. */
+  wantOf(child: ClusterName): number {
+    return this.#around.unmet.get(child) ?? 0;
+  }
+
+  /** What this cluster may send to its child. */
+  toChild(child: ClusterName): number | undefined {
+    return bounded(this.#around.divided.get(child)?.through ?? 0);
+  }
+
+  /** What `child` may send to this cluster, to be served by it, by its other children, or further up. */
+  throughHere(child: ClusterName): number | undefined {
+    const { divided, borne, wants } = this.#around;
+    const own = divided.get(child)?.through ?? 0;
+    // Without bound, even if it is the child alone that has none: what that bears nobody can subtract.
+    const total = borne === Number.POSITIVE_INFINITY ? borne : borne - own;
+    return bounded(partOf(levelOf(total, wants), this.wantOf(child)));
+  }
+
+  /** What others may send to this cluster, for it and all that is below. */
+  get offer(): number | undefined {
+    return bounded(this.#around.offer);
+  }
+}
+
+/** The same of all services, by their names. */
+export class Grants {
+  readonly #catalog: Catalog;
+
+  private constructor(catalog: Catalog) {
+    this.#catalog = catalog;
+  }
+
   static of(catalog: Catalog): Grants {
-    let grants = known.get(catalog);
-    if (grants === undefined) {
-      grants = new Grants(catalog);
-      known.set(catalog, grants);
-    }
-    return grants;
+    return new Grants(catalog);
   }
 
   /** What `from` may send to its sibling `to` directly; undefined: no limit is known. */
   between(from: ClusterName, to: ClusterName, service: string): number | undefined {
-    const here = this.#around.get(service);
-    const inside = here?.divided.get(to)?.inside;
-    return inside === undefined ? 0 : bounded(partOf(inside, here!.unmet.get(from) ?? 0));
+    const grants = this.#service(service);
+    return grants === undefined ? 0 : grants.towards(to, grants.wantOf(from));
   }
 
-  /** What this cluster may send to its child. */
   toChild(child: ClusterName, service: string): number | undefined {
-    return bounded(this.#around.get(service)?.divided.get(child)?.through ?? 0);
+    const grants = this.#service(service);
+    return grants === undefined ? 0 : grants.toChild(child);
   }
 
-  /** What `child` may send to this cluster, to be served by it, by its other children, or further up. */
   throughHere(child: ClusterName, service: string): number | undefined {
-    const here = this.#around.get(service);
-    if (here === undefined) return 0;
-    const own = here.divided.get(child)?.through ?? 0;
-    // Without bound, even if it is the child alone that has none: what that bears nobody can subtract.
-    const total = here.borne === Number.POSITIVE_INFINITY ? here.borne : here.borne - own;
-    return bounded(partOf(levelOf(total, here.wants), here.unmet.get(child) ?? 0));
+    const grants = this.#service(service);
+    return grants === undefined ? 0 : grants.throughHere(child);
   }
 
-  /** What others may send to this cluster, for it and all that is below. */
   offer(service: string): number | undefined {
-    return bounded(this.#around.get(service)?.offer ?? 0);
+    const grants = this.#service(service);
+    return grants === undefined ? 0 : grants.offer;
+  }
+
+  #service(service: string): ServiceGrants | undefined {
+    const about = servicesOf(this.#catalog).get(service);
+    return about && ServiceGrants.of(this.#catalog, about);
   }
 }
 
-const known = new WeakMap<Catalog, Grants>();
+function aroundOf(catalog: Catalog, about: About): Around {
+  let here = known.get(about);
+  if (here === undefined) {
+    here = around(about, catalog, before.get(about));
+    known.set(about, here);
+  }
+  return here;
+}
+
+/** Lets what is granted of a service hold to what was granted, where that is about the same. */
+export function holdGrants(last: About, now: About): void {
+  const granted = known.get(last) ?? before.get(last);
+  if (granted !== undefined) before.set(now, granted);
+}
+
+const known = new WeakMap<About, Around>();
+const before = new WeakMap<About, Around>();
 
 function bounded(grant: number): number | undefined {
   return grant === Number.POSITIVE_INFINITY ? undefined : Math.min(grant, AMOUNT_MAX);
 }
 
-function servicesOf({ own, children, view }: Catalog): Set<string> {
-  const names = new Set<string>();
-  for (const { name, exported } of own) if (exported) names.add(name);
-  for (const { facts } of children) for (const name of facts.keys()) names.add(name);
-  for (const { service } of view) names.add(service);
-  return names;
-}
-
-/** What a child says, and whether it is taken out. */
-interface Said {
-  readonly cluster: ClusterName;
-  readonly facts: ReadonlyMap<string, Summary>;
-  readonly drained: boolean;
-}
-
-function childrenOf({ children, orders }: Catalog): Said[] {
-  return children.map(({ cluster, facts }) => {
-    return { cluster, facts, drained: isDrained(orders, cluster) };
-  });
-}
-
-function summaryOf({ facts, drained }: Said, service: string): Summary | undefined {
-  const summary = facts.get(service);
-  return drained && summary !== undefined ? { ...summary, drained: true } : summary;
-}
-
-interface Loads {
-  readonly catalog: Catalog;
-  readonly said: readonly Said[];
-  /** Of this service. */
-  readonly viewed: readonly ViewEntry[];
-}
-
-function around({ catalog, said, viewed }: Loads, service: string): Around {
-  const own = catalog.own.find(({ name, exported }) => exported && name === service);
-  const about = own && ownSummary(catalog, own);
-  const ownUnmet = about === undefined ? demandHere(catalog, service) : unmetOf(about);
+function around(about: About, catalog: Catalog, last: Around | undefined): Around {
+  const { own, children, view } = about;
+  const ownUnmet = own === undefined ? stepUp(about.wanted.demand) : unmetOf(own);
   const unmet = new Map<ClusterName, number>();
   const [inside, wants] = [new Wants(), new Wants()];
-  for (const child of said) {
-    const { cluster } = child;
-    const summary = summaryOf(child, service);
-    const want = summary === undefined ? 0 : unmetOf(summary);
+  for (const { cluster, summary } of children) {
+    const want = unmetOf(summary);
     if (want > 0) unmet.set(cluster, want);
     inside.add(want);
     wants.add(want);
   }
+  const silent = catalog.children.length - children.length;
+  inside.add(0, silent);
+  wants.add(0, silent);
   wants.add(ownUnmet);
-  const outside = ownUnmet + unmetAbove(viewed);
+  const outside = ownUnmet + unmetAbove(view);
   const isCore = catalog.cluster === coreOf(catalog.mesh);
   const divided = new Map<ClusterName, Divided>();
-  let below = about === undefined ? 0 : offerOf(about);
-  for (const child of said) {
-    const { cluster } = child;
-    const summary = summaryOf(child, service);
-    if (summary === undefined) continue;
-    const one = divide(offerOf(summary), inside, unmet.get(cluster) ?? 0, { outside, isCore });
+  let below = own === undefined ? 0 : offerOf(own);
+  for (const { cluster, summary } of children) {
+    const granted = last?.divided.get(cluster);
+    const asked = { outside, isCore, granted };
+    const one = divide(offerOf(summary), inside, unmet.get(cluster) ?? 0, asked);
     divided.set(cluster, one);
     below += one.through;
   }
-  const above = viewed.reduce((sum, entry) => sum + grantedBy(entry), 0);
-  const offer = digitsDown(Math.max(below - ownUnmet, FLOOR_SHARE * below));
+  const above = view.reduce((sum, entry) => sum + grantedBy(entry), 0);
+  const offer = heldBelow(Math.max(below - ownUnmet, FLOOR_SHARE * below), last?.offer);
   return { unmet, divided, wants, borne: below + above, offer };
+}
+
+interface Asked {
+  readonly outside: number;
+  readonly isCore: boolean;
+  /** What was granted before. */
+  readonly granted: Divided | undefined;
 }
 
 /** First between its siblings and all that come through us, then among the siblings. */
@@ -159,11 +187,12 @@ function divide(
   offer: number,
   wants: Wants,
   own: number,
-  { outside, isCore }: { readonly outside: number; readonly isCore: boolean },
+  { outside, isCore, granted }: Asked,
 ): Divided {
   const siblings = wants.claimants - 1;
   if (offer === Number.POSITIVE_INFINITY || siblings === 0) {
-    return { inside: levelOf(offer, wants, own), through: stepDown(offer) };
+    const level = levelOf(offer, wants, own);
+    return { inside: heldLevel(level, granted?.inside), through: stepDown(offer) };
   }
   const floor = FLOOR_SHARE * offer;
   const asked = [wants.sum - own, outside].map((want) => Math.max(want, floor));
@@ -174,12 +203,10 @@ function divide(
     left < 0
       ? allot(offer, [{ want: asked[0]! }, { want: asked[1]! }])
       : [asked[0]! + left * (1 - share), asked[1]! + left * share];
-  return { inside: levelOf(inside!, wants, own), through: stepDown(through!) };
-}
-
-/** Of a service that has no endpoints here. */
-function demandHere({ health }: Catalog, service: string): number {
-  return stepUp(health.get(service as never)?.demand ?? 0);
+  return {
+    inside: heldLevel(levelOf(inside!, wants, own), granted?.inside),
+    through: heldStep(through!, granted?.through),
+  };
 }
 
 /** What comes through us from above, if those there have too little: the parent's entry nets out what siblings lack. */

@@ -1,4 +1,4 @@
-import { digitsDown, stepDown } from "#control/catalog/loads.ts";
+import { digitsDown, heldStep, stepDown } from "#control/catalog/loads.ts";
 
 /** Of whatever is divided, what goes to those who do not ask for it yet. */
 export const FLOOR_SHARE = 0.1;
@@ -11,11 +11,13 @@ export class Wants {
   claimants = 0;
   sum = 0;
 
-  add(want: number): void {
-    this.#counts.set(want, (this.#counts.get(want) ?? 0) + 1);
+  /** @param times so many claimants want it. */
+  add(want: number, times = 1): void {
+    if (times === 0) return;
+    this.#counts.set(want, (this.#counts.get(want) ?? 0) + times);
     this.#sorted = undefined;
-    this.claimants++;
-    this.sum += want;
+    this.claimants += times;
+    this.sum += want * times;
   }
 
   /** Each want and how often it is there, the smallest first. */
@@ -61,6 +63,16 @@ export function levelOf(total: number, wants: Wants, except?: number): Level {
   }
   const extra = stepDown(left / claimants);
   return { floor: stepDown(floor), cap: Number.POSITIVE_INFINITY, extra };
+}
+
+/** A level that holds to what it was where that is no more and about the same: nobody gets more by it. */
+export function heldLevel(level: Level, before: Level | undefined): Level {
+  if (before === undefined) return level;
+  return {
+    floor: heldStep(level.floor, before.floor),
+    cap: heldStep(level.cap, before.cap),
+    extra: heldStep(level.extra, before.extra),
+  };
 }
 
 /** What a claimant gets. */

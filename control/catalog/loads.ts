@@ -53,6 +53,35 @@ export function stepUp(value: number): number {
   return next >= value ? next : stepOf(below + 2);
 }
 
+/** What is told holds until what is has left its step by a quarter of one. */
+const HELD = STEP ** 1.25;
+
+/** The step below, but what was told before while that is no more than what is, and not much less. */
+export function heldStep(value: number, before: number | undefined): number {
+  return before !== undefined && before <= value && value < before * HELD
+    ? before
+    : stepDown(value);
+}
+
+/** Sums move by less than their parts: what is told of them keeps this much away from them when it moves … */
+const ROOM = 0.05;
+/** … and moves when it is further away. */
+const AWAY = 0.2;
+
+/** Not above `value`, in three digits; what was told before while that is about as much. */
+export function heldBelow(value: number, before: number | undefined): number {
+  if (before === undefined || !Number.isFinite(value) || value === 0) return digitsDown(value);
+  const isHeld = before <= value && before >= (1 - AWAY) * value;
+  return isHeld ? before : digitsDown((1 - ROOM) * value);
+}
+
+/** Not below `value`; what was told before while that is about as much. */
+export function heldAbove(value: number, before: number | undefined): number {
+  if (before === undefined || value === 0) return value;
+  const isHeld = before >= value && before <= (1 + AWAY) * value;
+  return isHeld ? before : Math.max(value, digitsDown((1 + ROOM) * value));
+}
+
 function stepOf(power: number): number {
   return digitsDown(STEP ** power);
 }

@@ -121,12 +121,16 @@ export class Sum {
   }
 }
 
-/** The sum of one part or more, reached at `gateways`. */
-export function merge(parts: readonly Part[], gateways: readonly GatewayAddress[]): Part {
+/** The sum of one part or more, reached at `gateways`. @param offer what others may send there; undefined: not told. */
+export function merge(
+  parts: readonly Part[],
+  gateways: readonly GatewayAddress[],
+  offer: number | undefined = undefined,
+): Part {
   return parts
     .map((part) => Sum.of(part))
     .reduce((a, b) => a.plus(b))
-    .at(gateways);
+    .at(gateways, offer);
 }
 
 /** No more than others take. */

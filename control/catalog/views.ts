@@ -1,109 +1,172 @@
-import { type Catalog, ownSummary } from "#control/catalog/catalog.ts";
-import { isDrained } from "#control/catalog/drains.ts";
-import { Grants } from "#control/catalog/grants.ts";
-import { stepUp } from "#control/catalog/loads.ts";
-import { type Part, Sum } from "#control/catalog/merge.ts";
-import { believed, writtenHere } from "#control/catalog/replication.ts";
+import { type About, continueFrom, servicesOf } from "#control/catalog/around.ts";
+import type { Catalog } from "#control/catalog/catalog.ts";
+import { holdGrants, ServiceGrants } from "#control/catalog/grants.ts";
+import { heldAbove, stepUp } from "#control/catalog/loads.ts";
+import { merge, Sum, type Part as Sumand } from "#control/catalog/merge.ts";
+import type { Part } from "#discovery/sync/parts.ts";
 import type { ClusterName } from "#model/names.ts";
 import type { Freshness } from "#model/snapshot.ts";
-import { type Summary, type ViewEntry, viewKey } from "#model/summary.ts";
-import type { Replication } from "#model/traffic_policy.ts";
+import { type GatewayAddress, type Summary, type ViewEntry, viewKey } from "#model/summary.ts";
 
-/** What the cluster says upward: its exported services and all that its children say, summed up. */
-export function upward(catalog: Catalog): Map<string, Summary> {
+/**
+ * What the cluster says upward: its exported services and all that its children say, summed up.
+ * @param told what it has said before: sums hold to it as long as they are about the same.
+ */
+export function upward(
+  catalog: Catalog,
+  told?: ReadonlyMap<string, Summary>,
+): Map<string, Summary> {
   // Nobody could come: there is no gateway yet.
   if (catalog.gateways.length === 0) return new Map();
-  const grants = Grants.of(catalog);
   const facts = new Map<string, Summary>();
-  for (const [service, parts] of partsBelow(catalog)) {
-    facts.set(service, sumOf(parts).at(catalog.gateways, grants.offer(service)).summary);
+  for (const [service, about] of servicesOf(catalog)) {
+    const parts = partsBelow(catalog, about).map(({ part }) => part);
+    if (parts.length === 0) continue;
+    const { summary } = merge(parts, catalog.gateways, ServiceGrants.of(catalog, about).offer);
+    facts.set(service, parts.length === 1 ? summary : heldTo(summary, told?.get(service)));
   }
   return facts;
 }
 
+/** Clients of many places: that their sum moves a little is no news. */
+function heldTo(summary: Summary, told: Summary | undefined): Summary {
+  const { demand, arrivals } = summary;
+  if (told === undefined) return summary;
+  return {
+    ...summary,
+    ...(demand === undefined ? {} : { demand: heldAbove(demand, told.demand) }),
+    ...(arrivals === undefined ? {} : { arrivals: heldAbove(arrivals, told.arrivals) }),
+  };
+}
+
 /**
- * What the cluster shows one child: each sibling by itself, at the sibling's own gateways; and as
+ * What the cluster shows one child, by service: each sibling by itself, at the sibling's own gateways; and as
  * `parent` everything that is reached through this cluster, at its own gateways. Never the child's own
  * facts (split horizon), so no request is sent to look for a service where it came from.
  */
-export function viewFor(catalog: Catalog, child: ClusterName): Map<string, ViewEntry> {
-  let views = known.get(catalog);
-  if (views === undefined) {
-    views = new Views(catalog);
-    known.set(catalog, views);
+export function viewParts(catalog: Catalog, child: ClusterName): Map<string, Part<ViewEntry>> {
+  const parts = new Map<string, Part<ViewEntry>>();
+  for (const [service, about] of servicesOf(catalog)) {
+    let shown = known.get(about);
+    if (shown === undefined) {
+      shown = new Shows(catalog, about);
+      known.set(about, shown);
+    }
+    parts.set(service, shown.to(child));
   }
-  return views.of(child);
+  return parts;
 }
 
-const known = new WeakMap<Catalog, Views>();
+const known = new WeakMap<About, Shows>();
+/** What was shown before of the same service. */
+const before = new WeakMap<About, ReadonlyMap<ClusterName, Part<ViewEntry>>>();
 
-/** What all children are shown of one catalog: what they have in common is made once. */
-class Views {
-  readonly #catalog: Catalog;
-  readonly #grants: Grants;
-  readonly #around: ReadonlyMap<string, Around>;
-  readonly #words: ReadonlyMap<string, Replication>;
+/** Lets what is made of a catalog hold to what was made of the one before, where that is about the same. */
+export function follow(last: Catalog, catalog: Catalog): void {
+  continueFrom(last, catalog, (then, now) => {
+    holdGrants(then, now);
+    const shown = known.get(then);
+    if (shown !== undefined) before.set(now, shown.made);
+  });
+}
 
-  constructor(catalog: Catalog) {
-    this.#catalog = catalog;
-    this.#grants = Grants.of(catalog);
-    this.#words = writtenHere(catalog.own);
+/** What all children are shown of one service: what they have in common is made once. */
+class Shows {
+  // No catalog: it lives longer than that.
+  readonly #cluster: ClusterName;
+  readonly #gateways: readonly GatewayAddress[];
+  readonly #about: About;
+  readonly #grants: ServiceGrants;
+  readonly #around: Around | undefined;
+  readonly #here: ReadonlySet<ClusterName>;
+  /** Siblings' entries, by what the one to whom they are shown lacks. */
+  readonly #siblings = new Map<number, ReadonlyMap<string, ViewEntry>>();
+  readonly made = new Map<ClusterName, Part<ViewEntry>>();
+  readonly #last: ReadonlyMap<ClusterName, Part<ViewEntry>> | undefined;
+
+  constructor(catalog: Catalog, about: About) {
+    this.#cluster = catalog.cluster;
+    this.#gateways = catalog.gateways;
+    this.#about = about;
+    this.#grants = ServiceGrants.of(catalog, about);
     this.#around =
-      catalog.gateways.length === 0
-        ? new Map()
-        : new Map(Array.from(partsAround(catalog), ([name, parts]) => [name, new Around(parts)]));
+      catalog.gateways.length === 0 ? undefined : new Around(partsAround(catalog, about));
+    this.#here = new Set(about.children.map(({ cluster }) => cluster));
+    this.#last = before.get(about);
   }
 
-  of(child: ClusterName): Map<string, ViewEntry> {
-    const view = new Map<string, ViewEntry>();
-    const { children, orders } = this.#catalog;
-    for (const { cluster, facts, freshness } of children) {
-      if (cluster === child) continue;
-      const drained = isDrained(orders, cluster);
-      for (const [service, summary] of facts) {
+  to(child: ClusterName): Part<ViewEntry> {
+    let part = this.made.get(child);
+    if (part === undefined) {
+      const { service } = this.#about;
+      const shared = this.#siblingsFor(this.#grants.wantOf(child));
+      const without = this.#here.has(child) ? viewKey(child, service) : undefined;
+      part = { shared, without, own: this.#parentFor(child) };
+      this.made.set(child, part);
+    }
+    return part;
+  }
+
+  #siblingsFor(want: number): ReadonlyMap<string, ViewEntry> {
+    let entries = this.#siblings.get(want);
+    if (entries === undefined) {
+      const { service, children } = this.#about;
+      const made = new Map<string, ViewEntry>();
+      for (const { cluster, summary, freshness } of children) {
         // Clients without any endpoint are no place to go to.
         if (summary.total === 0) continue;
-        const grant = this.#grants.between(child, cluster, service);
-        const told = believable(summary, this.#words.get(service));
-        const shown = { cluster, freshness, grant, drained };
-        view.set(viewKey(cluster, service), siblingEntry(service, told, shown));
+        const grant = this.#grants.towards(cluster, want);
+        made.set(
+          viewKey(cluster, service),
+          siblingEntry(service, summary, { cluster, freshness, grant }),
+        );
       }
+      this.#siblings.set(want, made);
+      entries = made;
     }
-    for (const [service, around] of this.#around) {
-      const sum = around.without(child);
-      if (sum === undefined) continue;
-      const { cluster, gateways } = this.#catalog;
-      const { summary, freshness } = sum.at(gateways);
-      const grant = this.#grants.throughHere(child, service);
-      view.set(viewKey(cluster, service), {
+    return entries;
+  }
+
+  #parentFor(child: ClusterName): ReadonlyMap<string, ViewEntry> {
+    const sum = this.#around?.without(child);
+    if (sum === undefined) return NOBODY;
+    const { service } = this.#about;
+    const cluster = this.#cluster;
+    const key = viewKey(cluster, service);
+    const { summary, freshness } = sum.at(this.#gateways);
+    const told = this.#last?.get(child)?.own.get(key)?.summary;
+    const grant = this.#grants.throughHere(child);
+    const entry: ViewEntry = {
+      ...{
         kind: "parent",
         cluster,
         service,
-        summary,
-        ...(grant === undefined ? {} : { grant }),
-        freshness,
-      });
-    }
-    return view;
+        summary: this.#around!.isSum(child) ? heldTo(summary, told) : summary,
+      },
+      ...(grant === undefined ? {} : { grant }),
+      freshness,
+    };
+    return new Map([[key, entry]]);
   }
 }
+
+const NOBODY: ReadonlyMap<string, ViewEntry> = new Map();
 
 interface Shown {
   readonly cluster: ClusterName;
   readonly freshness: Freshness;
   readonly grant: number | undefined;
-  readonly drained: boolean;
 }
 
 /** Equal entries are one object for as long as the child says the same: a parent of many makes each of them once. */
 function siblingEntry(service: string, summary: Summary, shown: Shown): ViewEntry {
-  const { cluster, freshness, grant, drained } = shown;
+  const { cluster, freshness, grant } = shown;
   let made = entries.get(summary);
   if (made === undefined) {
     made = new Map();
     entries.set(summary, made);
   }
-  const key = `${service} ${cluster} ${freshness} ${grant} ${drained}`;
+  const key = `${service} ${cluster} ${freshness} ${grant}`;
   let entry = made.get(key);
   if (entry === undefined) {
     // What it offers is told as a grant; its requests per second matter to its parent alone.
@@ -112,7 +175,7 @@ function siblingEntry(service: string, summary: Summary, shown: Shown): ViewEntr
       kind: "sibling",
       cluster,
       service,
-      summary: drained ? { ...told, drained: true } : told,
+      summary: told,
       ...(grant === undefined ? {} : { grant }),
       freshness,
     };
@@ -123,19 +186,10 @@ function siblingEntry(service: string, summary: Summary, shown: Shown): ViewEntr
 
 const entries = new WeakMap<Summary, Map<string, ViewEntry>>();
 
-/** A summary with what is believed here of its word about the data; the same one where it is all. */
-function believable(summary: Summary, word: Replication | undefined): Summary {
-  const said = summary.replication;
-  const held = believed(word, said);
-  if (held === said) return summary;
-  const { replication: _said, ...rest } = summary;
-  return held === undefined ? rest : { ...rest, replication: held };
-}
-
 /** A part of a sum, and the child that it is of; undefined: somebody else. */
 interface Source {
   readonly child: ClusterName | undefined;
-  readonly part: Part;
+  readonly part: Sumand;
 }
 
 /** The sum of all sources of a service, with any child's left out: sums of all before it and all after it. */
@@ -157,6 +211,11 @@ class Around {
     }
   }
 
+  /** Whether what is left without a child's is of more than one source. */
+  isSum(child: ClusterName): boolean {
+    return this.#before.length - 1 - Number(this.#index.has(child)) > 1;
+  }
+
   /** Undefined: there is nothing else. */
   without(child: ClusterName): Sum | undefined {
     const i = this.#index.get(child);
@@ -168,73 +227,41 @@ function plus(a: Sum | undefined, b: Sum | undefined): Sum | undefined {
   return a === undefined || b === undefined ? (a ?? b) : a.plus(b);
 }
 
-function sumOf(sources: readonly Source[]): Sum {
-  return sources.map(({ part }) => Sum.of(part)).reduce((a, b) => a.plus(b));
-}
-
 /** Own exported services, children's facts, and what clients of this cluster want that it does not have. */
-function partsBelow(catalog: Catalog): Map<string, Source[]> {
-  const parts = new Map<string, Source[]>();
-  const words = writtenHere(catalog.own);
-  for (const service of catalog.own) {
-    if (!service.exported) continue;
-    const part: Part = { summary: ownSummary(catalog, service), freshness: "fresh" };
-    add(parts, service.name, { child: undefined, part });
+function partsBelow(catalog: Catalog, about: About): Source[] {
+  const { own, children } = about;
+  const sources: Source[] = [];
+  if (own !== undefined)
+    sources.push({ child: undefined, part: { summary: own, freshness: "fresh" } });
+  for (const { cluster, summary, freshness } of children) {
+    sources.push({ child: cluster, part: { summary, freshness } });
   }
-  for (const { cluster, facts, freshness } of catalog.children) {
-    const drained = isDrained(catalog.orders, cluster);
-    for (const [service, summary] of facts) {
-      const held = believable(summary, words.get(service));
-      const told: Summary = drained ? { ...held, drained: true } : held;
-      add(parts, service, { child: cluster, part: { summary: told, freshness } });
-    }
-  }
-  for (const { service, part } of clientsAlone(catalog, parts)) {
-    add(parts, service, { child: undefined, part });
-  }
-  return parts;
+  const wanted = clientsAlone(catalog, about);
+  if (wanted !== undefined) sources.push({ child: undefined, part: wanted });
+  return sources;
 }
 
-/** Of services that are only elsewhere: nobody here serves them, but somebody wants them. */
-function* clientsAlone(
-  catalog: Catalog,
-  parts: ReadonlyMap<string, readonly Source[]>,
-): Iterable<{ readonly service: string; readonly part: Part }> {
-  const own = new Set<string>(catalog.own.map(({ name }) => name));
-  const about = new Map(catalog.view.map(({ service, summary }) => [service, summary]));
-  for (const [service, { demand = 0, arrivals = 0 }] of catalog.health) {
-    if (own.has(service) || (demand === 0 && arrivals === 0)) continue;
-    const known = parts.get(service)?.[0]?.part.summary ?? about.get(service);
-    if (known === undefined) continue;
-    const { gateways } = catalog;
-    const { port, appProtocol } = known;
-    const summary: Summary = {
-      gateways: [...gateways],
-      healthy: 0,
-      total: 0,
-      demand: stepUp(demand),
-      arrivals: stepUp(arrivals),
-      port,
-      appProtocol,
-    };
-    yield { service, part: { summary, freshness: "fresh" } };
-  }
+/** Of a service that is only elsewhere: nobody here serves it, but somebody wants it. */
+function clientsAlone(
+  { gateways }: Catalog,
+  { wanted, children, view }: About,
+): Sumand | undefined {
+  const { demand, arrivals } = wanted;
+  const known = children[0]?.summary ?? view.at(-1)?.summary;
+  if ((demand === 0 && arrivals === 0) || known === undefined) return undefined;
+  const { port, appProtocol } = known;
+  const summary: Summary = {
+    ...{ gateways: [...gateways], healthy: 0, total: 0 },
+    ...{ demand: stepUp(demand), arrivals: stepUp(arrivals), port, appProtocol },
+  };
+  return { summary, freshness: "fresh" };
 }
 
-function partsAround(catalog: Catalog): Map<string, Source[]> {
-  const parts = partsBelow(catalog);
-  const words = writtenHere(catalog.own);
+function partsAround(catalog: Catalog, about: About): Source[] {
+  const sources = partsBelow(catalog, about);
   // Our parent's own entry is the sum of our siblings too.
-  for (const { kind, service, summary, freshness } of catalog.view) {
-    if (kind !== "parent") continue;
-    const told = believable(summary, words.get(service));
-    add(parts, service, { child: undefined, part: { summary: told, freshness } });
+  for (const { kind, summary, freshness } of about.view) {
+    if (kind === "parent") sources.push({ child: undefined, part: { summary, freshness } });
   }
-  return parts;
-}
-
-function add(parts: Map<string, Source[]>, service: string, source: Source): void {
-  const list = parts.get(service);
-  if (list === undefined) parts.set(service, [source]);
-  else list.push(source);
+  return sources;
 }

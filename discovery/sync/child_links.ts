@@ -3,6 +3,7 @@ import { FollowerLink } from "#discovery/sync/follower_link.ts";
 import type { LeaseState } from "#discovery/sync/lease.ts";
 import { encode } from "#discovery/sync/messages.ts";
 import { OwnerLink } from "#discovery/sync/owner_link.ts";
+import type { Part } from "#discovery/sync/parts.ts";
 import {
   needFactsSubject,
   orderSubject,
@@ -84,9 +85,9 @@ export class ChildLinks {
     }));
   }
 
-  /** Makes `view` what the child is told of the rest of the mesh. */
-  setView(label: string, view: ReadonlyMap<string, ViewEntry>): void {
-    this.#child(label).view.become(view);
+  /** Makes `view` what the child is told of the rest of the mesh, in parts by their names. */
+  setView(label: string, view: ReadonlyMap<string, Part<ViewEntry>>): void {
+    this.#child(label).view.becomeParts(view);
   }
 
   /** Makes `orders` what the child has to follow, by their keys. It hears them soon, whatever else is to be said. */

@@ -2,6 +2,7 @@ import type { Bus } from "#discovery/bus/bus.ts";
 import { HEARTBEAT_MS } from "#discovery/sync/lease.ts";
 import { encode } from "#discovery/sync/messages.ts";
 import { Owner } from "#discovery/sync/owner.ts";
+import type { Part } from "#discovery/sync/parts.ts";
 import type { Millis } from "#kernel/brand.ts";
 import type { Clock, Timer } from "#kernel/clock.ts";
 import type { Rng } from "#kernel/rng.ts";
@@ -39,7 +40,15 @@ export class OwnerLink<T> {
   }
 
   become(wanted: ReadonlyMap<string, T>): void {
-    if (!this.#owner.become(wanted)) return;
+    this.#changed(this.#owner.become(wanted));
+  }
+
+  becomeParts(wanted: ReadonlyMap<string, Part<T>>): void {
+    this.#changed(this.#owner.becomeParts(wanted));
+  }
+
+  #changed(changed: boolean): void {
+    if (!changed) return;
     this.#flush ??= this.#options.clock.after(COALESCE_MS, () => this.#flushNow());
   }
 

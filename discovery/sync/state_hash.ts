@@ -3,6 +3,11 @@ import { createHash } from "node:crypto";
 /** What one entry adds to the hash. */
 export type Digest = bigint;
 
+/** What an entry with this JSON adds to the hash. */
+export function digestOf(key: string, json: string): Digest {
+  return createHash("sha256").update(`${key}\0${json}`).digest().readBigUInt64BE(0);
+}
+
 /**
  * Order-independent hash of a keyed state: XOR of 64-bit digests of its entries, so that one change
  * costs one digest. Detects accidents, not malice: who may speak is the broker's matter.
@@ -12,7 +17,7 @@ export class StateHash {
 
   /** Adds an entry, or takes it out again; what it returns takes it out without the entry. */
   toggle(key: string, json: string): Digest {
-    const digest = createHash("sha256").update(`${key}\0${json}`).digest().readBigUInt64BE(0);
+    const digest = digestOf(key, json);
     this.#all ^= digest;
     return digest;
   }

@@ -1,11 +1,17 @@
 import type { Catalog, ChildFacts, OwnHealth } from "#control/catalog/catalog.ts";
-import { upward, viewFor } from "#control/catalog/views.ts";
+import { upward, viewParts } from "#control/catalog/views.ts";
+import { entriesOf } from "#discovery/sync/parts.ts";
 import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
 import type { Order } from "#model/order.ts";
 import type { ViewEntry } from "#model/summary.ts";
 
 /** The service of these trees. */
 export const MENU = "menu.shop" as ServiceName;
+
+/** What one child is shown, by key. */
+export function viewFor(catalog: Catalog, child: ClusterName): Map<string, ViewEntry> {
+  return new Map([...viewParts(catalog, child).values()].flatMap((part) => [...entriesOf(part)]));
+}
 
 /** One cluster of a tree of catalogs, and how it is there. */
 export interface CatalogNode {

@@ -8,7 +8,7 @@ import { SnapshotHub } from "#control/api/snapshot_hub.ts";
 import { busPermissions, METHODS, mayCall, type Role, TABLE } from "#control/authority/table.ts";
 import type { Catalog, ChildFacts } from "#control/catalog/catalog.ts";
 import { quantise } from "#control/catalog/catalog.ts";
-import { upward, viewFor } from "#control/catalog/views.ts";
+import { upward } from "#control/catalog/views.ts";
 import { compileGateway, compileSidecar } from "#control/compile/mesh.ts";
 import { parseResources } from "#control/config/parse.ts";
 import { Store } from "#control/store/store.ts";
@@ -18,6 +18,7 @@ import type { MeshName, ServiceName } from "#model/names.ts";
 import { type Order, orderKey } from "#model/order.ts";
 import { parseSnapshot, type Snapshot } from "#model/snapshot.ts";
 import type { Summary, ViewEntry } from "#model/summary.ts";
+import { viewFor } from "#test/kit/catalog_tree.ts";
 import { cluster, must } from "#test/kit/mesh.ts";
 
 const SELF = cluster("eu");

@@ -5,10 +5,10 @@ import type { Catalog } from "#control/catalog/catalog.ts";
 import { Grants } from "#control/catalog/grants.ts";
 import { FLOOR_SHARE, levelOf, partOf, Wants } from "#control/catalog/level.ts";
 import { offerOf, stepDown, stepUp } from "#control/catalog/loads.ts";
-import { upward, viewFor } from "#control/catalog/views.ts";
+import { upward } from "#control/catalog/views.ts";
 import { type Rng, seededRng } from "#kernel/rng.ts";
 import type { ClusterName } from "#model/names.ts";
-import { type CatalogNode, catalogTree, MENU } from "#test/kit/catalog_tree.ts";
+import { type CatalogNode, catalogTree, MENU, viewFor } from "#test/kit/catalog_tree.ts";
 
 const STORES = ["a", "b", "c"].map((name) => `${name}.eu.acme.mesh` as ClusterName);
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
 import type { Catalog, ChildFacts } from "#control/catalog/catalog.ts";
-import { upward, viewFor } from "#control/catalog/views.ts";
+import { upward } from "#control/catalog/views.ts";
 import { compileGateway } from "#control/compile/mesh.ts";
 import { noResources } from "#control/config/resources.ts";
 import type { ClusterSpec } from "#control/config/schema.ts";
@@ -15,7 +15,7 @@ import {
   viewKey,
 } from "#model/summary.ts";
 import { EPOCH_MAX, type Replication } from "#model/traffic_policy.ts";
-import { catalogTree, MENU } from "#test/kit/catalog_tree.ts";
+import { catalogTree, MENU, viewFor } from "#test/kit/catalog_tree.ts";
 
 /*
  * A child whose credentials are stolen says whatever its parent's schema lets pass: others are to lose nothing by it.

@@ -1,5 +1,5 @@
 import type { Catalog, OwnHealth, OwnService } from "#control/catalog/catalog.ts";
-import { upward, viewFor } from "#control/catalog/views.ts";
+import { upward } from "#control/catalog/views.ts";
 import { compileGateway } from "#control/compile/mesh.ts";
 import { parseResources } from "#control/config/parse.ts";
 import { noResources } from "#control/config/resources.ts";
@@ -9,6 +9,7 @@ import type { Millis } from "#kernel/brand.ts";
 import type { ServiceName } from "#model/names.ts";
 import type { Freshness, Service } from "#model/snapshot.ts";
 import type { Summary, ViewEntry } from "#model/summary.ts";
+import { viewFor } from "#test/kit/catalog_tree.ts";
 import type { EventQueue } from "#test/sim/scale/event_queue.ts";
 import type { Network } from "#test/sim/scale/network.ts";
 import { endpointId, gatewayNumber } from "#test/sim/scale/rule.ts";
