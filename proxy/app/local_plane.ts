@@ -237,7 +237,7 @@ export class LocalPlane implements DataPlane {
   #onVerdict(verdict: EndpointVerdict, isOwn: boolean): void {
     const { service, endpoint } = verdict;
     const balancer = this.#tables?.services.get(service)?.balancer;
-    balancer?.judge(endpoint, verdict, this.#options.clock.now());
+    balancer?.judge(endpoint, verdict, this.#options.clock.now(), verdict.stalenessMs);
     if (isOwn) this.#options.tellVerdict?.(verdict);
   }
 

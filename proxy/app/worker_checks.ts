@@ -42,7 +42,9 @@ export class WorkerChecks {
   heard(from: Told, verdict: EndpointVerdict): void {
     // One that is being replaced may still have spoken.
     if (from !== this.#checker) return;
-    this.#known.set(keyOf(verdict.service, verdict.endpoint), verdict);
+    // How old data was is soon no news any more.
+    const { stalenessMs: _, ...lasting } = verdict;
+    this.#known.set(keyOf(verdict.service, verdict.endpoint), lasting);
     for (const worker of this.#workers) {
       if (worker !== from) worker.tell({ kind: "verdicts", verdicts: [verdict] });
     }

@@ -146,6 +146,12 @@ export class EndpointState {
     this.#forget(now);
   }
 
+  /** A check has heard how old the data of a replica is: without requests nobody else would. */
+  tellStaleness(ms: Millis, now: Millis): void {
+    this.reported ??= new ReportedLoad();
+    this.reported.takeStaleness(ms, now);
+  }
+
   /** A try has shown how it bears what waits here. @param waited requests just before its answer, it among them. */
   learn(latencyMs: Millis, waited: number, dropped: boolean, now: Millis): void {
     this.learnt ??= new AdaptiveLimit(LEARNT_LEAST);

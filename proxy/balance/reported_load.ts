@@ -37,10 +37,7 @@ export class ReportedLoad {
    */
   take(report: LoadReport, inflight: number, borne: number, now: Millis): void {
     const { utilization, rps, eps, stalenessMs } = report;
-    if (stalenessMs !== undefined) {
-      this.#staleMs = stalenessMs;
-      this.#staleAt = now;
-    }
+    if (stalenessMs !== undefined) this.takeStaleness(stalenessMs, now);
     if (utilization <= 0) return;
     if (utilization >= TELLING_UTILIZATION) {
       this.#takeCapacity(Math.min(inflight / utilization, BORNE_FACTOR * borne), now);
@@ -52,6 +49,12 @@ export class ReportedLoad {
     if (now - this.#at > EXPIRY_MS) this.#since = now;
     this.#at = now;
     this.#weight = weight;
+  }
+
+  /** A replica has said how old its data is at most. */
+  takeStaleness(ms: Millis, now: Millis): void {
+    this.#staleMs = ms;
+    this.#staleAt = now;
   }
 
   /** Requests per second that it would bear at full load, errors taken off; undefined: not known well enough. */

@@ -327,9 +327,9 @@ export class ServiceBalancer {
 
   /**
    * Active checks have said something of an endpoint of this cluster; nothing happens if it is not here any more.
-   * @param endpoint its `endpointKey`.
+   * @param endpoint its `endpointKey`. @param stalenessMs of a replica that says it: how old its data is at most.
    */
-  judge(endpoint: string, verdict: CheckVerdict, now: Millis): void {
+  judge(endpoint: string, verdict: CheckVerdict, now: Millis, stalenessMs?: Millis): void {
     if (this.service.healthCheck === undefined) return;
     const local = this.#local;
     this.#checked ??= Map.groupBy(local?.endpoints ?? [], (one) => endpointKey(one.endpoint));
@@ -337,6 +337,9 @@ export class ServiceBalancer {
       // It may have emptied its locale, or filled it: traffic must not wait for the next period.
       if (state.isUnhealthy === verdict.healthy) local!.alarm(now);
       state.judge({ healthy: verdict.healthy, reason: verdict.reason }, now);
+      if (stalenessMs === undefined) continue;
+      state.tellStaleness(stalenessMs, now);
+      local!.glance(now);
     }
   }
 
@@ -349,6 +352,7 @@ export class ServiceBalancer {
 
   /** For the service's summary. */
   localHealth(now: Millis): LocalHealth {
+    this.bringUpToDate(now);
     const local = this.#local;
     const limit = local?.limit.limit ?? Number.POSITIVE_INFINITY;
     this.#readDemand(now);

@@ -1,7 +1,9 @@
+import type { Millis } from "#kernel/brand.ts";
 import type { HealthCheck } from "#model/health_check.ts";
 import type { ServiceName } from "#model/names.ts";
 import type { Endpoint, Service } from "#model/snapshot.ts";
 import { FIRST_HOP, writeHop } from "#proxy/authorize/hop.ts";
+import { takeLoadReport } from "#proxy/balance/load_report.ts";
 import {
   type AnswerHead,
   type AnswerSink,
@@ -36,6 +38,8 @@ export type CheckResult = (typeof CHECK_RESULTS)[number];
 export interface CheckOutcome {
   readonly result: CheckResult;
   readonly reason: string;
+  /** What a load report in the head of the answer says of how old data is at most; undefined: nothing. */
+  readonly stalenessMs?: Millis | undefined;
 }
 
 /** What carries checks: the doors by which requests leave as well, so that what is checked is what they use. */
@@ -111,9 +115,11 @@ export class CheckRequest {
     let outcome: CheckOutcome = { result: "failed", reason: "" };
     let left = BODY_BYTES_MAX;
     const sink = this.#sink({
-      onAnswer: ({ status }) => {
+      onAnswer: ({ status, fields }) => {
         const ok = statuses.some(({ from, to }) => status >= from && status <= to);
-        outcome = { result: ok ? "ok" : "failed", reason: `HTTP ${status}` };
+        const report = takeLoadReport(fields, false);
+        const stalenessMs = report === "refused" ? undefined : report?.stalenessMs;
+        outcome = { result: ok ? "ok" : "failed", reason: `HTTP ${status}`, stalenessMs };
       },
       onAnswerBody: ({ length }) => {
         left -= length;

@@ -23,6 +23,8 @@ export interface EndpointVerdict {
   readonly endpoint: string;
   readonly healthy: boolean;
   readonly reason: string;
+  /** Of a replica that says it: how old its data is at most. Then each check is news. */
+  readonly stalenessMs?: Millis | undefined;
 }
 
 export interface EndpointCheckerOptions extends CheckDoors {
@@ -169,7 +171,7 @@ export class EndpointChecker {
     });
   }
 
-  #read(watched: Watched, { result, reason }: CheckOutcome): void {
+  #read(watched: Watched, { result, reason, stalenessMs }: CheckOutcome): void {
     const { service, endpoint, check } = watched.target;
     const counts = this.#counts.get(service);
     if (counts !== undefined) counts[result]++;
@@ -178,9 +180,11 @@ export class EndpointChecker {
     const ok = result === "ok";
     watched.state = afterCheck(before, ok, check);
     const { healthy } = watched.state;
-    if (healthy !== ok || (before.healthy === ok && watched.reason === reason)) return;
-    watched.reason = reason;
-    const verdict = { service, endpoint: endpointKey(endpoint), healthy, reason };
+    const isOld = healthy !== ok || (before.healthy === ok && watched.reason === reason);
+    if (isOld && (stalenessMs === undefined || healthy === undefined)) return;
+    if (!isOld) watched.reason = reason;
+    const about = { service, endpoint: endpointKey(endpoint), reason: watched.reason };
+    const verdict = { ...about, healthy: healthy ?? ok, stalenessMs };
     if (healthy !== before.healthy) this.#say(watched, before.healthy === undefined);
     this.#options.onVerdict(verdict, true);
   }

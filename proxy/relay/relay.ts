@@ -61,8 +61,7 @@ import { ReplayBody } from "#proxy/relay/replay_body.ts";
 import { RouteTrace } from "#proxy/relay/route_trace.ts";
 import { mayRetry } from "#proxy/retry/classify.ts";
 
-/** `trying`: nothing of an answer has reached the client, so another try is possible. */
-/** `tunnel`: another protocol, both ways; over when both have ended. */
+/** `trying`: nothing of an answer has reached the client. `tunnel`: another protocol, until both ways have ended. */
 type State = "trying" | "answering" | "tunnel" | "done";
 
 const NO_MIRRORS: readonly Mirror[] = [];

@@ -214,6 +214,41 @@ describe("routing between two gateways with mTLS", { timeout: 60_000 }, () => {
     assert.doesNotMatch(atEdge, /^espalier_load_reports_total\{[^}]*result="read"\} 1$/m);
   });
 
+  it("passes a replica over while its data is too old, and takes it again without a request to it", async () => {
+    let staleMs = 0;
+    const [replica, primary] = origins;
+    replica!.answer = (_, response) => {
+      response.setHeader("endpoint-load-metrics", `TEXT named_metrics.staleness_ms=${staleMs}`);
+      response.end();
+    };
+    // So that the replica is the cheaper one where both may serve.
+    primary!.answer = (_, response) => void setTimeout(() => response.end(), 30);
+    const replicas = [EDGE, EU];
+    const replication = { primary: EU, replicas, maxStalenessMs: 5_000, epoch: 1 };
+    const http = { path: "/health", statuses: [{ from: 200, to: 299 }] };
+    const times = { intervalMs: 50, timeoutMs: 1_000 };
+    const healthCheck = { ...times, unhealthyThreshold: 2, healthyThreshold: 1, http };
+    await applyEu([primary!.port], { replication });
+    await applyEdge([replica!.port], { replication, healthCheck });
+    const served = async (): Promise<unknown> => {
+      const answer = await get(port, { path: "/" });
+      assert.equal(answer.status, 200);
+      return answer.headers["x-served-by"];
+    };
+    await until("the replica serves", async () => (await served()) === "0");
+    for (const [ms, who] of [
+      [10_000, "1"],
+      [100, "0"],
+    ] as const) {
+      staleMs = ms;
+      await until(`${ms} ms old: it is served by ${who}`, async () => (await served()) === who);
+      await until("it is reported", async () => {
+        const [report] = await planes.get(EDGE)!.reports();
+        return Math.abs((report!.stalenessMs ?? 0) - ms) < 3_000;
+      });
+    }
+  });
+
   it("refuses a write of an epoch that is over, and serves reads", async () => {
     const replication = { primary: EU, replicas: [EU], maxStalenessMs: 5_000 };
     await applyEu([origins[0]!.port], { replication: { ...replication, epoch: 2 } });

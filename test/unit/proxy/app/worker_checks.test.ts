@@ -58,6 +58,25 @@ describe("workers and health checks", () => {
     assert.deepEqual(late.told, ["@10.0.0.1:1 true", "@10.0.0.1:2 true"]);
   });
 
+  it("one that comes late is not told how old data was when it was asked for", () => {
+    const checks = new WorkerChecks();
+    const staleness: unknown[] = [];
+    const late = {
+      tell(message: ToWorker): void {
+        if (message.kind !== "verdicts") return;
+        staleness.push(...message.verdicts.map(({ stalenessMs }) => stalenessMs));
+      },
+    };
+    const one = worker();
+    checks.follow(snapshot([1]));
+    checks.given(one);
+    const said = { ...verdict("@10.0.0.1:1", true), stalenessMs: 700 };
+    checks.heard(one, said);
+    checks.given(late);
+    checks.heard(one, said);
+    assert.deepEqual(staleness, [undefined, 700]);
+  });
+
   it("what a snapshot names no more, or does not check any more, is forgotten", () => {
     const checks = new WorkerChecks();
     const [one, late, later] = [worker(), worker(), worker()];

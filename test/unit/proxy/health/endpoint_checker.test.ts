@@ -40,7 +40,7 @@ function checked(check: HealthCheck, targets = [target(check)]) {
     after: (ms, fn) => clock.after(ms, fn),
     every: (ms, fn) => clock.every(ms, fn),
   };
-  const peer = { manner: 200 as Manner, afterMs: 5 };
+  const peer = { manner: 200 as Manner, afterMs: 5, fields: [] as readonly string[] };
   const seen = {
     at: [] as number[],
     ports: [] as number[],
@@ -74,7 +74,8 @@ function checked(check: HealthCheck, targets = [target(check)]) {
       }
       const status = isRaw ? 101 : manner === "endless" ? 200 : manner;
       answered = true;
-      sink.onAnswer({ status, reason: "", fields: [], body: -1, upgrade: undefined });
+      const fields = peer.fields.slice();
+      sink.onAnswer({ status, reason: "", fields, body: -1, upgrade: undefined });
       if (isRaw) return;
       if (manner === "endless") {
         while (!over && sink.onAnswerBody(Buffer.alloc(10_000)));
@@ -225,6 +226,27 @@ describe("endpoint checker", () => {
     const { ok, failed, timeout, skipped } = counts()!;
     assert.deepEqual([failed, timeout, skipped], [3, 0, 0]);
     assert.ok(ok >= 3);
+  });
+
+  it("says how old a replica's data is, each time that it is told", () => {
+    const { peer, clock, verdicts } = checked(HTTP);
+    const says = (text: string) => {
+      peer.fields = ["endpoint-load-metrics", text];
+      clock.advance(12_000);
+      const [last] = verdicts.slice(-1);
+      return [last!.healthy, last!.stalenessMs];
+    };
+    assert.deepEqual(says("TEXT named_metrics.staleness_ms=700"), [true, 700]);
+    assert.deepEqual(says("TEXT named_metrics.staleness_ms=90"), [true, 90]);
+    const count = verdicts.length;
+    assert.deepEqual(says("TEXT named_metrics.staleness_ms=90"), [true, 90]);
+    assert.ok(verdicts.length > count, "the same again is news: it is as old now");
+    const told = verdicts.length;
+    for (const nothing of ["TEXT cpu_utilization=0.1", "nonsense"]) says(nothing);
+    assert.equal(verdicts.length, told);
+    peer.manner = 500;
+    clock.advance(24_000);
+    assert.deepEqual(says("TEXT named_metrics.staleness_ms=60"), [false, 60], "an ill one as well");
   });
 
   it("lets the first check decide alone", () => {
