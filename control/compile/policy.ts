@@ -64,8 +64,8 @@ interface Refused {
  * {@link POLICY_FIELDS}.
  */
 export class Policies {
-  /** From the core down. */
-  readonly #levels: ReadonlyArray<readonly PolicyOrder[]>;
+  /** From the core down; of each, what names a service by that, and what names none by undefined. */
+  readonly #levels: ReadonlyArray<ByService>;
   readonly #pins: ReadonlyMap<string, Extract<Order, { kind: "pin" }>>;
   readonly #leases: ReadonlyMap<string, number>;
   /** Of every service that no policy names. */
@@ -77,7 +77,7 @@ export class Policies {
     const line = lineage(cluster, mesh).reverse();
     const byLevel = new Map<string, Order[]>(line.map((level) => [level, []]));
     for (const order of orders) byLevel.get(order.from)?.push(order);
-    const levels: PolicyOrder[][] = [];
+    const levels: ByService[] = [];
     const pins = new Map<string, Extract<Order, { kind: "pin" }>>();
     const leases = new Map<string, number>();
     const named = new Set<string>();
@@ -90,7 +90,7 @@ export class Policies {
         else if (order.kind === "lease") leases.set(leaseKey(order), order.rate);
         if (order.kind !== "drain" && order.service !== undefined) named.add(order.service);
       }
-      if (policies.length > 0) levels.push(policies);
+      if (policies.length > 0) levels.push(Map.groupBy(policies, (policy) => policy.service));
     }
     this.#levels = levels;
     this.#pins = pins;
@@ -145,13 +145,15 @@ export class Policies {
   }
 }
 
+/** Policies of one cluster, each in its place: with ten thousand nobody can look through all for each service. */
+type ByService = ReadonlyMap<string | undefined, readonly PolicyOrder[]>;
+
 /** What the policies of one cluster say of a service. */
-function levelOf(policies: readonly PolicyOrder[], service: string): Level {
+function levelOf(policies: ByService, service: string): Level {
   const level: Level = { fields: new Map(), limits: new Map() };
-  const forAll = policies.filter((policy) => policy.service === undefined);
-  const own = policies.filter((policy) => policy.service === service);
+  const [forAll = [], own = []] = [policies.get(undefined), policies.get(service)];
   // Two for one target are refused where they are written; here the first in the file has the last word.
-  for (const by of [...forAll.reverse(), ...own.reverse()]) {
+  for (const by of [...forAll.toReversed(), ...own.toReversed()]) {
     for (const [field, value] of fieldsOf(by.policy)) {
       if (field === "balance.algorithm") level.fields.delete("balance.hashOn");
       if (field !== "rateLimits") level.fields.set(field, { value, by });
