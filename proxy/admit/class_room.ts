@@ -9,6 +9,8 @@ const LOSS = Math.log(1e-6);
 const RESERVE_SHARE = 0.08;
 /** Critical requests may overdraw by no more than this share. */
 const LOAN_SHARE = 0.25;
+/** Requests that may wait where all is full, in roots of what it bears; two at least. */
+const QUEUE_ROOTS = 2;
 /** Requests over which shares of classes are averaged. */
 const AVERAGED = 128;
 /** So long after a request of a class something is kept for the next. */
@@ -44,6 +46,20 @@ export class ClassRoom {
    */
   hasRoom(inflight: number, bears: number, priority: Priority, now: Millis): boolean {
     return inflight < this.ceiling(bears, priority, now);
+  }
+
+  /**
+   * The same where every place is full. Room is an average: a place of 12 that is 82 % busy would turn 11 % away by
+   * chance (Erlang's loss formula), and a few that wait for a moment, two roots of what it bears, spare it that.
+   * Critical requests find room beyond, as much as they need. Sheddable ones do not wait.
+   */
+  queueCeiling(bears: number, priority: Priority, now: Millis): number {
+    if (priority === "sheddable" || bears < 1) return this.ceiling(bears, priority, now);
+    const ceiling = bears + Math.max(2, QUEUE_ROOTS * Math.sqrt(bears));
+    if (priority === "default" || now - this.#criticalAt >= SEEN_MS) return ceiling;
+    const wanted = LOSS / Math.log(Math.min(0.999, this.#critical));
+    // Where all is critical there is nobody to leave in their place.
+    return ceiling + Math.min(wanted, 1.5 * (1 - this.#critical) * bears + 2);
   }
 
   /** Requests that run, of all classes, below which one of `priority` is admitted. */

@@ -95,6 +95,8 @@ export class ServiceBalancer {
   #superseded = false;
   /** Of the running pick: somebody could take it, were there room. */
   #isFull = false;
+  /** Of the running look: what is full may take a few more. */
+  #mayQueue = false;
   /** Of the running look: clusters that are passed over. */
   #avoided: readonly ClusterName[] = NO_CLUSTERS;
   #sessions: SessionSeats | undefined = undefined;
@@ -181,6 +183,7 @@ export class ServiceBalancer {
       }
       const next = this.#next(drawn, constraint, now, rng);
       if (next !== undefined) return next;
+      if (this.#isFull && reach === "healthy") return this.#queue(constraint, now, rng);
       // Rather none than one that is ejected while those that are well have all that they bear.
       if (this.#isFull) break;
     }
@@ -400,6 +403,11 @@ export class ServiceBalancer {
     const { inflight } = locale;
     const ceiling = this.#room.ceiling(bears, priority, now);
     if (inflight + 1 <= ceiling) return true;
+    if (this.#mayQueue && bears >= 1) {
+      // What a grant lets us send is an average too; the receiver has its own bound, and many senders.
+      if (locale.locale.grant !== undefined && locale.demand(now) >= bears) return false;
+      return inflight < this.#room.queueCeiling(bears, priority, now);
+    }
     // Of a place that bears less than one at once it may take one now and then.
     return inflight < ceiling && locale.demand(now) < ceiling;
   }
@@ -446,6 +454,14 @@ export class ServiceBalancer {
       return found;
     }
     return undefined;
+  }
+
+  /** All that may take it are full: the nearest that a few may wait for. */
+  #queue(constraint: PickConstraint, now: Millis, rng: Rng): EndpointState | undefined {
+    this.#mayQueue = true;
+    const found = this.#next(-1, constraint, now, rng);
+    this.#mayQueue = false;
+    return found;
   }
 
   #isAvoided({ kind, cluster }: LocaleState): boolean {

@@ -17,7 +17,13 @@ interface Outcome {
 }
 
 /** A birth and death process: `bears` places, requests of exponential length, nobody waits. */
-function simulate(bears: number, load: Load, events: number, rng: Rng): Outcome {
+function simulate(
+  bears: number,
+  load: Load,
+  events: number,
+  rng: Rng,
+  queue?: "is served" | "waits",
+): Outcome {
   const room = new ClassRoom();
   const refused = { critical: 0, default: 0, sheddable: 0 };
   const taken = { critical: 0, default: 0, sheddable: 0 };
@@ -27,23 +33,26 @@ function simulate(bears: number, load: Load, events: number, rng: Rng): Outcome 
   let area = 0;
   let most = 0;
   for (let i = 0; i < events; i++) {
-    const all = rate + inflight;
+    // Where some wait, no more than `bears` are served at a time.
+    const busy = queue === "waits" ? Math.min(inflight, bears) : inflight;
+    const all = rate + busy;
     const span = -Math.log(1 - rng.next()) / all;
-    area += span * inflight;
+    area += span * busy;
     now += span;
     let draw = rng.next() * all;
-    if (draw < inflight) {
+    if (draw < busy) {
       inflight--;
       continue;
     }
-    draw -= inflight;
+    draw -= busy;
     const priority =
       draw < load.critical
         ? "critical"
         : draw < load.critical + load.default
           ? "default"
           : "sheddable";
-    const has = room.hasRoom(inflight, bears, priority, now * 20);
+    const ceiling = queue !== undefined ? room.queueCeiling(bears, priority, now * 20) : 0;
+    const has = room.hasRoom(inflight, bears, priority, now * 20) || inflight < ceiling;
     if (has) most = Math.max(most, ++inflight);
     if (has || priority === "critical") room.took(priority, now * 20);
     (has ? taken : refused)[priority]++;
@@ -85,6 +94,26 @@ describe("ClassRoom", () => {
       assert.ok(refused.default > 0 && refused.sheddable > refused.default / 2);
     });
   }
+
+  it("loses no critical request of a small place under three times its load, and keeps it busy", () => {
+    const load = { critical: 3, default: 18, sheddable: 9 };
+    const { refused, running, most } = simulate(10, load, 300_000, seededRng(4), "waits");
+    assert.equal(refused.critical, 0);
+    assert.ok(running >= 0.9 * 10, `${running}`);
+    assert.ok(most <= 2.6 * 10, `${most}`);
+  });
+
+  it("turns next to nobody away from a small place that is 82 % busy", () => {
+    const load = { critical: 0, default: 0.82 * 12, sheddable: 0 };
+    const share = (queue?: "is served" | "waits"): number => {
+      const { refused, taken } = simulate(12, load, 300_000, seededRng(5), queue);
+      return refused.default / (refused.default + taken.default);
+    };
+    assert.ok(share() > 0.1, "without a queue");
+    assert.ok(share("is served") < 0.005, `${share("is served")}`);
+    // Where it has no server more than it says.
+    assert.ok(share("waits") < 0.03, `${share("waits")}`);
+  });
 
   it("never takes what it would refuse to a class above", () => {
     const rng = seededRng(3);

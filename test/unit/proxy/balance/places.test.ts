@@ -272,11 +272,15 @@ describe("a full place", () => {
       PLACE,
       0,
     );
-    fill(balancer, 1, 9);
+    // Ten, and a queue of two roots of it.
+    fill(balancer, 1, 16);
     const rng = seededRng(1);
     const ask = (priority: "critical" | "default" | "sheddable") => ({ ...ANYWHERE, priority });
     assert.ok(balancer.pick(ask("critical"), 0, rng));
-    assert.equal(balancer.pick(ask("default"), 0, rng), undefined, "one is kept for the critical");
+    assert.ok(balancer.pick(ask("default"), 0, rng));
+    fill(balancer, 1, 1);
+    assert.ok(balancer.pick(ask("critical"), 0, rng));
+    assert.equal(balancer.pick(ask("default"), 0, rng), undefined, "others do not wait so long");
     assert.equal(balancer.whyNot(ask("default"), 0), "shed");
     assert.equal(balancer.pick(ask("sheddable"), 0, rng), undefined);
     assert.deepEqual([...balancer.shed], [0, 1, 1]);
@@ -286,7 +290,7 @@ describe("a full place", () => {
     const locales = [localeAt("local", HERE, [1], { capacity: 1 }), localeAt("sibling", US, [20])];
     const balancer = new ServiceBalancer(treeService(locales), PLACE, 0);
     balancer.linkRtt(US, undefined, 0);
-    fill(balancer, 1, 1);
+    fill(balancer, 1, 3);
     assert.deepEqual(drawn(balancer).counts, { 0: 1_000 });
     assert.equal(balancer.shed[1], 1_000);
   });
