@@ -5,6 +5,9 @@ import { lowerMedian } from "#proxy/balance/median.ts";
 /** Endpoints whose median stands for all: its error is a few percentiles, and 5,000 cost no more than these. */
 const SAMPLED = 128;
 const COSTS = new Float64Array(SAMPLED);
+/** Above what a place has shown to bear, where there is no other: twice that and a few dozen. */
+const LEARNT_TIMES = 2;
+const LEARNT_MORE = 32;
 
 /** Reads off what the waterfall wants to know of a locale. Allocates nothing: what it has read is in its fields. */
 export class LocaleMeter {
@@ -51,6 +54,11 @@ export class LocaleMeter {
   /** What was declared, granted and reported at the last look, and what it has shown as of now. */
   bearsNow(locale: LocaleState): number {
     return this.#adaptive ? Math.min(locale.share, locale.shownToBear) : locale.share;
+  }
+
+  /** What it is given where nobody else has room: what was learnt in a burst may be far too low for the next one. */
+  mostNow({ share, shownToBear }: LocaleState): number {
+    return this.#adaptive ? Math.min(share, LEARNT_TIMES * shownToBear + LEARNT_MORE) : share;
   }
 
   /** The lower median of the endpoints that take requests, so that one slow endpoint does not make a place dear. */

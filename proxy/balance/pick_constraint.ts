@@ -17,6 +17,8 @@ export interface PickConstraint {
   readonly foreign: boolean;
   /** Endpoint that its session names: taken if it is well and no try has failed. */
   readonly session?: string | undefined;
+  /** Pins and splits have had their chance: it goes to whoever is left. */
+  readonly unbound?: boolean;
   /** Who goes first where not all can be served; undefined: `default`. */
   readonly priority?: Priority | undefined;
   /** Of what its policy hashes on, 32 bits; undefined: nothing, it may go anywhere. */

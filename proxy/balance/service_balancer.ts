@@ -77,6 +77,8 @@ export class ServiceBalancer {
   readonly rules: LocaleRules;
   /** Of the last pick: the subtree that must serve the request beyond its locale; undefined: any may. */
   pickedWithin: ClusterName | undefined = undefined;
+  /** Of the last pick: that subtree is a part's, a pin's or a split's. */
+  pickedPart = false;
   readonly #waterfall: Waterfall;
   readonly #meter: LocaleMeter;
   readonly #local: LocaleState | undefined;
@@ -154,6 +156,7 @@ export class ServiceBalancer {
     this.#avoided = avoid;
     const within = this.rules.within(constraint);
     this.pickedWithin = within;
+    this.pickedPart = false;
     if (constraint.session !== undefined && isFirst) {
       const known = this.#ofSession(constraint.session, constraint, now);
       if (known !== undefined) return known;
@@ -162,7 +165,7 @@ export class ServiceBalancer {
     const slot = weights.at(
       hash === undefined ? (weights.count > 1 ? rng.next() : 0) : pointOf(hash),
     );
-    const drawn = slot < 0 ? -1 : slot % size;
+    const drawn = slot < 0 || constraint.unbound === true ? -1 : slot % size;
     const ask = this.#ask;
     ask.tried = tried;
     ask.hash = hash;
@@ -406,7 +409,9 @@ export class ServiceBalancer {
     if (this.#mayQueue && bears >= 1) {
       // What a grant lets us send is an average too; the receiver has its own bound, and many senders.
       if (locale.locale.grant !== undefined && locale.demand(now) >= bears) return false;
-      return inflight < this.#room.queueCeiling(bears, priority, now);
+      // What was learnt says where more had better go. Where it can go nowhere, it is no reason to turn it away at once.
+      const most = priority === "sheddable" ? bears : this.#meter.mostNow(locale);
+      return inflight < this.#room.queueCeiling(most, priority, now);
     }
     // Of a place that bears less than one at once it may take one now and then.
     return inflight < ceiling && locale.demand(now) < ceiling;
@@ -476,7 +481,7 @@ export class ServiceBalancer {
     rng: Rng,
   ): EndpointState | undefined {
     const { ranked } = this.#waterfall.order;
-    const hasParts = this.rules.parts.length > 0;
+    const hasParts = this.rules.parts.length > 0 && constraint.unbound !== true;
     for (let pass = hasParts ? 0 : 1; pass < 2; pass++) {
       for (let rank = 0; rank < ranked.length; rank++) {
         const i = ranked[rank]!;
@@ -492,9 +497,11 @@ export class ServiceBalancer {
   }
 
   /** Requests that have to go somewhere by themselves belong to no part. */
-  #nameSubtree(part: number, { within }: PickConstraint): void {
+  #nameSubtree(part: number, { within, unbound }: PickConstraint): void {
     const of = this.rules.parts[part];
-    if (of !== undefined && within === undefined) this.pickedWithin = of.within;
+    if (of === undefined || within !== undefined || unbound === true) return;
+    this.pickedWithin = of.within;
+    this.pickedPart = of.within !== undefined;
   }
 
   /** The endpoint of a session if it may and can take a request. */

@@ -50,6 +50,8 @@ export class Attempt extends WheelItem implements AnswerSink {
   readonly #extra: boolean;
   /** The subtree that has to serve it beyond its endpoint. */
   readonly within: ClusterName | undefined;
+  /** That subtree is a pin's or a split's, not the request's own. */
+  readonly isBound: boolean;
   readonly #avoid: readonly ClusterName[];
   #stream: UpstreamStream | undefined = undefined;
   /** The balancer knows how it went. */
@@ -68,6 +70,7 @@ export class Attempt extends WheelItem implements AnswerSink {
       readonly now: Millis;
       readonly extra: boolean;
       readonly within: ClusterName | undefined;
+      readonly isBound: boolean;
       /** Clusters that have failed the request, or refused it. */
       readonly avoid: readonly ClusterName[];
     },
@@ -80,6 +83,7 @@ export class Attempt extends WheelItem implements AnswerSink {
     this.startedAt = about.now;
     this.#extra = about.extra;
     this.within = about.within;
+    this.isBound = about.isBound;
     this.#avoid = about.avoid;
   }
 
@@ -96,6 +100,18 @@ export class Attempt extends WheelItem implements AnswerSink {
     this.given = retries;
     this.#stream = this.#open(leftMs, retries);
     if (tryTimeoutMs > 0) this.#ports.wheel.arm(this, tryTimeoutMs);
+  }
+
+  /**
+   * Of the retries that were given on with it, `left` are there again; our budget bears the others too.
+   * @returns those that are there again.
+   */
+  takeBack(left: number): number {
+    const spent = Math.max(0, this.given - left);
+    const back = this.given - spent;
+    this.given = 0;
+    if (spent > 0) this.#plan.service.budget.charge(spent);
+    return back;
   }
 
   /** Its stream has not ended. */

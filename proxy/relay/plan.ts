@@ -8,7 +8,7 @@ import type { Priority } from "#model/traffic_policy.ts";
 import type { Admission } from "#proxy/admit/admission.ts";
 import type { Hop } from "#proxy/authorize/hop.ts";
 import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
-import type { DataNeed } from "#proxy/balance/pick_constraint.ts";
+import type { DataNeed, PickConstraint } from "#proxy/balance/pick_constraint.ts";
 import type { ServiceBalancer } from "#proxy/balance/service_balancer.ts";
 import type { Fields, RequestHead } from "#proxy/exchange/exchange.ts";
 import type { Seal } from "#proxy/filter/session.ts";
@@ -95,4 +95,21 @@ export interface RelayPorts {
   readonly seal?: Seal | undefined;
   /** Undefined: nothing is written down. */
   readonly accessLog?: AccessLog | undefined;
+}
+
+/**
+ * What a plan asks of a place.
+ * @param tried endpoints that have failed the request.
+ * @param unbound pins and splits have had their chance.
+ */
+export function constraintOf(
+  plan: RelayPlan,
+  tried: readonly EndpointState[],
+  unbound = false,
+): PickConstraint {
+  const { hop, within, foreign, session, priority, hash, data } = plan;
+  return {
+    ...{ visited: hop.path, avoid: hop.avoid, tried, within },
+    ...{ foreign, session, priority, hash, data, unbound },
+  };
 }

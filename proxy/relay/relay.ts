@@ -1,15 +1,8 @@
 import type { Millis } from "#kernel/brand.ts";
 import { Timeout, WheelItem } from "#kernel/timer_wheel.ts";
 import type { ClusterName } from "#model/names.ts";
-import {
-  FAILED_FIELD,
-  type GatewaySaid,
-  LEFT_FIELD,
-  REFUSED_FIELD,
-  stripHop,
-} from "#proxy/authorize/hop.ts";
+import { type GatewaySaid, stripHop } from "#proxy/authorize/hop.ts";
 import type { EndpointState, Outcome } from "#proxy/balance/endpoint_state.ts";
-import type { PickConstraint } from "#proxy/balance/pick_constraint.ts";
 import {
   type AnswerHead,
   type BodySink,
@@ -19,13 +12,7 @@ import {
   opensTunnel,
   type RequestHead,
 } from "#proxy/exchange/exchange.ts";
-import {
-  FAILURES,
-  type Failure,
-  failure,
-  isFailureName,
-  type RetryRule,
-} from "#proxy/exchange/failure.ts";
+import { FAILURES, type Failure, failure, type RetryRule } from "#proxy/exchange/failure.ts";
 import {
   GrpcStatus,
   grpcStatusOf,
@@ -42,10 +29,10 @@ import {
   retryRuleOf,
 } from "#proxy/relay/answer_verdict.ts";
 import { Attempt, type AttemptOwner } from "#proxy/relay/attempt.ts";
+import { Copies } from "#proxy/relay/copies.ts";
 import { answerFailure } from "#proxy/relay/failure_answer.ts";
 import { isFree } from "#proxy/relay/free_retry.ts";
 import { toAvoid } from "#proxy/relay/mesh_head.ts";
-import { Mirror } from "#proxy/relay/mirror.ts";
 import {
   hasNobody,
   isBlameless,
@@ -55,16 +42,19 @@ import {
   outcomeOfStatus,
   reasonToTell,
 } from "#proxy/relay/outcome.ts";
-import type { RelayPlan, RelayPorts } from "#proxy/relay/plan.ts";
+import { constraintOf, type RelayPlan, type RelayPorts } from "#proxy/relay/plan.ts";
 import { Race } from "#proxy/relay/race.ts";
 import { ReplayBody } from "#proxy/relay/replay_body.ts";
 import { RouteTrace } from "#proxy/relay/route_trace.ts";
+import { tellOn } from "#proxy/relay/tell_on.ts";
 import { mayRetry } from "#proxy/retry/classify.ts";
 
 /** `trying`: nothing of an answer has reached the client. `tunnel`: another protocol, until both ways have ended. */
 type State = "trying" | "answering" | "tunnel" | "done";
 
-const NO_MIRRORS: readonly Mirror[] = [];
+/** How long a request whose way was lost waits for room elsewhere, and how often it looks. */
+const ROOM_WAIT_MS: Millis = 5_000;
+const ROOM_LOOK_MS: Millis = 100;
 
 /**
  * One request from its plan to its record: choose an endpoint, send, and pass the answer back; or try
@@ -84,6 +74,8 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
   #race: Race | undefined = undefined;
   /** Of the last pick: the subtree that must serve it from there on. */
   #within: ClusterName | undefined = undefined;
+  /** We have bound it to a subtree, which could not take it: whoever is left may, he that has refused as well. */
+  #unbound = false;
   readonly #tried: EndpointState[] = [];
   /** Of the retries that it came with, those that are neither spent nor given on with a try. */
   #retriesLeft: number;
@@ -116,7 +108,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
   /** Which way it goes, for who may know. */
   #trace: RouteTrace | undefined = undefined;
   /** Copies of the request; none in almost every case. */
-  #mirrors: readonly Mirror[] = NO_MIRRORS;
+  #copies: Copies | undefined = undefined;
 
   constructor(ports: RelayPorts, exchange: Exchange, plan: RelayPlan) {
     super();
@@ -132,7 +124,8 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     const { service, deadlineMs } = this.#plan;
     this.#exchange.observer = this;
     service.stats.inflight++;
-    if (this.#plan.debug) this.#beginTrace();
+    if (this.#plan.debug)
+      this.#trace = new RouteTrace(this.#ports.self, this.#plan, this.#startedAt);
     const refusal = service.admission.admit(this.#plan, this.#exchange, this.#startedAt);
     if (refusal !== undefined) {
       service.stats.failed(refusal.kind);
@@ -144,7 +137,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     if (deadlineMs > 0) this.#ports.wheel.armAt(this, this.#startedAt + deadlineMs);
     const first = this.#pick(this.#startedAt);
     if (first === undefined) {
-      const why = service.balancer.whyNot(this.#constraint(), this.#startedAt);
+      const why = service.balancer.whyNot(constraintOf(this.#plan, this.#tried), this.#startedAt);
       const reason = failure(why, `nobody serves ${service.name}`);
       if (why === "shed") service.admission.refuse(why, this.#plan.priority);
       service.stats.failed(reason.kind);
@@ -156,7 +149,9 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     if (delayMs !== undefined && mayHedge(this.#plan)) {
       this.#race = new Race(this.#ports.clock, delayMs, (now) => this.#hedge(now));
     }
-    if (this.#plan.mirrors.length > 0) this.#startMirrors();
+    if (this.#plan.mirrors.length > 0) {
+      this.#copies = new Copies(this.#ports, this.#plan, this.#head);
+    }
     if (this.#head.body !== 0) {
       this.#replay = new ReplayBody();
       this.#exchange.readBody(this);
@@ -172,7 +167,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     const attempt = this.#attempt!;
     const between = !attempt.running;
     if (this.#state === "trying") this.#replay!.add(chunk, between);
-    for (const mirror of this.#mirrors) mirror.body(chunk);
+    this.#copies?.body(chunk);
     // Between two tries nobody takes it: `#resend` goes on.
     return between ? this.#state !== "trying" : attempt.sendBody(chunk);
   }
@@ -186,7 +181,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     }
     this.#replay!.ended = true;
     this.#replay!.trailers = trailers;
-    for (const mirror of this.#mirrors) mirror.bodyEnd(trailers);
+    this.#copies?.bodyEnd(trailers);
     this.#attempt!.sendEnd(trailers);
   }
 
@@ -197,7 +192,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     const { source, status } = FAILURES[reason.kind];
     if (this.#answerStatus === 0 && source === "downstream") this.#answerStatus = status;
     this.#plan.service.stats.failed(reason.kind);
-    if (this.#replay?.ended === false) for (const mirror of this.#mirrors) mirror.drop();
+    if (this.#replay?.ended === false) this.#copies?.drop();
     this.#endTries("cancelled");
     this.#finish();
   }
@@ -258,8 +253,8 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     const own = stripHop(head.fields);
     const said = of.endpoint.locale.kind === "local" ? undefined : own;
     of.answered(outcomeOfHead(this.#plan, head, said), now);
-    this.#takeBack(of, said?.retries ?? of.given);
-    const final = said?.refused !== undefined && isFinal(said.refused);
+    this.#retriesLeft += of.takeBack(said?.retries ?? of.given);
+    const final = said?.refused !== undefined && isFinal(said.refused) && !of.isBound;
     if (said?.refused !== undefined && !final) {
       this.#tryFailed(of, failure("refused_by_gateway", said.refused), now);
       return;
@@ -303,20 +298,12 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     this.#exchange.readBody(this);
   }
 
-  /**
-   * Tells the next proxy of what has been spent and who has failed. What a gateway has answered by itself a caller
-   * of gRPC hears in gRPC's words, and then this answer is dropped: true.
-   */
+  /** A caller of gRPC hears in gRPC's words what a gateway has answered by itself; its answer is dropped then: true. */
   #tellOn(said: GatewaySaid | undefined, fields: Fields): boolean {
     const { peer } = this.#exchange;
-    const left = this.#toldLeft();
-    if (left !== undefined && peer.kind !== "anonymous") fields.push(LEFT_FIELD, String(left));
-    const kind = said?.refused ?? said?.failed;
-    if (kind === undefined || !isFailureName(kind)) return false;
-    const isTouched = said!.refused === undefined;
-    if (peer.kind === "gateway") fields.push(isTouched ? FAILED_FIELD : REFUSED_FIELD, kind);
-    if (peer.kind === "gateway" || !this.#plan.isCall) return false;
-    this.#touched ||= isTouched;
+    const kind = tellOn(fields, peer, said, this.#toldLeft());
+    if (kind === undefined || peer.kind === "gateway" || !this.#plan.isCall) return false;
+    this.#touched ||= said!.refused === undefined;
     this.#attempt!.end("failed", this.#ports.clock.now());
     this.#giveUp(failure(kind, "said by the next gateway"));
     return true;
@@ -352,7 +339,7 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     if (this.#state === "trying") {
       of.measure(now);
       // What has gone to nobody, nobody has spent anything of.
-      if (FAILURES[reason.kind].retry === "always") this.#takeBack(of, of.given);
+      if (FAILURES[reason.kind].retry === "always") this.#retriesLeft += of.takeBack(of.given);
       this.#tryFailed(of, reason, now);
       return;
     }
@@ -365,29 +352,16 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
 
   #pick(now: Millis): EndpointState | undefined {
     const { balancer } = this.#plan.service;
-    const found = balancer.pick(this.#constraint(), now, this.#ports.rng);
+    const constraint = constraintOf(this.#plan, this.#tried, this.#unbound);
+    const found = balancer.pick(constraint, now, this.#ports.rng);
     this.#within = balancer.pickedWithin;
     return found;
-  }
-
-  #constraint(): PickConstraint {
-    return {
-      visited: this.#plan.hop.path,
-      avoid: this.#plan.hop.avoid,
-      tried: this.#tried,
-      within: this.#plan.within,
-      foreign: this.#plan.foreign,
-      session: this.#plan.session,
-      priority: this.#plan.priority,
-      hash: this.#plan.hash,
-      data: this.#plan.data,
-    };
   }
 
   /** @param extra it is a retry or a hedge. */
   #begin(endpoint: EndpointState, now: Millis, extra: boolean): Attempt {
     const attempt = new Attempt(this.#ports, this.#plan, this, endpoint, {
-      ...{ now, extra, within: this.#within },
+      ...{ now, extra, within: this.#within, isBound: this.#plan.service.balancer.pickedPart },
       avoid: toAvoid(this.#plan.hop.avoid, this.#tried, endpoint),
     });
     const { deadlineMs } = this.#plan;
@@ -407,19 +381,6 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     return outcomeOfCall(this.#grpcStatus);
   }
 
-  #startMirrors(): void {
-    this.#mirrors = this.#plan.mirrors.map((service) => new Mirror(this.#ports, service));
-    for (const mirror of this.#mirrors) mirror.start(this.#head, this.#plan);
-  }
-
-  /** Of the retries that were given on with a try, `left` are there again; our budget bears the others too. */
-  #takeBack(of: Attempt, left: number): void {
-    const spent = Math.max(0, of.given - left);
-    this.#retriesLeft += of.given - spent;
-    of.given = 0;
-    if (spent > 0) this.#plan.service.budget.charge(spent);
-  }
-
   #tryFailed(of: Attempt, reason: Failure, now: Millis): void {
     this.#plan.service.stats.failed(reason.kind);
     const rule = FAILURES[reason.kind].retry;
@@ -429,12 +390,30 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     if (hasNobody(reason) && this.#plan.data === undefined) {
       this.#plan.service.balancer.hasNobody(of.endpoint, of.within, now);
     }
-    const outcome = isBlameless(reason) ? "cancelled" : outcomeOf(reason.kind);
+    const isReleased = of.isBound && reason.kind === "refused_by_gateway";
+    this.#unbound ||= isReleased;
+    const outcome = isReleased || isBlameless(reason) ? "cancelled" : outcomeOf(reason.kind);
     if (this.#leaveRace(of, outcome, now)) return;
     of.end(outcome, now);
-    const next = this.#next(of, rule, now, isFree(of, reason, this.#plan.service.lostWays, now));
-    if (next === undefined) this.#giveUp(reason);
-    else this.#tryAgain(next, now);
+    const free = isReleased || isFree(of, reason, this.#plan.service.lostWays, now);
+    const next = this.#next(of, rule, now, free);
+    if (next !== undefined) this.#tryAgain(next, now);
+    else if (!free || !this.#awaitRoom(rule, reason, now)) this.#giveUp(reason);
+  }
+
+  /** Where a way is lost many look for another at once: who finds all places full looks again. False: it is in vain. */
+  #awaitRoom(rule: RetryRule, reason: Failure, now: Millis): boolean {
+    const { firstByteMs, startedAt } = this.#attempt!;
+    const hasTime = now - startedAt - firstByteMs < ROOM_WAIT_MS;
+    if (!hasTime || !this.#mayTryAgain(rule)) return false;
+    const why = this.#plan.service.balancer.whyNot(constraintOf(this.#plan, this.#tried), now);
+    if (why !== "shed") return false;
+    this.#afterMs(ROOM_LOOK_MS * (0.5 + this.#ports.rng.next()), (then) => {
+      const next = this.#pick(then);
+      if (next !== undefined) this.#tryAgain(next, then);
+      else if (!this.#awaitRoom(rule, reason, then)) this.#giveUp(reason);
+    });
+    return true;
   }
 
   /** True if an answer that says "not now" was dropped for another try. */
@@ -455,9 +434,8 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
 
   /** Where to try next, paid for unless it is free; undefined if there is to be no other try. */
   #next(of: Attempt, rule: RetryRule, now: Millis, free: boolean): EndpointState | undefined {
-    if (this.#retriesLeft <= 0 || this.#replay?.complete === false) return undefined;
-    if (!mayRetry(rule, this.#head.method)) return undefined;
-    this.#tried.push(of.endpoint);
+    if (!this.#mayTryAgain(rule)) return undefined;
+    if (!of.isBound || !this.#unbound) this.#tried.push(of.endpoint);
     const next = this.#pick(now);
     this.#asked = next === undefined;
     if (next === undefined) return undefined;
@@ -465,6 +443,11 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     if (free ? budget.mayBegin : budget.tryWithdraw(now)) return next;
     stats.retriesDenied++;
     return undefined;
+  }
+
+  #mayTryAgain(rule: RetryRule): boolean {
+    if (this.#retriesLeft <= 0 || this.#replay?.complete === false) return false;
+    return mayRetry(rule, this.#head.method);
   }
 
   /** @param waitMs what the endpoint asks for, in place of the route's back-off. */
@@ -479,10 +462,15 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
       this.#resend(endpoint, now);
       return;
     }
+    this.#afterMs(backoffMs, (then) => this.#resend(endpoint, then));
+  }
+
+  /** Between two tries. */
+  #afterMs(ms: Millis, act: (now: Millis) => void): void {
     this.#backoff = new Timeout(() => {
-      if (this.#state === "trying") this.#resend(endpoint, this.#ports.clock.now());
+      if (this.#state === "trying") act(this.#ports.clock.now());
     });
-    this.#ports.wheel.arm(this.#backoff, backoffMs);
+    this.#ports.wheel.arm(this.#backoff, ms);
   }
 
   #resend(endpoint: EndpointState, now: Millis): void {
@@ -491,11 +479,6 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     if (replay === undefined) return;
     this.#attempt.sendAll(replay);
     if (!replay.ended) this.#exchange.resumeBody();
-  }
-
-  #beginTrace(): void {
-    const { service } = this.#plan;
-    this.#trace = new RouteTrace(this.#ports.self, service, this.#constraint(), this.#startedAt);
   }
 
   // ── hedging ──

@@ -1,8 +1,7 @@
 import type { Millis } from "#kernel/brand.ts";
 import { explainLocales, type LocaleExplanation } from "#proxy/balance/explain_locales.ts";
-import type { PickConstraint } from "#proxy/balance/pick_constraint.ts";
 import type { Attempt } from "#proxy/relay/attempt.ts";
-import type { ServiceRuntime } from "#proxy/relay/plan.ts";
+import { constraintOf, type RelayPlan } from "#proxy/relay/plan.ts";
 
 /** Field by which a client that may asks which way its request goes: value `route`. */
 export const ASK_FIELD = "espalier-debug";
@@ -20,9 +19,10 @@ export class RouteTrace {
   readonly #locales: string;
   readonly #tries: string[] = [];
 
-  constructor(self: string, service: ServiceRuntime, constraint: PickConstraint, now: Millis) {
-    const all = explainLocales(service.balancer, constraint, now).map(told);
-    this.#locales = cut(`${self} ${service.name}: ${all.join("; ")}`, OWN_LETTERS_MAX);
+  constructor(self: string, plan: RelayPlan, now: Millis) {
+    const { balancer, name } = plan.service;
+    const all = explainLocales(balancer, constraintOf(plan, []), now).map(told);
+    this.#locales = cut(`${self} ${name}: ${all.join("; ")}`, OWN_LETTERS_MAX);
   }
 
   tried({ endpoint, firstByteMs }: Attempt, outcome: string): void {

@@ -151,3 +151,48 @@ describe("two regions that have both lost a service", () => {
     for (let i = 0; i < 50; i++) assert.equal(stand.answered("eu", { method: "POST" }).status, 200);
   });
 });
+
+describe("a pin that cannot be followed", () => {
+  for (const [what, more] of [
+    ["nobody is left there", {}],
+    ["the way there is fenced", { eu: { policy: { places: { mustStayIn: "eu.acme.mesh" } } } }],
+  ] as const) {
+    it(`is a preference: whoever is left serves the request, where ${what}`, () => {
+      const stand = new MeshStand(
+        {
+          eu: [{ kind: "local" }, { kind: "child", at: "s1.eu" }],
+          "s1.eu": [{ kind: "local" }],
+          "s2.eu": [{ kind: "parent", at: "eu" }],
+        },
+        { serviceOf: { "s2.eu": { policy: { places: { pin: "s1.eu.acme.mesh" } } }, ...more } },
+      );
+      stand.origin = ({ at }) => (at === "s1.eu" ? "connect_refused" : 200);
+      for (let i = 0; i < 30; i++) {
+        const { status } = stand.answered("s2.eu", { method: "POST" });
+        assert.equal(status, 200, `request ${i}`);
+      }
+      assert.ok(
+        stand.arrivals.some(({ at }) => at === "eu"),
+        "the pin is followed at first",
+      );
+    });
+  }
+});
+
+describe("requests whose way is lost", () => {
+  it("wait for room where all that is left is full", () => {
+    const stand = new MeshStand({
+      "s1.eu": [
+        { kind: "parent", at: "eu" },
+        { kind: "sibling", at: "s2.eu", capacity: 2, p50Ms: 50 },
+      ],
+      "s2.eu": [{ kind: "local" }],
+      eu: [{ kind: "local" }],
+    });
+    stand.link = (_, to) => (to === "eu" ? "link_down" : undefined);
+    const met = Array.from({ length: 40 }, () => stand.ask("s1.eu"));
+    stand.clock.advance(20_000);
+    const statuses = met.map(({ answer }) => answer?.status);
+    assert.deepEqual(new Set(statuses), new Set([200]));
+  });
+});
