@@ -88,3 +88,9 @@ function parameterIn(target: string, name: string): string | undefined {
 function notEmpty(text: string | undefined): string | undefined {
   return text === "" ? undefined : text;
 }
+
+/** Where a hash lies between 0 and 1; by other bits than those that choose the endpoint. */
+export function pointOf(hash: number): number {
+  const mixed = Math.imul(hash ^ (hash >>> 16), 0x45d9f3b);
+  return ((mixed ^ (mixed >>> 15)) >>> 0) / 0x1_0000_0000;
+}

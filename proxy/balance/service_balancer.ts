@@ -10,13 +10,14 @@ import type { EndpointState, Outcome } from "#proxy/balance/endpoint_state.ts";
 import { LatencyWindow } from "#proxy/balance/latency_window.ts";
 import { LocaleMeter } from "#proxy/balance/locale_meter.ts";
 import { LocaleRules } from "#proxy/balance/locale_rules.ts";
+import { isOpen, standingOf } from "#proxy/balance/locale_standing.ts";
 import { Attention, type LocaleState } from "#proxy/balance/locale_state.ts";
 import type { PickConstraint } from "#proxy/balance/pick_constraint.ts";
 import type { Reach } from "#proxy/balance/reach.ts";
+import { pointOf } from "#proxy/balance/request_hash.ts";
 import { SessionSeats } from "#proxy/balance/session_seats.ts";
 import {
   agedCost,
-  LAST_RESORT,
   OUT,
   PERIOD_MS,
   READY,
@@ -25,7 +26,7 @@ import {
 } from "#proxy/balance/waterfall.ts";
 import type { FailureName } from "#proxy/exchange/failure.ts";
 import type { CheckVerdict } from "#proxy/health/active_check.ts";
-import { inPanic, localeStanding, PANIC_SHARE } from "#proxy/health/standing.ts";
+import { inPanic, PANIC_SHARE } from "#proxy/health/standing.ts";
 import { endpointKey } from "#proxy/upstream/upstreams.ts";
 
 /** A failed try is remembered as at least this slow, or fast failures would attract traffic. */
@@ -409,7 +410,7 @@ export class ServiceBalancer {
     if (this.#mayQueue && bears >= 1) {
       // What a grant lets us send is an average too; the receiver has its own bound, and many senders.
       if (locale.locale.grant !== undefined && locale.demand(now) >= bears) return false;
-      // What was learnt says where more had better go. Where it can go nowhere, it is no reason to turn it away at once.
+      // What was learnt says where more had better go; where it can go nowhere, that is no reason to turn it away.
       const most = priority === "sheddable" ? bears : this.#meter.mostNow(locale);
       return inflight < this.#room.queueCeiling(most, priority, now);
     }
@@ -568,16 +569,6 @@ export class ServiceBalancer {
   }
 }
 
-function standingOf(of: LocaleState, anyWell: boolean, now: Millis): number {
-  const { linkUp, endpoints } = of;
-  const { drained = false, freshness } = of.locale;
-  const healthy = of.healthy(now);
-  const facts = { drained, endpoints: endpoints.length, linkUp, healthy, anyWell, freshness };
-  const standing = localeStanding(facts);
-  if (standing === "closed" || standing === "out") return OUT;
-  return standing === "last" ? LAST_RESORT : READY;
-}
-
 /** Turned away, or left alone for as long as overloaded places do. */
 function isDropped(outcome: Outcome, waitedMs: Millis): boolean {
   switch (outcome) {
@@ -590,14 +581,4 @@ function isDropped(outcome: Outcome, waitedMs: Millis): boolean {
     default:
       return false;
   }
-}
-
-function isOpen(locale: LocaleState, now: Millis): boolean {
-  return locale.linkUp && locale.healthy(now) > 0;
-}
-
-/** Where a hash lies between 0 and 1; by other bits than those that choose the endpoint. */
-function pointOf(hash: number): number {
-  const mixed = Math.imul(hash ^ (hash >>> 16), 0x45d9f3b);
-  return ((mixed ^ (mixed >>> 15)) >>> 0) / 0x1_0000_0000;
 }
