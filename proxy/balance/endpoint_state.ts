@@ -57,6 +57,12 @@ export class EndpointState {
   #borne = 1;
   /** When a failure that did not eject it is forgotten; 0: there is none. */
   #forgiveAt: Millis = 0;
+  #failedAt: Millis = Number.NEGATIVE_INFINITY;
+  /** The last one came so soon that it says nothing of response times. */
+  #isQuick = false;
+  #doubtMs: Millis = 0;
+  /** Failures since the last success, up to what counts. */
+  #failed = 0;
   #sessionKey: string | undefined = undefined;
   #hash: number | undefined = undefined;
 
@@ -116,16 +122,23 @@ export class EndpointState {
     this.#forget(now);
   }
 
-  /** A try has failed and did not eject it. */
+  /** A try has failed and did not eject it. @param latencyMs until then. */
   penalize(latencyMs: Millis, now: Millis): void {
-    this.#measure(latencyMs, now);
-    this.#forgiveAt = now + FORGIVE_MS;
+    const heldMs = Math.max(latencyMs, FAILURE_PENALTY_MS);
+    this.#measure(heldMs, now);
+    // Those that ran at the same time as an earlier one tell the same.
+    if (now - latencyMs >= this.#failedAt) this.#failed = Math.min(this.#failed + 1, FORGIVE_STEPS);
+    this.#failedAt = now;
+    this.#doubtMs = heldMs;
+    this.#isQuick = latencyMs < QUICK * this.locale.usualMs;
+    this.#forgiveAt = now + FORGIVE_MS * 2 ** (this.#failed - 1);
   }
 
   /** A try went well. */
   praise(latencyMs: Millis, now: Millis): void {
     this.#measure(latencyMs, now);
     this.#forgiveAt = 0;
+    this.#failed = 0;
     // It no longer counts among those that run.
     if (this.inflight >= this.#borne) this.#borne = this.inflight + 1;
   }
@@ -143,7 +156,8 @@ export class EndpointState {
   forgive(now: Millis): void {
     if (this.#forgiveAt === 0 || now < this.#forgiveAt) return;
     this.#forgiveAt = 0;
-    this.#forget(now);
+    this.ewma.reset(now);
+    if (this.#isQuick) this.typical.reset(now);
   }
 
   /** A check has heard how old the data of a replica is: without requests nobody else would. */
@@ -163,6 +177,11 @@ export class EndpointState {
     return this.learnt === undefined || this.waiting < share * this.learnt.limit;
   }
 
+  /** What is expected of it because its last try has failed; 0: it has not, or that is forgotten. */
+  get doubtMs(): Millis {
+    return this.#forgiveAt === 0 ? 0 : this.#doubtMs;
+  }
+
   /** Failures of late that no success has followed. */
   get doubts(): number {
     return this.#forgiveAt === 0 ? 0 : this.outlier.failures;
@@ -170,6 +189,7 @@ export class EndpointState {
 
   /** Starts anew, as if it had never failed. */
   comeBack(now: Millis): void {
+    this.#failed = 0;
     this.outlier = HEALTHY;
     this.outlierUntil = 0;
     this.#forget(now);
@@ -193,6 +213,7 @@ export class EndpointState {
   }
 
   #forget(now: Millis): void {
+    this.#forgiveAt = 0;
     this.ewma.reset(now);
     this.typical.reset(now);
   }
@@ -205,5 +226,10 @@ export class EndpointState {
   }
 }
 
-/** How long a failure that ejects nobody is held against an endpoint: half of the longest ejection. */
+/** How long a failure that ejects nobody is held against an endpoint; after each further one twice as long. */
 const FORGIVE_MS: Millis = 5_000;
+const FORGIVE_STEPS = 3;
+/** A failed try is remembered as at least this slow, or fast failures would attract traffic. */
+const FAILURE_PENALTY_MS: Millis = 1_000;
+/** A failure that took less than so many usual response times has nothing to do with them. */
+const QUICK = 2;

@@ -9,10 +9,15 @@ const COSTS = new Float64Array(SAMPLED);
 const LEARNT_TIMES = 2;
 const LEARNT_MORE = 32;
 
+/** An endpoint that is slower than the median by less than that is as able as the others. */
+const CHANCE = 1.5;
+
 /** Reads off what the waterfall wants to know of a locale. Allocates nothing: what it has read is in its fields. */
 export class LocaleMeter {
   /** Endpoints that take requests. */
   usable = 0;
+  /** Of what all usable ones bear the share that they really do, 0 to 1: one that is ten times slower bears a tenth. */
+  able = 1;
   /** Expected response time, ms, price included. */
   costMs: Millis = 0;
   /** Concurrent requests that it bears from this worker; Infinity: no limit is known. */
@@ -28,6 +33,7 @@ export class LocaleMeter {
 
   measure(locale: LocaleState, now: Millis): void {
     this.costMs = this.cost(locale, now);
+    if (this.usable > 0) locale.usualMs = this.costMs - locale.locale.egressMs;
     locale.share = this.#share(locale);
     if (locale.kind === "local") this.#readReports(locale, now);
     this.bears = this.bearsNow(locale);
@@ -75,19 +81,28 @@ export class LocaleMeter {
       if (i % stride === 0) COSTS[sampled++] = endpoint.typical.read(now);
     }
     this.usable = usable;
+    this.able = 1;
     if (usable === 0) return locale.seedMs() + egressMs;
     // All that were to be looked at are out: some others do as well.
     for (let i = 0; sampled === 0; i++) {
       if (!endpoints[i]!.isOut(now)) COSTS[sampled++] = endpoints[i]!.typical.read(now);
     }
-    return lowerMedian(COSTS, sampled) + egressMs;
+    const usual = lowerMedian(COSTS, sampled);
+    let able = 0;
+    for (let i = 0; i < sampled; i++) {
+      const ms = COSTS[i]!;
+      able += ms > CHANCE * usual ? usual / ms : 1;
+    }
+    this.able = able / sampled;
+    return usual + egressMs;
   }
 
   /** After `cost`: what is declared, as far as those are well that bear it, and granted. */
   #share({ kind, endpoints, locale, panics }: LocaleState): number {
     let whole = locale.capacity ?? Number.POSITIVE_INFINITY;
     // Where nobody is well, what all bear is the bound of who has to try it nevertheless.
-    if (kind === "local" && this.usable > 0 && !panics) whole *= this.usable / endpoints.length;
+    if (kind === "local" && this.usable > 0 && !panics)
+      whole *= (this.able * this.usable) / endpoints.length;
     if (locale.grant !== undefined) whole = Math.min(whole, locale.grant);
     return whole / this.#workers;
   }

@@ -11,6 +11,8 @@ export function standingOf(of: LocaleState, anyWell: boolean, now: Millis): numb
   const facts = { drained, endpoints: endpoints.length, linkUp, healthy, anyWell, freshness };
   const standing = localeStanding(facts);
   if (standing === "closed" || standing === "out") return OUT;
+  // Whatever goes there may be lost, until it is known why nothing comes back.
+  if (of.stall.isStalled(of.usualMs, now)) return LAST_RESORT;
   return standing === "last" ? LAST_RESORT : READY;
 }
 

@@ -4,6 +4,7 @@ import type { Locale } from "#model/snapshot.ts";
 import { AdaptiveLimit } from "#proxy/admit/adaptive_limit.ts";
 import { type EndpointPicker, makePicker } from "#proxy/balance/endpoint_picker.ts";
 import type { EndpointState } from "#proxy/balance/endpoint_state.ts";
+import { Stall } from "#proxy/balance/stall.ts";
 import { OutlierDetector } from "#proxy/health/outlier_detector.ts";
 
 /** Time constant of a locale's demand. */
@@ -51,6 +52,10 @@ export class LocaleState {
   share = Number.POSITIVE_INFINITY;
   /** Nobody else can help, and so few of its endpoints are well that the verdicts are doubted. */
   panics = false;
+  /** Usual response time of its endpoints, ms, as of the last look. Of endpoints that nobody knows yet, too. */
+  usualMs: Millis = 0;
+  /** Whether anything comes back from there. */
+  stall = new Stall();
   /** How old its own endpoints say that their data is, the oldest of them, ms; undefined: none says it. */
   reportedStalenessMs: Millis | undefined = undefined;
   /** Requests sent there so far. */
@@ -139,6 +144,8 @@ export class LocaleState {
     this.linkUp = before.linkUp;
     this.requests = before.requests;
     this.limit = before.limit;
+    this.stall = before.stall;
+    this.usualMs = before.usualMs;
     this.#demand = before.demand(now);
     this.#demandAt = now;
     // A summary that says something else is newer.

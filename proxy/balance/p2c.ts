@@ -10,6 +10,8 @@ import { ShareReview } from "#proxy/balance/shares.ts";
 const DRAWS_MAX = 8;
 /** Drawn twice, an endpoint gives way only to one that is better by this factor. */
 const CLEARLY = 2;
+/** A response time that many times the usual one is no chance. */
+const BEYOND_CHANCE = 4;
 
 /**
  * Power of two choices (M. Mitzenmacher, 2001): draws two at random and takes the one with the smaller load. `latency`:
@@ -102,6 +104,17 @@ export class P2cPicker implements EndpointPicker {
       ? (endpoint.endpoint.weight * (this.#shares?.of(endpoint, now) ?? 1)) / this.#meanWeight
       : 1;
     const queue = running / part + 1;
-    return this.#byLatency ? endpoint.ewma.read(now) * queue : queue;
+    return this.#byLatency ? timeOf(endpoint, now) * queue : queue;
   }
+}
+
+/**
+ * Response time to expect. The usual one, for a peak of a spread that all share is chance; but a peak beyond what
+ * chance explains counts, and a failure that nothing has followed as the time that it is held for.
+ */
+function timeOf(endpoint: EndpointState, now: Millis): Millis {
+  const { doubtMs, ewma, typical, locale } = endpoint;
+  // One that nobody knows (yet, or any more) may be quick, but hardly so much quicker.
+  const least = Math.max(doubtMs, locale.usualMs / 2);
+  return Math.max(least, typical.read(now), ewma.read(now) / BEYOND_CHANCE);
 }

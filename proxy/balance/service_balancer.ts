@@ -29,8 +29,6 @@ import type { CheckVerdict } from "#proxy/health/active_check.ts";
 import { inPanic, PANIC_SHARE } from "#proxy/health/standing.ts";
 import { endpointKey } from "#proxy/upstream/upstreams.ts";
 
-/** A failed try is remembered as at least this slow, or fast failures would attract traffic. */
-const FAILURE_PENALTY_MS = 1_000;
 /** A failure that took this long is taken for what an overloaded place does. */
 const STALLED_MS = 1_000;
 /** How far a pick goes for an endpoint, step by step. */
@@ -256,7 +254,9 @@ export class ServiceBalancer {
     endpoint.inflight++;
     endpoint.locale.requests++;
     endpoint.locale.count(1, now);
-    if (whole) this.asked(endpoint);
+    if (!whole) return;
+    this.asked(endpoint);
+    endpoint.locale.stall.began(endpoint.locale.usualMs, now);
   }
 
   /** The endpoint has all of a request whose body came later: it waits for its answer from now on. */
@@ -270,6 +270,8 @@ export class ServiceBalancer {
     const { locale } = endpoint;
     const waited = locale.waiting--;
     const waitedThere = endpoint.waiting--;
+    const isLife = outcome === "ok" || (outcome !== "cancelled" && waitedMs < locale.usualMs);
+    if (isLife) locale.stall.answered();
     const isDrop = isDropped(outcome, waitedMs);
     if (outcome !== "ok" && !isDrop) return;
     locale.limit.sample(waitedMs, waited, isDrop, now);
@@ -299,7 +301,7 @@ export class ServiceBalancer {
     } else if (outcome !== "limited") {
       // What was running when it was ejected fails as well, and would keep traffic away for longer than that.
       if (endpoint.isEjected(now)) return;
-      endpoint.penalize(Math.max(latencyMs, FAILURE_PENALTY_MS), now);
+      endpoint.penalize(latencyMs, now);
     }
     // It may have emptied its locale: traffic must not wait for the next period.
     if (locale.outliers.afterTry(endpoint, outcome, now)) locale.alarm(now);

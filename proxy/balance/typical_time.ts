@@ -2,14 +2,18 @@ import type { Millis } from "#kernel/brand.ts";
 
 /** Answers over which it is averaged. */
 const AVERAGED = 32;
-/** What is three times as slow as usual is hardly chance … */
+/** What is three times as slow as usual, or as quick, is hardly chance … */
 const FAR = Math.log(3);
-/** … and counts as one of so many. */
+/** … and counts as one of so many; what is nearer, by the square of how near it is. */
 const FAR_AVERAGED = 4;
 /** Silence that is none yet. */
 const QUIET_MS: Millis = 1_000;
-/** Time of silence in which what was learnt loses 63 % of its weight. */
+/** Silence in which what was learnt loses 63 % of its weight; twice that each time it turns out to be so still. */
 const DECAY_MS: Millis = 10_000;
+const DECAY_MAX_MS: Millis = 80_000;
+/** What has faded more than that, and was so different (a third), is asked whether it is so still. */
+const FADED = 0.8;
+const DIFFERENT = 0.3;
 /** Nothing takes less: it has a logarithm. */
 const LEAST_MS: Millis = 0.01;
 
@@ -23,6 +27,7 @@ export class TypicalTime {
   #value: number;
   #seed: number;
   #count = 0;
+  #decayMs = DECAY_MS;
   #at: Millis;
 
   constructor(seed: Millis, now: Millis) {
@@ -41,6 +46,7 @@ export class TypicalTime {
   reset(now: Millis): void {
     this.#value = this.#seed;
     this.#count = 0;
+    this.#decayMs = DECAY_MS;
     this.#at = now;
   }
 
@@ -49,12 +55,20 @@ export class TypicalTime {
   }
 
   add(sample: Millis, now: Millis): void {
+    const level = logOf(sample);
     const kept = this.#kept(now);
-    const before = this.#reading(kept);
+    let before = this.#reading(kept);
+    if (kept < FADED && Math.abs(this.#value - before) > DIFFERENT) {
+      const isSame = Math.abs(level - this.#value) < Math.abs(level - before);
+      // It is as it was: nothing has to be learnt anew, and it need not be asked again so soon.
+      if (isSame) before = this.#value;
+      this.#decayMs = isSame ? Math.min(DECAY_MAX_MS, 2 * this.#decayMs) : DECAY_MS;
+    }
     // Of what has faded little counts against a new answer.
     this.#count = Math.min(AVERAGED, this.#count * kept + 1);
-    const step = logOf(sample) - before;
-    this.#value = before + step / (step > FAR ? Math.min(this.#count, FAR_AVERAGED) : this.#count);
+    const step = level - before;
+    const far = Math.min(1, (step / FAR) ** 2) / FAR_AVERAGED;
+    this.#value = before + step * Math.max(1 / this.#count, far);
     this.#at = now;
   }
 
@@ -64,7 +78,7 @@ export class TypicalTime {
 
   #kept(now: Millis): number {
     const silence = now - this.#at - QUIET_MS;
-    return silence <= 0 ? 1 : Math.exp(-silence / DECAY_MS);
+    return silence <= 0 ? 1 : Math.exp(-silence / this.#decayMs);
   }
 }
 

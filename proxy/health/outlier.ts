@@ -11,6 +11,9 @@ export interface EjectionRules {
   readonly maxMs: Millis;
 }
 
+/** So long after an ejection the next one is a first one. Who comes and goes is out for longer each time. */
+const CALM_MS: Millis = 30_000;
+
 /** What holds where a policy says nothing. Failures in a row: as Envoy's consecutive_5xx. */
 export const EJECTION: EjectionRules = { after: 5, baseMs: 1_000, maxMs: 10_000 };
 
@@ -18,7 +21,7 @@ export const EJECTION: EjectionRules = { after: 5, baseMs: 1_000, maxMs: 10_000 
 export interface OutlierState {
   /** Weighted failures since the last success. */
   readonly failures: number;
-  /** Ejections since the last success. */
+  /** Ejections without a calm time between them. */
   readonly ejections: number;
   /** Takes no traffic before this time, unless nobody else is left; 0: never ejected. */
   readonly ejectedUntil: Millis;
@@ -40,7 +43,11 @@ export function afterRequest(
   rules: EjectionRules = EJECTION,
   jitter = 0,
 ): OutlierState {
-  if (weight === 0) return state.failures === 0 && state.ejections === 0 ? state : HEALTHY;
+  if (weight === 0) {
+    if (state.failures === 0 && state.ejections === 0) return state;
+    if (state.ejections === 0 || now - state.ejectedUntil >= CALM_MS) return HEALTHY;
+    return state.failures === 0 ? state : { ...state, failures: 0 };
+  }
   const failures = state.failures + weight;
   // What was sent before the ejection and failed during it tells nothing new.
   if (failures < rules.after || now < state.ejectedUntil) return { ...state, failures };

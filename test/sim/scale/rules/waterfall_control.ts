@@ -77,7 +77,7 @@ export class ControlPlane {
     const { services } = compileGateway({
       catalog: this.#catalog(),
       resources: noResources(),
-      spec: DEFAULTS,
+      spec: this.place.tier === "edge" ? PRICED : DEFAULTS,
     });
     return services[0];
   }
@@ -178,20 +178,24 @@ function plainFacts({ freshness, facts }: Catalog["children"][number]): unknown 
   return [freshness, [...facts]];
 }
 
-/** A cluster that says nothing of itself. */
-function defaults(): ClusterSpec {
+/** What an operator sets who pays for the way to the region, ms; other rules have levels for it. */
+const PRICE_MS = 50;
+
+/** A cluster that says nothing of itself, or what its links cost. */
+function specOf(egressMs: string): ClusterSpec {
   const { resources } = parseResources(
     `apiVersion: espalier.dev/v1alpha1
 kind: Cluster
 metadata: { name: core.${SCALE_MESH} }
-spec: { mesh: ${SCALE_MESH} }
+spec: { mesh: ${SCALE_MESH}, egressMs: ${egressMs} }
 `,
     "sim",
   );
   return resources.clusters[0]!.spec;
 }
 
-const DEFAULTS = defaults();
+const DEFAULTS = specOf("{}");
+const PRICED = specOf(`{ parent: ${PRICE_MS} }`);
 
 function ownService({ id, pool }: Place): OwnService {
   return {
