@@ -54,7 +54,7 @@ export class ClassRoom {
    * Critical requests find room beyond, as much as they need. Sheddable ones do not wait.
    */
   queueCeiling(bears: number, priority: Priority, now: Millis): number {
-    if (priority === "sheddable" || bears < 1) return this.ceiling(bears, priority, now);
+    if (priority === "sheddable" || bears <= 0) return this.ceiling(bears, priority, now);
     const ceiling = bears + Math.max(2, QUEUE_ROOTS * Math.sqrt(bears));
     if (priority === "default" || now - this.#criticalAt >= SEEN_MS) return ceiling;
     const wanted = LOSS / Math.log(Math.min(0.999, this.#critical));

@@ -409,9 +409,7 @@ export class ServiceBalancer {
     const { inflight } = locale;
     const ceiling = this.#room.ceiling(bears, priority, now);
     if (inflight + 1 <= ceiling) return true;
-    if (this.#mayQueue && bears >= 1) {
-      // What a grant lets us send is an average too; the receiver has its own bound, and many senders.
-      if (locale.locale.grant !== undefined && locale.demand(now) >= bears) return false;
+    if (this.#mayQueue && bears > 0) {
       // What was learnt says where more had better go; where it can go nowhere, that is no reason to turn it away.
       const most = priority === "sheddable" ? bears : this.#meter.mostNow(locale);
       return inflight < this.#room.queueCeiling(most, priority, now);

@@ -5,8 +5,9 @@ import { failure } from "#proxy/exchange/failure.ts";
 import { outcomeOfHead } from "#proxy/relay/answer_verdict.ts";
 import { RelayStand } from "#test/kit/relay.ts";
 
-/** Requests at once that the place has shown to bear. */
+/** Requests at once that the place has shown to bear; and what it is given where there is no other. */
 const LIMIT = 20;
+const MOST = 89;
 
 describe("requests where a limit was learnt", () => {
   let stand: RelayStand;
@@ -24,31 +25,30 @@ describe("requests where a limit was learnt", () => {
 
   it("are shed while as many wait for their answers, but for those who have begun to be answered", () => {
     const { ask, locale } = limited();
-    for (let i = 0; i < LIMIT; i++) ask({}, "GET");
-    assert.equal(stand.tries.length, LIMIT);
+    for (let i = 0; i < MOST; i++) ask({}, "GET");
+    assert.equal(stand.tries.length, MOST);
     assert.equal(ask({}, "GET").answer?.status, 503);
     // Clients that never read the rest hold nobody up.
     for (const one of stand.tries) one.answer(200, [], 1_000);
-    assert.deepEqual([locale.inflight, locale.waiting], [LIMIT, 0]);
-    for (let i = 0; i < LIMIT; i++) ask({}, "GET");
-    assert.equal(stand.tries.length, 2 * LIMIT);
-    assert.equal(ask({}, "GET").answer?.status, 503);
-    for (const one of stand.tries.slice(LIMIT)) one.answer(200);
+    assert.deepEqual([locale.inflight, locale.waiting], [MOST, 0]);
+    for (let i = 0; i < MOST; i++) ask({}, "GET");
+    assert.equal(stand.tries.length, 2 * MOST);
+    for (const one of stand.tries.slice(MOST)) one.answer(200);
     for (const { sink } of stand.tries) sink.onAnswerEnd(undefined);
     assert.deepEqual([locale.inflight, locale.waiting], [0, 0]);
   });
 
   it("do not count while their clients have not sent all of them", () => {
     const { ask, locale } = limited();
-    const uploads = Array.from({ length: 2 * LIMIT }, () => ask({}, "POST", 5));
-    assert.equal(stand.tries.length, 2 * LIMIT);
+    const uploads = Array.from({ length: 2 * MOST }, () => ask({}, "POST", 5));
+    assert.equal(stand.tries.length, 2 * MOST);
     const counts = () => [locale.inflight, locale.waiting];
-    assert.deepEqual(counts(), [2 * LIMIT, 0]);
+    assert.deepEqual(counts(), [2 * MOST, 0]);
     for (const { exchange } of uploads) {
       exchange.body!.onBody(Buffer.from("12345"));
       exchange.body!.onBodyEnd(undefined);
     }
-    assert.deepEqual(counts(), [2 * LIMIT, 2 * LIMIT]);
+    assert.deepEqual(counts(), [2 * MOST, 2 * MOST]);
     for (const { waiting, inflight } of locale.endpoints) assert.equal(waiting, inflight);
     assert.equal(ask({}, "GET").answer?.status, 503);
     // However they end, none is counted twice.
