@@ -13,7 +13,15 @@ const SAFE: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE"]);
 const DATA_FIELD = "espalier-data";
 /** Tells the primary's endpoints in which epoch a write was sent to them: a fencing token. */
 const EPOCH_FIELD = "espalier-primary-epoch";
-const OURS: ReadonlySet<string> = new Set([DATA_FIELD, EPOCH_FIELD]);
+// With underscores too: many endpoints take both for the same name.
+const OURS: ReadonlySet<string> = new Set(
+  [DATA_FIELD, EPOCH_FIELD].flatMap((name) => [
+    name,
+    name.replaceAll("-", "_"),
+    name.replace("-", "_"),
+    name.replace(/-([^-]*)$/, "_$1"),
+  ]),
+);
 
 /** Nobody but we and our routes may say these. */
 export function removeDataFields(fields: Fields): void {
