@@ -48,13 +48,10 @@ import { ReplayBody } from "#proxy/relay/replay_body.ts";
 import { RouteTrace } from "#proxy/relay/route_trace.ts";
 import { tellOn } from "#proxy/relay/tell_on.ts";
 import { mayRetry } from "#proxy/retry/classify.ts";
+import { ROOM_WAIT_MS, untilLook } from "#proxy/retry/room.ts";
 
 /** `trying`: nothing of an answer has reached the client. `tunnel`: another protocol, until both ways have ended. */
 type State = "trying" | "answering" | "tunnel" | "done";
-
-/** How long a request whose way was lost waits for room elsewhere, and how often it looks. */
-const ROOM_WAIT_MS: Millis = 5_000;
-const ROOM_LOOK_MS: Millis = 100;
 
 /**
  * One request from its plan to its record: choose an endpoint, send, and pass the answer back; or try
@@ -135,19 +132,30 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     this.#admitted = true;
     service.budget.deposit(this.#startedAt);
     if (deadlineMs > 0) this.#ports.wheel.armAt(this, this.#startedAt + deadlineMs);
-    const first = this.#pick(this.#startedAt);
+    this.#enter(this.#startedAt);
+  }
+
+  /** The first try; where others whose way was lost have taken all the room there is, that waits for a moment too. */
+  #enter(now: Millis): void {
+    const { service } = this.#plan;
+    const first = this.#pick(now);
     if (first === undefined) {
-      const why = service.balancer.whyNot(constraintOf(this.#plan, this.#tried), this.#startedAt);
+      const why = service.balancer.whyNot(constraintOf(this.#plan, this.#tried), now);
+      const isCrowded = why === "shed" && service.lostWays.isCrowded(now);
+      if (isCrowded && now - this.#startedAt < ROOM_WAIT_MS) {
+        this.#afterMs(untilLook(this.#ports.rng), (then) => this.#enter(then));
+        return;
+      }
       const reason = failure(why, `nobody serves ${service.name}`);
       if (why === "shed") service.admission.refuse(why, this.#plan.priority);
       service.stats.failed(reason.kind);
       this.#giveUp(reason);
       return;
     }
-    this.#attempt = this.#begin(first, this.#startedAt, false);
+    this.#attempt = this.#begin(first, now, false);
     const delayMs = service.hedging?.delayMs;
     if (delayMs !== undefined && mayHedge(this.#plan)) {
-      this.#race = new Race(this.#ports.clock, delayMs, (now) => this.#hedge(now));
+      this.#race = new Race(this.#ports.clock, delayMs, (then) => this.#hedge(then));
     }
     if (this.#plan.mirrors.length > 0) {
       this.#copies = new Copies(this.#ports, this.#plan, this.#head);
@@ -408,7 +416,8 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     if (!hasTime || !this.#mayTryAgain(rule)) return false;
     const why = this.#plan.service.balancer.whyNot(constraintOf(this.#plan, this.#tried), now);
     if (why !== "shed") return false;
-    this.#afterMs(ROOM_LOOK_MS * (0.5 + this.#ports.rng.next()), (then) => {
+    this.#plan.service.lostWays.crowd(now);
+    this.#afterMs(untilLook(this.#ports.rng), (then) => {
       const next = this.#pick(then);
       if (next !== undefined) this.#tryAgain(next, then);
       else if (!this.#awaitRoom(rule, reason, then)) this.#giveUp(reason);

@@ -4,6 +4,8 @@ import type { Millis } from "#kernel/brand.ts";
 const FORGET_MS: Millis = 10_000;
 /** Ways that are remembered; more are lost at once only where a whole snapshot has gone. */
 const WAYS_MAX = 1_024;
+/** Longer than who waits for room takes until he looks again. */
+const CROWDED_MS: Millis = 500;
 
 interface Loss {
   /** When it was noticed first … */
@@ -19,6 +21,7 @@ interface Loss {
  */
 export class LostWays<Way extends object> {
   readonly #lost = new Map<Way, Loss>();
+  #crowdedUntil: Millis = 0;
 
   /**
    * A try that began at `startedAt` found its way lost.
@@ -33,6 +36,16 @@ export class LostWays<Way extends object> {
     if (this.#lost.size >= WAYS_MAX) this.#lost.clear();
     this.#lost.set(way, { firstAt: now, lastAt: now });
     return true;
+  }
+
+  /** Somebody whose way was lost finds no room elsewhere, and waits. */
+  crowd(now: Millis): void {
+    this.#crowdedUntil = now + CROWDED_MS;
+  }
+
+  /** Somebody did a moment ago: that there is no room is no overload, and will soon be over. */
+  isCrowded(now: Millis): boolean {
+    return now < this.#crowdedUntil;
   }
 
   /** It has been found again. */
