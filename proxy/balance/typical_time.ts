@@ -6,6 +6,8 @@ const AVERAGED = 32;
 const FAR = Math.log(3);
 /** … and counts as one of so many; what is nearer, by the square of how near it is. */
 const FAR_AVERAGED = 4;
+/** Of fewer answers none counts more than one of so many: the first ones wait for connections that are still opened. */
+const KNOWN = 8;
 /** Silence that is none yet. */
 const QUIET_MS: Millis = 1_000;
 /** Silence in which what was learnt loses 63 % of its weight; twice that each time it turns out to be so still. */
@@ -67,8 +69,8 @@ export class TypicalTime {
     // Of what has faded little counts against a new answer.
     this.#count = Math.min(AVERAGED, this.#count * kept + 1);
     const step = level - before;
-    const far = Math.min(1, (step / FAR) ** 2) / FAR_AVERAGED;
-    this.#value = before + step * Math.max(1 / this.#count, far);
+    const far = this.#count < KNOWN ? 0 : Math.min(1, (step / FAR) ** 2) / FAR_AVERAGED;
+    this.#value = before + step * Math.max(1 / Math.max(KNOWN, this.#count), far);
     this.#at = now;
   }
 
