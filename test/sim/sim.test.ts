@@ -4,7 +4,7 @@ import { runSeed } from "#test/sim/run.ts";
 
 /** How many seeds, and from which on: `SIM_SEEDS=10000 SIM_FROM=1`. */
 const FROM = Number(process.env["SIM_FROM"] ?? 1);
-const SEEDS = Number(process.env["SIM_SEEDS"] ?? 200);
+const SEEDS = Number(process.env["SIM_SEEDS"] ?? 100);
 
 describe("a tree of seven clusters, whatever happens to it", () => {
   it(`holds for seeds ${FROM} to ${FROM + SEEDS - 1}`, () => {
