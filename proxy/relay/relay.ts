@@ -69,8 +69,9 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
   #attempt: Attempt | undefined = undefined;
   /** Where a second try may run beside it. */
   #race: Race | undefined = undefined;
-  /** Of the last pick: the subtree that must serve it from there on. */
+  /** Of the last pick: the subtree that must serve it from there on; whether that is a pin's or a split's. */
   #within: ClusterName | undefined = undefined;
+  #isBound = false;
   /** We have bound it to a subtree, which could not take it: whoever is left may, he that has refused as well. */
   #unbound = false;
   readonly #tried: EndpointState[] = [];
@@ -118,11 +119,10 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
   }
 
   start(): void {
-    const { service, deadlineMs } = this.#plan;
+    const { service, deadlineMs, debug } = this.#plan;
     this.#exchange.observer = this;
     service.stats.inflight++;
-    if (this.#plan.debug)
-      this.#trace = new RouteTrace(this.#ports.self, this.#plan, this.#startedAt);
+    if (debug) this.#trace = new RouteTrace(this.#ports.self, this.#plan, this.#startedAt);
     const refusal = service.admission.admit(this.#plan, this.#exchange, this.#startedAt);
     if (refusal !== undefined) {
       service.stats.failed(refusal.kind);
@@ -363,13 +363,14 @@ export class Relay extends WheelItem implements ExchangeObserver, AttemptOwner, 
     const constraint = constraintOf(this.#plan, this.#tried, this.#unbound);
     const found = balancer.pick(constraint, now, this.#ports.rng);
     this.#within = balancer.pickedWithin;
+    this.#isBound = balancer.pickedPart;
     return found;
   }
 
   /** @param extra it is a retry or a hedge. */
   #begin(endpoint: EndpointState, now: Millis, extra: boolean): Attempt {
     const attempt = new Attempt(this.#ports, this.#plan, this, endpoint, {
-      ...{ now, extra, within: this.#within, isBound: this.#plan.service.balancer.pickedPart },
+      ...{ now, extra, within: this.#within, isBound: this.#isBound },
       avoid: toAvoid(this.#plan.hop.avoid, this.#tried, endpoint),
     });
     const { deadlineMs } = this.#plan;

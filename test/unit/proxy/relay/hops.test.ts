@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { seededRng } from "#kernel/rng.ts";
 import { DEADLINE_DEFAULT_MS } from "#proxy/retry/deadline.ts";
-import { MeshStand } from "#test/kit/mesh_stand.ts";
+import { MeshStand, type Place } from "#test/kit/mesh_stand.ts";
 
 /** Three gateways in a row; the last one has endpoints. */
 function inARow(): MeshStand {
@@ -101,13 +101,10 @@ describe("a request that a black hole has cost a try", () => {
 });
 
 describe("two regions that have both lost a service", () => {
-  /** Each believes that the other one has it, and core that both have. */
-  const regions = () =>
+  /** Each believes that the other one has it, and core that both have. @param inCore what core has itself. */
+  const regions = (...inCore: readonly Place[]) =>
     new MeshStand({
-      core: [
-        { kind: "child", at: "eu" },
-        { kind: "child", at: "us" },
-      ],
+      core: [{ kind: "child", at: "eu" }, { kind: "child", at: "us" }, ...inCore],
       eu: [
         { kind: "sibling", at: "us" },
         { kind: "parent", at: "core" },
@@ -137,17 +134,7 @@ describe("two regions that have both lost a service", () => {
   }
 
   it("are served by a third one that has it still", () => {
-    const stand = new MeshStand({
-      core: [{ kind: "child", at: "eu" }, { kind: "child", at: "us" }, { kind: "local" }],
-      eu: [
-        { kind: "sibling", at: "us" },
-        { kind: "parent", at: "core" },
-      ],
-      us: [
-        { kind: "sibling", at: "eu" },
-        { kind: "parent", at: "core" },
-      ],
-    });
+    const stand = regions({ kind: "local" });
     for (let i = 0; i < 50; i++) assert.equal(stand.answered("eu", { method: "POST" }).status, 200);
   });
 });
@@ -177,6 +164,40 @@ describe("a pin that cannot be followed", () => {
       );
     });
   }
+
+  it("is released after a back-off too, whatever others have asked for meanwhile", () => {
+    const rule = {
+      matches: [{ path: { type: "PathPrefix", value: "/" } }],
+      backends: [{ service: "origin.shop" }],
+      retry: { backoffMs: 100 },
+    };
+    const route = { name: "all", listeners: ["http"], hostnames: ["shop.example"], rules: [rule] };
+    const stand = new MeshStand(
+      {
+        eu: [{ kind: "local" }],
+        "s2.eu": [
+          { kind: "parent", at: "eu", count: 2 },
+          { kind: "sibling", at: "s3.eu" },
+        ],
+        "s3.eu": [{ kind: "local" }],
+      },
+      {
+        routes: [route],
+        serviceOf: {
+          "s2.eu": { policy: { places: { pin: "s1.eu.acme.mesh" } } },
+          eu: { policy: { places: { mustStayIn: "us.acme.mesh" } } },
+        },
+      },
+    );
+    let lost = 0;
+    stand.link = (_, to) => (to === "eu" && lost++ === 0 ? "connect_refused" : undefined);
+    const pinned = stand.ask("s2.eu", { authority: "shop.example" });
+    stand.clock.advance(20);
+    // It names a subtree itself: no pin binds it.
+    stand.ask("s2.eu", { authority: "origin.shop.svc.s3.eu.acme.mesh" });
+    stand.clock.advance(20_000);
+    assert.equal(pinned.answer?.status, 200);
+  });
 });
 
 describe("requests whose way is lost", () => {
