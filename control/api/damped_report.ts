@@ -1,8 +1,7 @@
 import { quantise } from "#control/catalog/catalog.ts";
+import { STEP } from "#control/catalog/loads.ts";
 import type { ServiceReport } from "#model/report.ts";
 
-/** A load that has moved less than this is no news. */
-const STEP = 1.25;
 /** Less than this is idle: a request now and then … */
 const IDLE = 0.1;
 /** … but who was not is so only below this. */

@@ -1,5 +1,5 @@
 import { isDrained } from "#control/catalog/drains.ts";
-import { leftFor, stepUp } from "#control/catalog/loads.ts";
+import { leftFor, STEP, stepUp } from "#control/catalog/loads.ts";
 import type { HealthCheck } from "#model/health_check.ts";
 import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
 import type { Order } from "#model/order.ts";
@@ -120,6 +120,6 @@ export function ownSummary(catalog: Catalog, service: OwnService): Summary {
 /** To steps of about 25 %: noise must not be news. */
 export function quantise(ms: number): number {
   if (ms <= 0.25) return 0.25;
-  const step = Math.round(Math.log(ms) / Math.log(1.25));
-  return Number((1.25 ** step).toPrecision(3));
+  const step = Math.round(Math.log(ms) / Math.log(STEP));
+  return Number((STEP ** step).toPrecision(3));
 }

@@ -3,7 +3,7 @@ import type { Summary } from "#model/summary.ts";
 /** Of its capacity, what a place offers others even when its own clients use it all: the next fault may be theirs. */
 export const RESERVE_SHARE = 0.1;
 /** One step of what is told of loads: less is noise. */
-const STEP = 1.25;
+export const STEP = 1.25;
 
 /** Concurrent requests that the places behind a summary can bear; Infinity: nobody has declared a limit. */
 export function capacityOf({ healthy, capacity, drained }: Summary): number {

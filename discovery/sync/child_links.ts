@@ -137,20 +137,9 @@ export class ChildLinks {
       sendNeed: (need) => bus.publish(needFactsSubject(label), encode("need", need)),
       onChange,
     });
-    const view = new OwnerLink<ViewEntry>({
-      bus,
-      clock,
-      rng,
-      epoch,
-      subject: (kind) => viewSubject(label, kind),
-    });
-    const orders = new OwnerLink<Order>({
-      bus,
-      clock,
-      rng,
-      epoch,
-      subject: (kind) => orderSubject(label, kind),
-    });
+    const own = { bus, clock, rng, epoch };
+    const view = new OwnerLink<ViewEntry>({ ...own, subject: (kind) => viewSubject(label, kind) });
+    const orders = new OwnerLink<Order>({ ...own, subject: (kind) => orderSubject(label, kind) });
     return { facts, view, orders, tokens: BURST, tokensAt: clock.now() };
   }
 

@@ -10,14 +10,25 @@ export function mix32(value: number): number {
   return (mixed ^ (mixed >>> 16)) >>> 0;
 }
 
-/** FNV-1a, then mixed: FNV alone leaves texts that differ at their ends close together. */
-export function hashText(text: string): number {
-  let hash = 0x811c9dc5;
+/** FNV-1a, not mixed: texts that differ at their ends are close together. @param offset 0x811c9dc5, or another one. */
+export function fnv1a(text: string, offset: number): number {
+  let hash = offset;
   for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-  return mix32(hash);
+  return hash;
+}
+
+/** Of a text, spread over all 32 bits. */
+export function hashText(text: string): number {
+  return mix32(fnv1a(text, 0x811c9dc5));
 }
 
 /** As a share of all: uniform in [0, 1). */
 export function asShare(hash: number): number {
   return hash / 0x1_0000_0000;
+}
+
+/** Where a hash lies between 0 and 1; by other bits than those that choose the endpoint. */
+export function pointOf(hash: number): number {
+  const mixed = Math.imul(hash ^ (hash >>> 16), 0x45d9f3b);
+  return asShare((mixed ^ (mixed >>> 15)) >>> 0);
 }

@@ -154,31 +154,16 @@ export class LocaleRules {
     return this.stalenessOf(i) > maxStalenessMs ? "stale" : undefined;
   }
 
-  #hasReplica({ kind, cluster }: LocaleState): boolean {
+  #hasReplica(state: LocaleState): boolean {
     const replicas = this.#service.replication?.replicas ?? [];
-    if (kind === "local") return replicas.includes(cluster);
-    if (kind === "gateway") return true;
-    const isThere = (replica: ClusterName): boolean =>
-      kind === "parent" ? !isWithin(replica, this.#self) : isWithin(replica, cluster);
-    return replicas.some(isThere);
+    if (state.kind === "local") return replicas.includes(state.cluster);
+    return state.kind === "gateway" || replicas.some((replica) => this.#leadsTo(state, replica));
   }
 
   #waysTo(primary: ClusterName): Uint8Array {
-    return this.#members(({ kind, cluster }) => {
-      switch (kind) {
-        case "local":
-          return cluster === primary;
-        case "child":
-        case "sibling":
-          return isWithin(primary, cluster);
-        case "parent":
-          return !isWithin(primary, this.#self);
-        case "gateway":
-          return true;
-        default:
-          return kind satisfies never;
-      }
-    });
+    return this.#members((state) =>
+      state.kind === "local" ? state.cluster === primary : this.#leadsTo(state, primary),
+    );
   }
 
   #subtreeOf({ within }: PickConstraint): Subtree {
@@ -203,17 +188,21 @@ export class LocaleRules {
   }
 
   /** Whether somebody within the subtree can be reached through a locale. */
-  #serves({ kind, cluster }: LocaleState, within: ClusterName): boolean {
-    if (isWithin(cluster, within)) return true;
+  #serves(state: LocaleState, within: ClusterName): boolean {
+    return isWithin(state.cluster, within) || this.#leadsTo(state, within);
+  }
+
+  /** Whether a cluster lies beyond a locale. */
+  #leadsTo({ kind, cluster }: LocaleState, other: ClusterName): boolean {
     switch (kind) {
       case "local":
         return false;
       case "child":
       case "sibling":
-        return isWithin(within, cluster);
+        return isWithin(other, cluster);
       // Through the parent to another subtree, but not to look for our own.
       case "parent":
-        return !isWithin(within, this.#self);
+        return !isWithin(other, this.#self);
       case "gateway":
         return true;
       default:

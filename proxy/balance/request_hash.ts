@@ -1,7 +1,7 @@
 import type { KeySource } from "#model/traffic_policy.ts";
 import { hashText } from "#proxy/balance/hash.ts";
 import type { Fields, RequestHead } from "#proxy/exchange/exchange.ts";
-import { fieldValue } from "#proxy/exchange/fields.ts";
+import { cookieOf, fieldValue } from "#proxy/exchange/fields.ts";
 import type { Peer } from "#proxy/exchange/peer.ts";
 
 /** Whose request it is. */
@@ -22,7 +22,7 @@ export function keyOf(source: KeySource, origin: RequestOrigin): string | undefi
     case "Header":
       return notEmpty(fieldValue(head.fields, source.name.toLowerCase()));
     case "Cookie":
-      return cookieIn(fieldValue(head.fields, "cookie"), source.name);
+      return notEmpty(cookieOf(fieldValue(head.fields, "cookie"), source.name));
     case "QueryParameter":
       return parameterIn(head.target, source.name);
     case "SourceAddress":
@@ -63,17 +63,6 @@ function forwardedFor(fields: Fields): string | undefined {
   return said === undefined ? undefined : /^for="\[?([0-9a-fA-F:.]+?)\]?:\d+"$/.exec(said)?.[1];
 }
 
-function cookieIn(cookies: string | undefined, name: string): string | undefined {
-  // Several lines are one list here, joined as any other field is.
-  for (const pair of cookies?.split(/[;,]/) ?? []) {
-    const equals = pair.indexOf("=");
-    if (equals > 0 && pair.slice(0, equals).trim() === name) {
-      return notEmpty(pair.slice(equals + 1).trim());
-    }
-  }
-  return undefined;
-}
-
 /** As it stands in the target: equal clients write it equally. */
 function parameterIn(target: string, name: string): string | undefined {
   const query = target.indexOf("?");
@@ -87,10 +76,4 @@ function parameterIn(target: string, name: string): string | undefined {
 
 function notEmpty(text: string | undefined): string | undefined {
   return text === "" ? undefined : text;
-}
-
-/** Where a hash lies between 0 and 1; by other bits than those that choose the endpoint. */
-export function pointOf(hash: number): number {
-  const mixed = Math.imul(hash ^ (hash >>> 16), 0x45d9f3b);
-  return ((mixed ^ (mixed >>> 15)) >>> 0) / 0x1_0000_0000;
 }

@@ -7,6 +7,7 @@ import { ClassRoom } from "#proxy/admit/class_room.ts";
 import { Arrivals, classOf } from "#proxy/balance/arrivals.ts";
 import { carryLocales } from "#proxy/balance/carry_over.ts";
 import type { EndpointState, Outcome } from "#proxy/balance/endpoint_state.ts";
+import { pointOf } from "#proxy/balance/hash.ts";
 import { LatencyWindow } from "#proxy/balance/latency_window.ts";
 import { LocaleMeter } from "#proxy/balance/locale_meter.ts";
 import { LocaleRules } from "#proxy/balance/locale_rules.ts";
@@ -14,7 +15,6 @@ import { isOpen, standingOf } from "#proxy/balance/locale_standing.ts";
 import { Attention, type LocaleState } from "#proxy/balance/locale_state.ts";
 import type { PickConstraint } from "#proxy/balance/pick_constraint.ts";
 import type { Reach } from "#proxy/balance/reach.ts";
-import { pointOf } from "#proxy/balance/request_hash.ts";
 import { SessionSeats } from "#proxy/balance/session_seats.ts";
 import {
   agedCost,

@@ -1,3 +1,5 @@
+import { fnv1a } from "#proxy/balance/hash.ts";
+
 /*
  * An endpoint's name in a session token: tells nobody outside where it is. Two different ones could get
  * the same name (1 in 2^64 pairs), which costs a client its session and nobody anything else.
@@ -10,10 +12,7 @@ export function sessionKeyOf(cluster: string, key: string): string {
 }
 
 function half(text: string, offset: number): string {
-  let hash = offset;
-  for (let i = 0; i < text.length; i++) {
-    hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-  }
+  let hash = fnv1a(text, offset);
   // FNV's low bits are better than its high ones; one round of mixing makes them equal.
   hash = Math.imul(hash ^ (hash >>> 15), 0x85ebca6b);
   return ((hash ^ (hash >>> 13)) >>> 0).toString(16).padStart(8, "0");
