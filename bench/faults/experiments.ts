@@ -51,13 +51,14 @@ function lateness({ late }: OpenLoop): Reading {
   return { name: "requests left late, p99", value: late.percentile(99) / 1_000, unit: "ms" };
 }
 
-/** Load on `service` until `place` has nearly all of it; something happens to it, and some more load. */
+/** Load on `service` until `place`, where it has been before, has nearly all of it; something happens to it, and some more load. */
 async function through(
   world: FaultWorld,
   { service, place }: { readonly service: string; readonly place: string | undefined },
   event: () => unknown,
   afterMs = AFTER_MS,
 ): Promise<Course> {
+  if (place !== undefined) await world.settled(service, [place]);
   const load = await world.load(service, RATE);
   await passes(load, BEFORE_MS);
   await until(
@@ -96,7 +97,6 @@ const crashEndpoints: Experiment = {
   runs: 3,
   async run(world) {
     const origin = world.origin("menu", HOME);
-    await world.settled("menu", [HOME]);
     const course = await through(world, { service: "menu", place: HOME }, () => origin.kill());
     await origin.start();
     return lossReadings(course, [HOME], 1_000);
@@ -109,7 +109,6 @@ const crashGateway: Experiment = {
   runs: 3,
   async run(world) {
     const there = world.tree.at(NEXT_DOOR);
-    await world.settled("stock", [NEXT_DOOR]);
     const course = await through(world, { service: "stock", place: NEXT_DOOR }, () =>
       there.gateway.stop("SIGKILL"),
     );
@@ -124,7 +123,6 @@ const blackHole: Experiment = {
   runs: 3,
   async run(world) {
     const { line } = world.tree.at(NEXT_DOOR);
-    await world.settled("stock", [NEXT_DOOR]);
     const course = await through(world, { service: "stock", place: NEXT_DOOR }, () => {
       line.dark = true;
     });
@@ -169,7 +167,6 @@ const slowEndpoint: Experiment = {
   runs: 3,
   async run(world) {
     const origin = world.origin("till", HOME);
-    await world.settled("till", [HOME]);
     const course = await through(world, { service: "till", place: HOME }, () =>
       origin.become("slow", 0),
     );
@@ -184,7 +181,6 @@ const slowCluster: Experiment = {
   runs: 3,
   async run(world) {
     const origin = world.origin("menu", HOME);
-    await world.settled("menu", [HOME]);
     const course = await through(world, { service: "menu", place: HOME }, () =>
       origin.become("slow"),
     );
@@ -318,7 +314,6 @@ const drain: Experiment = {
   what: "`espalier cluster drain` of the cluster that has the traffic, said to the core two levels up",
   runs: 3,
   async run(world) {
-    await world.settled("stock", [NEXT_DOOR]);
     const course = await through(world, { service: "stock", place: NEXT_DOOR }, () =>
       world.tree.order("drain", NEXT_DOOR),
     );

@@ -128,6 +128,17 @@ export class FaultTree {
   }
 }
 
+/** A policy by which clients of a service say the classes of their requests, in a header. */
+export function classesOf(service: string): string {
+  return `apiVersion: espalier.dev/v1alpha1
+kind: TrafficPolicy
+metadata: { name: classes, namespace: shop }
+spec:
+  targetRef: { group: espalier.dev, kind: Service, name: ${service} }
+  priority: { header: x-priority }
+`;
+}
+
 /** At 20 ms each: longer than a ramp. */
 const SETTLED_AFTER = 75;
 

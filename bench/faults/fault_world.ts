@@ -1,4 +1,4 @@
-import { FaultTree, hostOf, type TreeService } from "#bench/faults/fault_tree.ts";
+import { classesOf, FaultTree, hostOf, type TreeService } from "#bench/faults/fault_tree.ts";
 import { LimitedOrigin } from "#bench/faults/limited_origin.ts";
 import { OpenLoop, type OpenLoopOptions } from "#bench/load/open_loop.ts";
 import { until } from "#test/kit/processes.ts";
@@ -35,16 +35,6 @@ function small(name: string): LimitedOrigin {
   const about = { name, servers: 5, serviceMs: 40, queue: 1_000 };
   return new LimitedOrigin([about, about]);
 }
-
-/** Classes of the requests to `rush`: a header that clients may set. */
-const CLASSES = `apiVersion: espalier.dev/v1alpha1
-kind: TrafficPolicy
-metadata: { name: classes, namespace: shop }
-spec:
-  targetRef: { group: espalier.dev, kind: Service, name: rush }
-  priority: { header: x-priority }
----
-`;
 
 /** The tree of the experiments, and its services. All clients ask in store-1. */
 export class FaultWorld {
@@ -95,7 +85,7 @@ export class FaultWorld {
     ];
     const origins = services.flatMap((service) => Object.values(service.origins));
     await Promise.all(origins.map((origin) => origin.start()));
-    const tree = await FaultTree.open(PLACES, services, { [HOME]: CLASSES });
+    const tree = await FaultTree.open(PLACES, services, { [HOME]: classesOf("rush") });
     return new FaultWorld(tree, new Map(services.map((service) => [service.name, service])));
   }
 

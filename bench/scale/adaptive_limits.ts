@@ -2,6 +2,7 @@ import { writeFileSync } from "node:fs";
 import { AdaptiveLimit } from "#proxy/admit/adaptive_limit.ts";
 import {
   type Conditions,
+  HUNDRED_SERVERS,
   LimitedUpstream,
   type Limiter,
   type Phase,
@@ -13,15 +14,7 @@ import { AimdLimit, GradientLimit } from "#test/sim/limit_candidates.ts";
  * `node bench/scale/adaptive_limits.ts [FILE]` writes it there, or to the terminal.
  */
 
-/** 100 servers, 20 ms each: 4,800 requests/s at most. */
-const UPSTREAM: Conditions = {
-  servers: 100,
-  serviceMs: 20,
-  sigma: 0.3,
-  rttMs: 1,
-  rate: 2_000,
-  queueMax: 1_000_000,
-};
+const UPSTREAM: Conditions = { ...HUNDRED_SERVERS, queueMax: 1_000_000 };
 const CAPACITY = 4_780;
 
 interface Scenario {

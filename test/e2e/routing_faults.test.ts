@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { FaultTree, hostOf, type TreeService } from "#bench/faults/fault_tree.ts";
+import { classesOf, FaultTree, hostOf, type TreeService } from "#bench/faults/fault_tree.ts";
 import { LimitedOrigin } from "#bench/faults/limited_origin.ts";
 import { OpenLoop, type OpenLoopOptions } from "#bench/load/open_loop.ts";
 import { dueIn, type Entry, type RequestLog, spanOf } from "#bench/load/request_log.ts";
@@ -11,14 +11,6 @@ const NEXT_DOOR = "store-2";
 const CORE = "core";
 /** Requests per second: what other tests leave of a machine is enough for it. */
 const RATE = 100;
-
-const CLASSES = `apiVersion: espalier.dev/v1alpha1
-kind: TrafficPolicy
-metadata: { name: classes, namespace: shop }
-spec:
-  targetRef: { group: espalier.dev, kind: Service, name: rush }
-  priority: { header: x-priority }
-`;
 
 function roomy(name: string): LimitedOrigin {
   const about = { name, servers: 64, serviceMs: 5, queue: 1_000 };
@@ -46,7 +38,7 @@ describe("a tree of processes under a constant load", { timeout: 240_000 }, () =
       { name: HOME, delayMs: 1 },
       { name: NEXT_DOOR, delayMs: 1 },
     ];
-    tree = await FaultTree.open(places, services, { [HOME]: CLASSES });
+    tree = await FaultTree.open(places, services, { [HOME]: classesOf("rush") });
   });
 
   after(async () => {

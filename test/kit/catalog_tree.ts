@@ -4,6 +4,7 @@ import { entriesOf } from "#discovery/sync/parts.ts";
 import type { ClusterName, MeshName, ServiceName } from "#model/names.ts";
 import type { Order } from "#model/order.ts";
 import type { ViewEntry } from "#model/summary.ts";
+import { ownService } from "#test/kit/own_service.ts";
 
 /** The service of these trees. */
 export const MENU = "menu.shop" as ServiceName;
@@ -81,17 +82,5 @@ function descend(
 }
 
 function menuOf(capacity: number): Catalog["own"][number] {
-  return {
-    name: MENU,
-    port: 80,
-    exported: true,
-    endpoints: [{ address: "10.1.0.1", port: 1, weight: 1, identity: undefined, zone: undefined }],
-    capacityEach: capacity,
-    appProtocol: "http",
-    tls: undefined,
-    proxyProtocol: undefined,
-    connections: undefined,
-    healthCheck: undefined,
-    replication: undefined,
-  };
+  return ownService(MENU, [{ address: "10.1.0.1", port: 1 }], { capacityEach: capacity });
 }

@@ -23,6 +23,16 @@ export interface Conditions {
   readonly queueMax: number;
 }
 
+/** 100 servers, 20 ms each: 4,800 requests/s at most. */
+export const HUNDRED_SERVERS: Conditions = {
+  servers: 100,
+  serviceMs: 20,
+  sigma: 0.3,
+  rttMs: 1,
+  rate: 2_000,
+  queueMax: 100_000,
+};
+
 /** What happened in one phase. */
 export interface Phase {
   readonly asked: number;

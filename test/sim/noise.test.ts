@@ -14,6 +14,7 @@ import { VirtualClock } from "#kernel/virtual_clock.ts";
 import { firstLabel, parentOf } from "#model/names.ts";
 import { REPORT_PERIOD_MS } from "#proxy/app/proxy_process.ts";
 import { Arrivals } from "#proxy/balance/arrivals.ts";
+import { clusterText, exportedServiceText } from "#test/sim/tree_text.ts";
 import { SIM_CLUSTERS, SIM_MESH } from "#test/sim/world.ts";
 
 const EDGE = "store-1.eu.acme.mesh";
@@ -112,25 +113,11 @@ function poisson(mean: number, rng: Rng): number {
 
 function treeText(services: number): string {
   return SIM_CLUSTERS.map((name, at) => {
-    const own = Array.from({ length: services }, (_, i) => {
-      const metadata = `metadata: { name: s${i}, namespace: shop, annotations: { espalier.dev/cluster: ${name} } }`;
-      const endpoints = [1, 2].map((n) => `{ address: 10.${at}.0.${n}, port: 80 }`).join(", ");
-      return `---
-apiVersion: espalier.dev/v1alpha1
-kind: Service
-${metadata}
-spec: { ports: [{ port: 80 }], capacity: 20, endpoints: [${endpoints}] }
----
-apiVersion: multicluster.x-k8s.io/v1alpha1
-kind: ServiceExport
-${metadata}
-`;
-    });
-    return `apiVersion: espalier.dev/v1alpha1
-kind: Cluster
-metadata: { name: ${name} }
-spec: { mesh: ${SIM_MESH}, gateway: { listen: "127.0.0.1:${10_000 + at}" } }
-${own.join("")}`;
+    const endpoints = [1, 2].map((n) => ({ address: `10.${at}.0.${n}`, port: 80 }));
+    const own = Array.from({ length: services }, (_, i) =>
+      exportedServiceText(`s${i}`, name, endpoints),
+    );
+    return clusterText(name, SIM_MESH, at) + own.join("");
   }).join("---\n");
 }
 

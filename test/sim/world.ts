@@ -28,6 +28,7 @@ import { Dispatcher, type Tables } from "#proxy/relay/dispatcher.ts";
 import type { RawUpstreams } from "#proxy/upstream/upstreams.ts";
 import { SimExchange } from "#test/sim/exchange.ts";
 import { SimNetwork, type SimOrigin, SimUpstreams } from "#test/sim/network.ts";
+import { clusterText, exportedServiceText } from "#test/sim/tree_text.ts";
 
 export const SIM_MESH = "acme.mesh" as MeshName;
 export const SIM_CLUSTERS = [
@@ -244,28 +245,12 @@ const NO_CONNECTIONS: RawUpstreams = {
 
 function treeText(): string {
   return SIM_CLUSTERS.map((name, index) => {
-    const metadata = `metadata: { name: menu, namespace: shop, annotations: { espalier.dev/cluster: ${name} } }`;
-    const endpoints = originPorts(index)
-      .map((port) => `{ address: 127.0.0.1, port: ${port} }`)
-      .join(", ");
-    return `apiVersion: espalier.dev/v1alpha1
-kind: Cluster
-metadata: { name: ${name} }
-spec: { mesh: ${SIM_MESH}, gateway: { listen: "127.0.0.1:${10_000 + index}" } }
----
+    const endpoints = originPorts(index).map((port) => ({ address: "127.0.0.1", port }));
+    return `${clusterText(name, SIM_MESH, index)}---
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: { name: ingress, annotations: { espalier.dev/cluster: ${name} } }
 spec: { gatewayClassName: espalier, listeners: [{ name: http, port: 0, protocol: HTTP }] }
----
-apiVersion: espalier.dev/v1alpha1
-kind: Service
-${metadata}
-spec: { ports: [{ port: 80 }], capacity: 20, endpoints: [${endpoints}] }
----
-apiVersion: multicluster.x-k8s.io/v1alpha1
-kind: ServiceExport
-${metadata}
-`;
+${exportedServiceText("menu", name, endpoints)}`;
   }).join("---\n");
 }

@@ -20,6 +20,7 @@ import { parseSnapshot, type Snapshot } from "#model/snapshot.ts";
 import type { Summary, ViewEntry } from "#model/summary.ts";
 import { viewFor } from "#test/kit/catalog_tree.ts";
 import { cluster, must } from "#test/kit/mesh.ts";
+import { ownService } from "#test/kit/own_service.ts";
 
 const SELF = cluster("eu");
 
@@ -48,36 +49,8 @@ function catalog(change: Partial<Catalog> = {}): Catalog {
     cluster: SELF,
     gateways: [{ address: "10.0.0.9", port: 9 }],
     own: [
-      {
-        name: "menu.shop" as ServiceName,
-        port: 80,
-        exported: true,
-        endpoints: [
-          { address: "10.1.0.1", port: 1, weight: 1, identity: undefined, zone: undefined },
-        ],
-        capacityEach: 10,
-        appProtocol: "http",
-        tls: undefined,
-        proxyProtocol: undefined,
-        connections: undefined,
-        healthCheck: undefined,
-        replication: undefined,
-      },
-      {
-        name: "secret.shop" as ServiceName,
-        port: 80,
-        exported: false,
-        endpoints: [
-          { address: "10.1.0.2", port: 2, weight: 1, identity: undefined, zone: undefined },
-        ],
-        capacityEach: undefined,
-        appProtocol: "http",
-        tls: undefined,
-        proxyProtocol: undefined,
-        connections: undefined,
-        healthCheck: undefined,
-        replication: undefined,
-      },
+      ownService("menu.shop", [{ address: "10.1.0.1", port: 1 }], { capacityEach: 10 }),
+      ownService("secret.shop", [{ address: "10.1.0.2", port: 2 }], { exported: false }),
     ],
     health: new Map(),
     children: [

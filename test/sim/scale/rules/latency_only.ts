@@ -2,9 +2,10 @@ import type { Millis } from "#kernel/brand.ts";
 import type { Rng } from "#kernel/rng.ts";
 import type { Outcome } from "#proxy/balance/endpoint_state.ts";
 import { PeakEwma } from "#proxy/balance/peak_ewma.ts";
-import type { Ask, Rule } from "#test/sim/scale/rule.ts";
+import type { Ask } from "#test/sim/scale/rule.ts";
 import { FlatHosts, type Host, type Level, servingIn } from "#test/sim/scale/rules/flat_hosts.ts";
 import { ENVOY_OUTLIERS, FlatOutliers } from "#test/sim/scale/rules/flat_outliers.ts";
+import { FlatRule } from "#test/sim/scale/rules/flat_rule.ts";
 import type { Place, Topology } from "#test/sim/scale/topology.ts";
 
 /** Clusters that are looked at: the nearest. */
@@ -22,7 +23,7 @@ interface Candidate {
  * Latency without capacity: the cluster with the least peak-EWMA of its response times gets everything, and of two
  * of its endpoints the one with the least product of that and its requests. No capacity, no grant, no dead band.
  */
-export class LatencyOnly implements Rule<Host> {
+export class LatencyOnly extends FlatRule {
   readonly #hosts: FlatHosts;
   readonly #candidates: readonly Candidate[];
   readonly #byCluster = new Map<number, Candidate>();
@@ -31,6 +32,7 @@ export class LatencyOnly implements Rule<Host> {
   readonly #rng: Rng;
 
   constructor(topology: Topology, place: Place, rng: Rng) {
+    super();
     this.#rng = rng;
     this.#hosts = new FlatHosts(topology, place);
     const nearest = servingIn(topology)
@@ -49,7 +51,7 @@ export class LatencyOnly implements Rule<Host> {
     this.#outliers = new FlatOutliers(this.#hosts, levels, { ...ENVOY_OUTLIERS, maxShare: 1 });
   }
 
-  pick({ visited, tried }: Ask<Host>, now: Millis): Host | undefined {
+  override pick({ visited, tried }: Ask<Host>, now: Millis): Host | undefined {
     this.#outliers.sweep(now);
     if (visited.length > 0) {
       const own = this.#byCluster.get(this.#hosts.place.id);
@@ -71,16 +73,8 @@ export class LatencyOnly implements Rule<Host> {
     return best;
   }
 
-  idOf(host: Host): number {
-    return host.id;
-  }
-
-  started(host: Host): void {
-    host.inflight++;
-  }
-
-  finished(host: Host, outcome: Outcome, latencyMs: Millis, now: Millis): void {
-    host.inflight--;
+  override finished(host: Host, outcome: Outcome, latencyMs: Millis, now: Millis): void {
+    super.finished(host, outcome, latencyMs, now);
     this.#outliers.finished(host, outcome, now);
     if (outcome === "cancelled") return;
     const counted = outcome === "ok" ? latencyMs : Math.max(latencyMs, FAILURE_MS);

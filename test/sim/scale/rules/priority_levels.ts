@@ -1,13 +1,14 @@
 import type { Millis } from "#kernel/brand.ts";
 import type { Rng } from "#kernel/rng.ts";
 import type { Outcome } from "#proxy/balance/endpoint_state.ts";
-import type { Ask, Rule } from "#test/sim/scale/rule.ts";
+import type { Ask } from "#test/sim/scale/rule.ts";
 import { FlatHosts, type Host, type Level, servingIn } from "#test/sim/scale/rules/flat_hosts.ts";
 import {
   ENVOY_OUTLIERS,
   FlatOutliers,
   type OutlierSettings,
 } from "#test/sim/scale/rules/flat_outliers.ts";
+import { FlatRule } from "#test/sim/scale/rules/flat_rule.ts";
 import type { Place, Topology } from "#test/sim/scale/topology.ts";
 
 /*
@@ -46,7 +47,7 @@ export const ISTIO_LEVELS: LevelSettings = {
   inside: "least-request",
 };
 
-export class PriorityLevels implements Rule<Host> {
+export class PriorityLevels extends FlatRule {
   readonly #hosts: FlatHosts;
   readonly #levels: readonly Level[];
   readonly #outliers: FlatOutliers;
@@ -54,6 +55,7 @@ export class PriorityLevels implements Rule<Host> {
   readonly #rng: Rng;
 
   constructor(topology: Topology, place: Place, rng: Rng, settings: LevelSettings) {
+    super();
     this.#rng = rng;
     this.#settings = settings;
     this.#hosts = new FlatHosts(topology, place);
@@ -65,7 +67,7 @@ export class PriorityLevels implements Rule<Host> {
     this.#outliers = new FlatOutliers(this.#hosts, this.#levels, settings.outliers);
   }
 
-  pick({ visited, tried }: Ask<Host>, now: Millis): Host | undefined {
+  override pick({ visited, tried }: Ask<Host>, now: Millis): Host | undefined {
     this.#outliers.sweep(now);
     // From another cluster it ends here: who sent it has chosen among all.
     if (visited.length > 0) {
@@ -84,16 +86,8 @@ export class PriorityLevels implements Rule<Host> {
     return first;
   }
 
-  idOf(host: Host): number {
-    return host.id;
-  }
-
-  started(host: Host): void {
-    host.inflight++;
-  }
-
-  finished(host: Host, outcome: Outcome, _latencyMs: Millis, now: Millis): void {
-    host.inflight--;
+  override finished(host: Host, outcome: Outcome, _latencyMs: Millis, now: Millis): void {
+    super.finished(host, outcome, _latencyMs, now);
     this.#outliers.finished(host, outcome, now);
   }
 

@@ -1,17 +1,17 @@
-import type { Millis } from "#kernel/brand.ts";
-import type { Outcome } from "#proxy/balance/endpoint_state.ts";
 import type { Ask, Rule } from "#test/sim/scale/rule.ts";
 import { FlatHosts, type Host, type Level, servingIn } from "#test/sim/scale/rules/flat_hosts.ts";
+import { FlatRule } from "#test/sim/scale/rules/flat_rule.ts";
 import type { Place, Topology } from "#test/sim/scale/topology.ts";
 
 /** In turns over a fixed set of places, whatever they answer. */
-class InTurns implements Rule<Host> {
+class InTurns extends FlatRule {
   readonly #hosts: FlatHosts;
   readonly #local: Level;
   readonly #levels: readonly Level[];
   #turn: number;
 
   constructor(hosts: FlatHosts, clusters: readonly number[], phase: number) {
+    super();
     this.#hosts = hosts;
     this.#local = hosts.local();
     const own = clusters.includes(hosts.place.id) ? [this.#local] : [];
@@ -20,7 +20,7 @@ class InTurns implements Rule<Host> {
     this.#turn = phase;
   }
 
-  pick({ visited, tried }: Ask<Host>): Host | undefined {
+  override pick({ visited, tried }: Ask<Host>): Host | undefined {
     const levels = visited.length > 0 ? [this.#local] : this.#levels;
     const total = levels.reduce((sum, level) => sum + level.slots.length, 0);
     let last: Host | undefined;
@@ -37,18 +37,6 @@ class InTurns implements Rule<Host> {
       if (!tried.includes(last!)) break;
     }
     return last;
-  }
-
-  idOf(host: Host): number {
-    return host.id;
-  }
-
-  started(host: Host): void {
-    host.inflight++;
-  }
-
-  finished(host: Host, _outcome: Outcome, _latencyMs: Millis, _now: Millis): void {
-    host.inflight--;
   }
 }
 

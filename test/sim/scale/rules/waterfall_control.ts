@@ -10,6 +10,7 @@ import type { ServiceName } from "#model/names.ts";
 import type { Freshness, Service } from "#model/snapshot.ts";
 import type { Summary, ViewEntry } from "#model/summary.ts";
 import { viewFor } from "#test/kit/catalog_tree.ts";
+import { ownService } from "#test/kit/own_service.ts";
 import type { EventQueue } from "#test/sim/scale/event_queue.ts";
 import type { Network } from "#test/sim/scale/network.ts";
 import { endpointId, gatewayNumber } from "#test/sim/scale/rule.ts";
@@ -55,7 +56,7 @@ export class ControlPlane {
     this.place = place;
     this.#queue = queue;
     this.#network = network;
-    this.#own = place.pool.endpoints === 0 ? [] : [ownService(place)];
+    this.#own = place.pool.endpoints === 0 ? [] : [serviceOf(place)];
   }
 
   attach(gateway: ControlledGateway, parent: ControlPlane | undefined): void {
@@ -197,24 +198,9 @@ spec: { mesh: ${SCALE_MESH}, egressMs: ${egressMs} }
 const DEFAULTS = specOf("{}");
 const PRICED = specOf(`{ parent: ${PRICE_MS} }`);
 
-function ownService({ id, pool }: Place): OwnService {
-  return {
-    name: SERVICE,
-    port: 80,
-    exported: true,
-    endpoints: Array.from({ length: pool.endpoints }, (_, i) => ({
-      address: String(endpointId(id, i)),
-      port: 80,
-      weight: 1,
-      identity: undefined,
-      zone: undefined,
-    })),
-    capacityEach: Math.ceil(pool.servers * DECLARED),
-    appProtocol: "http",
-    tls: undefined,
-    proxyProtocol: undefined,
-    connections: undefined,
-    healthCheck: undefined,
-    replication: undefined,
-  };
+function serviceOf({ id, pool }: Place): OwnService {
+  const endpoints = Array.from({ length: pool.endpoints }, (_, i) => ({
+    ...{ address: String(endpointId(id, i)), port: 80 },
+  }));
+  return ownService(SERVICE, endpoints, { capacityEach: Math.ceil(pool.servers * DECLARED) });
 }

@@ -1,20 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { AdaptiveLimit } from "#proxy/admit/adaptive_limit.ts";
-import { type Conditions, LimitedUpstream } from "#test/sim/adaptive_limits.ts";
-
-/** 4,800 requests/s at most. */
-const UPSTREAM: Conditions = {
-  servers: 100,
-  serviceMs: 20,
-  sigma: 0.3,
-  rttMs: 1,
-  rate: 2_000,
-  queueMax: 100_000,
-};
+import { type Conditions, HUNDRED_SERVERS, LimitedUpstream } from "#test/sim/adaptive_limits.ts";
 
 function upstream(changes: Partial<Conditions> = {}): LimitedUpstream {
-  return new LimitedUpstream(new AdaptiveLimit(), { ...UPSTREAM, ...changes }, 1);
+  return new LimitedUpstream(new AdaptiveLimit(), { ...HUNDRED_SERVERS, ...changes }, 1);
 }
 
 describe("AdaptiveLimit", () => {
